@@ -1,0 +1,59 @@
+"""deqlab: deep equilibrium models in PyTorch, built, trained and explained.
+
+A deep equilibrium model (DEQ) outputs the fixed point z* of a small network z = f(z, x). This
+module lists the public names; `deqlab.solvers`, `.gradients`, `.nn`, `.stability` and `.tasks`
+have the rest. Names are imported when they are first used, so that the command line answers at
+once and the report needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from deqlab.version import __version__
+
+if TYPE_CHECKING:
+    from deqlab.errors import ConvergenceError, ConvergenceWarning
+    from deqlab.solve import fixed_point
+    from deqlab.gradients import Implicit, JacobianFree, Unrolled
+    from deqlab.nn.deq import DEQ
+    from deqlab.solution import Solution, Status
+    from deqlab.solvers import Anderson, Picard
+
+_HOMES = {
+    "DEQ": "deqlab.nn.deq",
+    "Anderson": "deqlab.solvers",
+    "ConvergenceError": "deqlab.errors",
+    "ConvergenceWarning": "deqlab.errors",
+    "Implicit": "deqlab.gradients",
+    "JacobianFree": "deqlab.gradients",
+    "Picard": "deqlab.solvers",
+    "Solution": "deqlab.solution",
+    "Status": "deqlab.solution",
+    "Unrolled": "deqlab.gradients",
+    "fixed_point": "deqlab.solve",
+}
+
+__all__ = [
+    "DEQ",
+    "Anderson",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "Implicit",
+    "JacobianFree",
+    "Picard",
+    "Solution",
+    "Status",
+    "Unrolled",
+    "__version__",
+    "fixed_point",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deqlab' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,84 @@
+"""Errors and warnings of solves, and the sentences they speak."""
+
+import warnings
+from typing import Literal, TypeAlias, get_args
+
+import torch
+
+from deqlab.solution import Solution, Status
+
+OnFailure: TypeAlias = Literal["raise", "warn", "ignore"]
+
+
+class ConvergenceError(RuntimeError):
+    """A sample missed its tolerance, and the caller asked to be stopped by it."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A sample missed its tolerance; its best iterate was returned."""
+
+
+def check_on_failure(on_failure: str) -> None:
+    """Raise ValueError unless `on_failure` is one of its three words."""
+    if on_failure not in get_args(OnFailure):
+        raise ValueError(f'on_failure is "raise", "warn" or "ignore", got {on_failure!r}')
+
+
+def report_failure(solution: Solution, *, what: str, on_failure: OnFailure) -> None:
+    """Raise, warn or stay silent if a sample of `solution` failed.
+
+    Raises:
+        ConvergenceError: A sample failed and `on_failure` is "raise".
+    """
+    if on_failure == "ignore" or bool(solution.converged.all()):
+        return
+    message = describe_failure(solution, what=what)
+    if on_failure == "raise":
+        raise ConvergenceError(message)
+    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
+def describe_failure(solution: Solution, *, what: str) -> str:
+    """Return what failed, how badly and where, what was measured, and what to do next."""
+    failed = ~solution.converged
+    # Of the failed samples, the one furthest from its tolerance.
+    excess = solution.residual / solution.tolerance.clamp_min(torch.finfo(torch.float64).tiny)
+    worst = int(excess.nan_to_num(nan=torch.inf).where(failed, excess.new_tensor(-1.0)).argmax())
+    nonfinite = int((solution.status == Status.NONFINITE).sum())
+    measured = (
+        f"{what}: {int(failed.sum())} of {len(failed)} samples missed the tolerance "
+        f"(worst: sample {worst}, residual {solution.residual[worst]:.1e} where "
+        f"{solution.tolerance[worst]:.1e} is allowed, after {int(solution.steps[worst])} steps; "
+        f"{nonfinite} non-finite)."
+    )
+    return f"{measured}\n{_advice(solution, worst)}"
+
+
+def _advice(solution: Solution, worst: int) -> str:
+    status = Status(int(solution.status[worst]))
+    if status == Status.NONFINITE:
+        return "f returned inf or nan: check its inputs and the scale of its weights."
+    if status == Status.DIVERGED:
+        return (
+            "The residual grows: f does not contract here (stability.spectral_radius(f, z) "
+            "measures it). Constrain or regularise the weights, or damp the solver."
+        )
+    rate = _recent_rate(solution, worst)
+    if status == Status.MAX_STEPS and rate is not None and rate < 1:
+        return (
+            f"The residual still shrinks by a factor {rate:.3f} per step: raise max_steps, "
+            "or make f contract more (a spectral constraint, Jacobian regularisation)."
+        )
+    return (
+        "The residual no longer shrinks: the tolerance may be below what this dtype resolves, or "
+        "f has no attracting fixed point here; see stability.spectral_radius(f, z)."
+    )
+
+
+def _recent_rate(solution: Solution, sample: int, window: int = 5) -> float | None:
+    """Return the geometric mean factor per step over the last `window` steps, if there are."""
+    taken = int(solution.steps[sample])
+    tail = solution.trace[max(0, taken - window - 1) : taken, sample]
+    if len(tail) < 2 or not bool(tail[0] > 0):
+        return None
+    return float((tail[-1] / tail[0]) ** (1 / (len(tail) - 1)))

@@ -1,0 +1,12 @@
+"""Published claims, and questions of ours, as commands: one file each."""
+
+from typing import Any
+
+from deqlab.experiments import images, memory, sawtooth
+from deqlab.experiments.base import Experiment
+
+EXPERIMENTS: dict[str, Experiment[Any]] = {
+    module.EXPERIMENT.name: module.EXPERIMENT for module in (images, sawtooth, memory)
+}
+
+__all__ = ["EXPERIMENTS", "Experiment"]

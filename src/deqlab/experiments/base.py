@@ -1,0 +1,182 @@
+"""What an experiment is: a claim, arms that compete, and a verdict from the rows they leave.
+
+An experiment is a set of jobs, one per (arm, seed). A job is a pure function of the config, the
+arm and the seed that yields rows; the runner writes them, and nothing else is kept. So a run can
+stop anywhere and go on later, and a report can be rebuilt from the rows alone.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+Row: TypeAlias = dict[str, Any]
+"""One line of rows.jsonl: plain JSON values by field name."""
+
+Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with `message` unless `condition` holds: for the domains of fields."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise ValueError unless `seeds` are one or more different numbers of at least 0."""
+    require(len(seeds) > 0, "seeds needs at least one number")
+    require(min(seeds) >= 0, f"seeds must be 0 or more, got {list(seeds)}")
+    require(len(set(seeds)) == len(seeds), f"seeds must differ, got {list(seeds)}")
+
+
+def check_at_least(config: object, least: float, *names: str) -> None:
+    """Raise ValueError unless the named numeric fields of `config` are `least` or more."""
+    for name in names:
+        value = getattr(config, name)
+        require(least <= value < float("inf"), f"{name} must be at least {least}, got {value}")
+
+
+def check_positive(config: object, *names: str) -> None:
+    """Raise ValueError unless the named numeric fields of `config` are above 0, and finite."""
+    for name in names:
+        value = getattr(config, name)
+        require(0 < value < float("inf"), f"{name} must be above 0, got {value}")
+
+
+def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
+    """Raise ValueError unless the field `name` of `config` is one of `choices`."""
+    value = getattr(config, name)
+    require(value in choices, f"{name} is one of {', '.join(choices)}; got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One arm at one seed.
+
+    Attributes:
+        arm: Short name, unique in the experiment.
+        seed: The seed.
+        settings: What else the arm needs to be built: plain values.
+    """
+
+    arm: str
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer to the claim.
+
+    Attributes:
+        outcome: In two words.
+        sentence: In one sentence, with numbers.
+        details: More of them.
+    """
+
+    outcome: Outcome
+    sentence: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart that the report draws from rows of one kind; medians and spread over seeds.
+
+    Attributes:
+        kind: "line" over x, or "scatter" with one point per arm.
+        rows: The kind of rows.
+        panel_by: Field of the summary rows: one panel for each of its values, and in each the
+            arms for which it is null.
+    """
+
+    kind: Literal["line", "scatter"] = "line"
+    title: str
+    caption: str
+    rows: str
+    x: str
+    y: str
+    x_label: str
+    y_label: str
+    x_scale: Literal["linear", "log"] = "linear"
+    y_scale: Literal["linear", "log"] = "linear"
+    panel_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table; `better` marks its best value."""
+
+    field: str
+    label: str
+    format: Literal["percent", "si", "integer", "bytes", "seconds", "number", "text"]
+    better: Literal["higher", "lower"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that the report makes from rows of one kind, by arm and possibly one more field."""
+
+    title: str
+    caption: str
+    rows: str
+    columns: tuple[Column, ...]
+    by: str = "arm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What the report shows of an experiment."""
+
+    charts: tuple[Chart, ...]
+    tables: tuple[Table, ...]
+
+
+ConfigT = TypeVar("ConfigT")
+"""A frozen dataclass of plain values, with a field `seeds`; it checks its own domains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[ConfigT]):
+    """A published claim, or a question of ours, as something that runs.
+
+    Attributes:
+        name: What `deqlab run` calls it.
+        title: Its heading.
+        claim: The sentence that is tested.
+        source: Who claims it, down to the figure; or that deqlab asks.
+        presets: Configs by name: "smoke" (seconds), "quick" (minutes), "full".
+        page: What the report shows.
+        check: Raises ValueError if the config cannot run here, before anything is written.
+        plan: All jobs that can be known from the rows of the finished ones, in order.
+        run: Yields the rows of one job, the last one of kind "summary".
+        judge: The verdict from all rows.
+    """
+
+    name: str
+    title: str
+    claim: str
+    source: str
+    presets: Mapping[str, ConfigT]
+    page: Page
+    check: Callable[[ConfigT], None]
+    plan: Callable[[ConfigT, Sequence[Row]], list[Job]]
+    run: Callable[[ConfigT, Job], Iterator[Row]]
+    judge: Callable[[ConfigT, Sequence[Row]], Verdict]
+
+    def describe(self, config: ConfigT, preset: str) -> dict[str, Any]:
+        """Return what config.json holds."""
+        return {
+            "format": 1,
+            "experiment": self.name,
+            "title": self.title,
+            "claim": self.claim,
+            "source": self.source,
+            "preset": preset,
+            "config": asdict(config),  # type: ignore[call-overload]
+            "report": asdict(self.page),
+        }
+
+
+def summaries(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that end a job."""
+    return [row for row in rows if row["kind"] == "summary"]

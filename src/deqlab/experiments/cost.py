@@ -1,0 +1,85 @@
+"""What a training step costs: floating-point operations and peak memory, measured.
+
+FLOPs come from `torch.utils.flop_counter`: matrix products and convolutions of everything that
+runs, solver and adjoint iterations and the solver's own products included; 2 per multiply-add.
+
+On a CPU no allocator keeps a peak, so memory is followed from storage to storage: the bytes of
+all that live at the same time, parameters and optimizer state included, but not the scratch
+space inside one kernel. On CUDA it is the allocator's peak.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+from typing_extensions import override
+
+
+def flops(run: Callable[[], object]) -> int:
+    """Return the floating-point operations of `run()`."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return int(counter.get_total_flops())
+
+
+def peak_memory(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
+    """Return the peak memory of `run()` in bytes.
+
+    Args:
+        run: What to measure.
+        held: Tensors that exist before: they count too (parameters, the batch).
+    """
+    held = list(held)
+    if any(tensor.is_cuda for tensor in held):
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return int(torch.cuda.max_memory_allocated())
+    with _StorageTracker(held) as tracker:
+        run()
+    return tracker.peak
+
+
+class _StorageTracker(TorchDispatchMode):
+    """Adds up the bytes of live storages. A storage's Python object lives as long as itself."""
+
+    def __init__(self, held: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.live = 0
+        self.peak = 0
+        self.known: set[int] = set()
+        for tensor in held:
+            self._see(tensor)
+
+    @override
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._see(leaf)
+        return result
+
+    def _see(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._forget, key, size).atexit = False
+
+    def _forget(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size

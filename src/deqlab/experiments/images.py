@@ -1,0 +1,154 @@
+"""A DEQ against feed-forward networks of equal cost on images.
+
+Expected from the literature: at equal parameters a DEQ is at least as accurate, because its
+layer is used many times; at equal FLOPs it pays for every one of those uses. Source of the
+model: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models". The comparison is deqlab's own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from deqlab.experiments import arms
+from deqlab.experiments.base import (
+    Chart,
+    Column,
+    Experiment,
+    Job,
+    Row,
+    Verdict,
+    check_at_least,
+    check_choice,
+)
+from deqlab.experiments.comparison import Metric, judge
+from deqlab.experiments.pages import comparison_page
+from deqlab.experiments.supervised import Batch, Training, train
+from deqlab.tasks import NAMES, ImageData
+from deqlab.tasks import load as load_images
+
+ACCURACY = Metric(
+    field="test_accuracy", label="a test accuracy of", higher_is_better=True, percent=True
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesConfig(arms.ArmsConfig):
+    """The fields of the experiment.
+
+    Attributes:
+        dataset: "digits" (bundled), "mnist" or "fashion_mnist".
+        epochs: Passes over the training set.
+    """
+
+    dataset: str = "digits"
+    epochs: int = 40
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(self, "dataset", NAMES)
+        check_at_least(self, 1, "epochs")
+
+
+def check(config: ImagesConfig) -> None:
+    """Raise DataError unless the data set is here, and sound."""
+    load(config.dataset)
+
+
+@lru_cache(maxsize=1)
+def load(dataset: str) -> ImageData:
+    """Return the data set, kept in memory for the next job."""
+    return load_images(dataset)
+
+
+def plan(config: ImagesConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return the DEQ and the FNNs that match it."""
+    target = load(config.dataset).y_train[: config.batch_size]
+    return arms.plan(_shape(config), cross_entropy, target, rows)
+
+
+def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
+    """Train one arm on the images."""
+    data = load(config.dataset)
+    model = arms.build(_shape(config), job)
+    training = Training(
+        batches=lambda seed: _batches(data, config, seed),
+        num_steps=config.epochs * _batches_per_epoch(data, config),
+        test=(data.x_test, data.y_test),
+        loss=cross_entropy,
+        accuracy=_accuracy,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        num_evaluations=config.num_evaluations,
+    )
+    yield from train(model, training, job)
+
+
+def verdict(config: ImagesConfig, rows: Sequence[Row]) -> Verdict:
+    """Return who wins in test accuracy."""
+    return judge(ACCURACY, rows, subject=f"On {config.dataset}")
+
+
+def _shape(config: ImagesConfig) -> arms.Shape:
+    data = load(config.dataset)
+    return arms.Shape(
+        config=config, num_inputs=data.x_train.shape[1], num_outputs=data.num_classes
+    )
+
+
+def _batches(data: ImageData, config: ImagesConfig, seed: int) -> Iterator[Batch]:
+    order = torch.Generator().manual_seed(seed)
+    for _ in range(config.epochs):
+        shuffled = torch.randperm(len(data.x_train), generator=order)
+        for part in shuffled.split(config.batch_size)[: _batches_per_epoch(data, config)]:
+            yield data.x_train[part], data.y_train[part]
+
+
+def _batches_per_epoch(data: ImageData, config: ImagesConfig) -> int:
+    # The last, smaller batch of an epoch is left out, so that every step costs the same; it
+    # is another one in the next epoch.
+    return max(1, len(data.x_train) // config.batch_size)
+
+
+def _accuracy(output: Tensor, y: Tensor) -> float:
+    return (output.argmax(dim=1) == y).double().mean().item()
+
+
+EXPERIMENT = Experiment(
+    name="images",
+    title="DEQ against feed-forward networks on images",
+    claim="At equal parameters, and at equal FLOPs per training step, a DEQ classifies images "
+    "better than feed-forward networks.",
+    source="Asked by deqlab; the model is that of Bai, Kolter & Koltun (2019).",
+    presets={
+        "smoke": ImagesConfig(
+            seeds=(0,), width=12, depths=(1,), epochs=1, num_evaluations=2, max_steps=20
+        ),
+        "quick": ImagesConfig(),
+        "full": ImagesConfig(seeds=tuple(range(8)), width=128, epochs=80),
+    },
+    page=comparison_page(
+        Column(
+            field="test_accuracy", label="test accuracy", format="percent", better="higher"
+        ),
+        Chart(
+            title="Learning curves",
+            caption="Test loss while training: median over seeds, and the range. Each panel "
+            "holds the FNNs that match the DEQ in one cost.",
+            rows="step",
+            x="step",
+            y="test_loss",
+            x_label="training step",
+            y_label="test loss",
+            y_scale="log",
+            panel_by="matching",
+        ),
+    ),
+    check=check,
+    plan=plan,
+    run=run,
+    judge=verdict,
+)

@@ -1,0 +1,171 @@
+"""Peak memory of a training step against the number of forward iterations.
+
+Expected: with implicit differentiation it does not depend on the number of iterations, because
+the tape holds one evaluation of f; unrolled, it grows by one tape per iteration. Source: Bai,
+Kolter & Koltun (2019), "Deep Equilibrium Models", sect. 3.3.
+
+The map is z = tanh(W z + q), with W 0.99 times a random rotation, and the forward solver is
+Picard with a tolerance of zero: it takes exactly the iterations that it is given.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from deqlab.experiments.base import (
+    Chart,
+    Column,
+    Experiment,
+    Job,
+    Page,
+    Row,
+    Table,
+    Verdict,
+    check_at_least,
+    check_seeds,
+    require,
+)
+from deqlab.experiments.cost import peak_memory
+from deqlab.gradients import Gradient, Implicit, Unrolled
+from deqlab.solve import fixed_point
+from deqlab.solvers import Picard
+
+GRADIENTS: dict[str, Gradient] = {"implicit": Implicit(), "unrolled": Unrolled()}
+FLAT = 0.05
+"""Relative growth from the fewest to the most iterations that still counts as constant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryConfig:
+    """The fields of the experiment.
+
+    Attributes:
+        seeds: One job of every arm for each.
+        width: Size of the state.
+        batch_size: Samples.
+        iterations: Numbers of forward iterations to measure, increasing.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    width: int = 256
+    batch_size: int = 64
+    iterations: tuple[int, ...] = (10, 50, 250)
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        check_at_least(self, 1, "width", "batch_size")
+        increasing = sorted(set(self.iterations)) == list(self.iterations)
+        require(
+            len(self.iterations) >= 2 and self.iterations[0] >= 1 and increasing,
+            f"iterations needs two or more increasing numbers, got {list(self.iterations)}",
+        )
+
+
+def check(config: MemoryConfig) -> None:
+    """Nothing can be absent."""
+
+
+def plan(config: MemoryConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return one job per gradient and seed."""
+    return [Job(arm=arm, seed=seed) for arm in GRADIENTS for seed in config.seeds]
+
+
+def run(config: MemoryConfig, job: Job) -> Iterator[Row]:
+    """Measure the peak memory of one training step at each number of iterations."""
+    rotation, _ = torch.linalg.qr(torch.randn(config.width, config.width))
+    w = (0.99 * rotation).requires_grad_()
+    q = torch.randn(config.batch_size, config.width)
+    peaks = []
+    for iterations in config.iterations:
+        peak = peak_memory(lambda n=iterations: _step(w, q, n, GRADIENTS[job.arm]), [w, q])
+        w.grad = None
+        peaks.append(peak)
+        yield {"kind": "point", "iterations": iterations, "peak_memory_bytes": peak}
+    yield {
+        "kind": "summary",
+        "label": type(GRADIENTS[job.arm]).__name__,
+        "matching": None if job.arm == "implicit" else "gradient",
+        "peak_memory_bytes": peaks[-1],
+        "growth": peaks[-1] / peaks[0] - 1,
+    }
+
+
+def _step(w: Tensor, q: Tensor, iterations: int, gradient: Gradient) -> None:
+    # A tolerance of zero is never met, so that every iteration is taken.
+    solver = Picard(rtol=0.0, atol=0.0, max_steps=iterations, patience=iterations + 1)
+    solution = fixed_point(
+        lambda z, q, w: torch.tanh(torch.addmm(q, z, w)),
+        torch.zeros_like(q),
+        q,
+        w,
+        solver=solver,
+        gradient=gradient,
+        on_failure="ignore",
+    )
+    solution.matrix.sum().backward()  # type: ignore[no-untyped-call]
+    assert solution.evaluations == iterations
+
+
+def verdict(config: MemoryConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether implicit memory is flat and unrolled memory grows in proportion."""
+    growth = {
+        arm: max(r["growth"] for r in rows if r["arm"] == arm and r["kind"] == "summary")
+        for arm in GRADIENTS
+    }
+    few, many = config.iterations[0], config.iterations[-1]
+    flat = growth["implicit"] < FLAT
+    sentence = (
+        f"From {few} to {many} forward iterations, the peak memory of a training step grows by "
+        f"{100 * growth['implicit']:.1f} % with Implicit, and by {growth['unrolled']:.1f} times "
+        "with Unrolled (in the worst seed)."
+    )
+    grows = growth["unrolled"] > FLAT
+    return Verdict(
+        outcome="holds" if flat and grows else "does not hold here", sentence=sentence
+    )
+
+
+EXPERIMENT = Experiment(
+    name="memory",
+    title="Peak memory against forward iterations",
+    claim="With implicit differentiation, the memory of a training step does not grow with the "
+    "number of solver iterations; unrolled, it grows linearly.",
+    source="Bai, Kolter & Koltun (2019), sect. 3.3.",
+    presets={
+        "smoke": MemoryConfig(seeds=(0,), width=32, batch_size=4, iterations=(5, 10)),
+        "quick": MemoryConfig(),
+        "full": MemoryConfig(width=1024, batch_size=256, iterations=(10, 50, 250, 1000)),
+    },
+    page=Page(
+        charts=(
+            Chart(
+                title="Peak memory of one training step",
+                caption="Bytes alive at the same time, parameters included.",
+                rows="point",
+                x="iterations",
+                y="peak_memory_bytes",
+                x_label="forward iterations",
+                y_label="peak memory (bytes)",
+                x_scale="log",
+                y_scale="log",
+            ),
+        ),
+        tables=(
+            Table(
+                title="Peak memory of one training step",
+                caption="By gradient and number of forward iterations.",
+                rows="point",
+                columns=(
+                    Column(field="peak_memory_bytes", label="peak memory", format="bytes"),
+                ),
+                by="iterations",
+            ),
+        ),
+    ),
+    check=check,
+    plan=plan,
+    run=run,
+    judge=verdict,
+)

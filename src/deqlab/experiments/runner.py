@@ -1,0 +1,101 @@
+"""Runs the jobs of an experiment that are not yet on disk, and writes the verdict."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import joblib
+import torch
+
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.rundir import RunDirectory
+
+OnProgress: TypeAlias = Callable[[Job, Row | None, int, int], None]
+"""Called with a job, its newest row (None when it is done), and how many jobs are done of all."""
+
+
+def run_jobs(
+    experiment: Experiment[Any],
+    config: Any,  # noqa: ANN401
+    run: RunDirectory,
+    *,
+    jobs: int = 1,
+    on_progress: OnProgress = lambda job, row, done, total: None,
+) -> Verdict:
+    """Run what is missing of `experiment` in `run`, and judge it.
+
+    The plan is made again whenever its jobs are done, since later arms may depend on what
+    earlier ones measured.
+
+    Args:
+        experiment: What to run.
+        config: Its settings.
+        run: The open run directory.
+        jobs: Worker processes; 1 runs in this one.
+        on_progress: Told of every row (with one process) and of every finished job.
+
+    Returns:
+        The verdict, which is also on disk.
+    """
+    while True:
+        plan = experiment.plan(config, run.rows)
+        todo = [job for job in plan if (job.arm, job.seed) not in run.done]
+        if not todo:
+            break
+
+        def tell(job: Job, row: Row | None, total: int = len(plan)) -> None:
+            on_progress(job, row, len(run.done), total)
+
+        source = _in_this_process if jobs == 1 else _in_workers
+        for job, rows in source(experiment, config, todo, jobs, tell):
+            run.append(job, rows)
+            tell(job, None)
+    verdict = experiment.judge(config, run.rows)
+    run.finish(verdict)
+    return verdict
+
+
+Finished: TypeAlias = tuple[Job, list[Row]]
+
+
+def _in_this_process(
+    experiment: Experiment[Any],
+    config: Any,  # noqa: ANN401
+    todo: Sequence[Job],
+    jobs: int,
+    tell: Callable[[Job, Row | None], None],
+) -> Iterator[Finished]:
+    for job in todo:
+        rows = []
+        for row in _seeded(experiment, config, job):
+            tell(job, row)
+            rows.append(row)
+        yield job, rows
+
+
+def _in_workers(
+    experiment: Experiment[Any],
+    config: Any,  # noqa: ANN401
+    todo: Sequence[Job],
+    jobs: int,
+    tell: Callable[[Job, Row | None], None],
+) -> Iterable[Finished]:
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    finished: Iterable[Finished] = parallel(
+        joblib.delayed(_work)(experiment.name, config, job, threads) for job in todo
+    )
+    return finished
+
+
+def _work(name: str, config: Any, job: Job, threads: int) -> Finished:  # noqa: ANN401
+    # By name: functions of an experiment need not survive pickling.
+    from deqlab.experiments import EXPERIMENTS
+
+    torch.set_num_threads(threads)
+    return job, list(_seeded(EXPERIMENTS[name], config, job))
+
+
+def _seeded(experiment: Experiment[Any], config: Any, job: Job) -> Iterator[Row]:  # noqa: ANN401
+    torch.manual_seed(job.seed)
+    return experiment.run(config, job)

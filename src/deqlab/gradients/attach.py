@@ -1,0 +1,197 @@
+"""The node that stands on the tape in place of a whole solve.
+
+At a fixed point z* = f(z*, theta), with J = df/dz at z*, the vector-Jacobian product is
+
+    u' dz*/dtheta = v' df/dtheta,    where v solves    v = J' v + u          (exact)
+                                     or            v = u                     (Jacobian-free).
+
+The node's inputs are all tensors that f depends on: the arguments of f, and every leaf that its
+tape reaches (parameters of a module, tensors that a closure captures). So it is safe under
+data-parallel hooks, several forwards before one backward, and second derivatives: when the
+backward pass is itself recorded, f is evaluated anew at the attached z*, the adjoint equation is
+attached as the fixed-point problem that it is, and derivatives of any order follow.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from deqlab.gradients.base import MapWithArgs
+from deqlab.operators import Product, vjp
+from deqlab.state import choose_rows
+
+AdjointSolve: TypeAlias = Callable[[Product, Tensor], Tensor]
+"""(v -> J'v, u) -> v, on (B, D) matrices and without a tape."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Node:
+    """What the node knows: the map, the tape of one evaluation, and how to find v."""
+
+    f: MapWithArgs
+    args: tuple[object, ...]
+    positions: tuple[int, ...]  # of the differentiable tensors in args
+    defined: Bool[Tensor, " B"]  # rows that have a gradient: f was finite
+    solve: AdjointSolve | None  # None: v = u
+    leaf: Float[Tensor, "B D"]  # z*, as a leaf of the tape
+    sources: tuple[Tensor, ...]  # the inputs of the node, as leaves of the tape
+    out: Float[Tensor, "B D"]  # f at the leaf
+
+    def clean(self, product: Product) -> Product:
+        """Keep the undefined rows of a product at zero: they may be 0 * inf."""
+        return lambda v: self.zero_undefined(product(v))
+
+    def zero_undefined(self, v: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        if bool(self.defined.all()):
+            return v
+        return choose_rows(self.defined, v, torch.zeros_like(v))
+
+
+def attach(
+    f: MapWithArgs,
+    z_star: Float[Tensor, "B D"],
+    args: Sequence[object],
+    *,
+    defined: Bool[Tensor, " B"],
+    solve: AdjointSolve | None,
+) -> Float[Tensor, "B D"]:
+    """Return z_star, now carrying the gradient of the fixed point.
+
+    f is evaluated once, with the tape. If it depends on nothing that needs a gradient, neither
+    does the result.
+
+    Args:
+        f: The map, called as f(z, *args).
+        z_star: Its fixed point.
+        args: Passed on to f. A tensor that reaches f through a closure gets its gradient as
+            well, but by a second walk over whatever tape made it: pass it here instead.
+        defined: False for rows that shall pass no gradient.
+        solve: Solves the adjoint equation for v; None takes v = u.
+    """
+    z_star = z_star.detach()
+    leaf = z_star.detach().requires_grad_()
+    aliases = {
+        i: arg.detach().requires_grad_()
+        for i, arg in enumerate(args)
+        if isinstance(arg, Tensor) and arg.requires_grad
+    }
+    with torch.enable_grad():
+        out = f(leaf, *(aliases.get(i, arg) for i, arg in enumerate(args)))
+    known = (leaf, *aliases.values())
+    captured = tuple(t for t in _leaves(out) if not any(t is k for k in known))
+    inputs = (*(args[i] for i in aliases), *captured)
+    if not inputs or not out.requires_grad:
+        return z_star
+    node = _Node(
+        f=f,
+        args=tuple(args),
+        positions=tuple(aliases),
+        defined=defined,
+        solve=solve,
+        leaf=leaf,
+        sources=(*aliases.values(), *captured),
+        out=out,
+    )
+    value: Tensor = _Attach.apply(node, z_star, *inputs)  # type: ignore[no-untyped-call]
+    return value
+
+
+class _Attach(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, node: _Node, z_star: Tensor, *inputs: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.node = node
+        ctx.save_for_backward(z_star, *inputs)
+        ctx.set_materialize_grads(False)
+        return z_star  # as it is: autograd makes an alias of it, not a copy
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        if cotangents[0] is None:
+            return (None,) * len(ctx.needs_input_grad)
+        node: _Node = ctx.node
+        z_star, *inputs = ctx.saved_tensors
+        u = node.zero_undefined(cotangents[0])
+        if torch.is_grad_enabled():
+            gradients = _recorded_backward(node, z_star, inputs, u)
+        else:
+            v = u if node.solve is None else node.solve(node.clean(vjp(node.out, node.leaf)), u)
+            gradients = _grad(node.out, node.sources, v, create_graph=False)
+        return None, None, *gradients
+
+
+def _recorded_backward(
+    node: _Node, z_star: Tensor, inputs: Sequence[Tensor], u: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The backward pass as a differentiable function of u and of all that z* depends on.
+
+    z* is attached once more, so that it carries its own derivative, and so is v: as the fixed
+    point of v -> J(z*, theta)' v + u.
+    """
+    args = list(node.args)
+    for position, tensor in zip(node.positions, inputs, strict=False):
+        args[position] = tensor
+    z_star = attach(node.f, z_star, args, defined=node.defined, solve=node.solve)
+    gate = _Switch()
+    z: Tensor = _Gate.apply(gate, z_star)  # type: ignore[no-untyped-call]
+    out = node.f(z, *args)
+    v = u
+    if node.solve is not None:
+        with torch.no_grad():
+            v = node.solve(node.clean(vjp(out, z)), u)
+
+        def adjoint_map(v: Tensor, z: Tensor, u: Tensor, *args: object) -> Tensor:
+            product = vjp(node.f(z, *args), z, create_graph=True)
+            return node.zero_undefined(product(v)) + u
+
+        v = attach(adjoint_map, v, (z_star, u, *args), defined=node.defined, solve=node.solve)
+    gate.closed = True  # v' df/dtheta is the derivative at a fixed z
+    gradients = _grad(out, inputs, v, create_graph=True)
+    gate.closed = False  # but it depends on z, which the next derivative must see
+    return gradients
+
+
+class _Switch:
+    """Whether a gate lets gradients pass."""
+
+    closed = False
+
+
+class _Gate(torch.autograd.Function):
+    """The identity, whose gradient can be held back for the time of one backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, switch: _Switch, z: Tensor) -> Tensor:  # noqa: ANN401
+        ctx.switch = switch
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        return None, None if ctx.switch.closed else cotangents[0]
+
+
+def _grad(
+    out: Tensor, sources: Sequence[Tensor], v: Tensor, *, create_graph: bool
+) -> tuple[Tensor | None, ...]:
+    return torch.autograd.grad(
+        out, sources, v, retain_graph=True, create_graph=create_graph, allow_unused=True
+    )
+
+
+def _leaves(out: Tensor) -> list[Tensor]:
+    """Return the leaves that need a gradient on the tape of `out`, in the order they are met."""
+    leaves: list[Tensor] = []
+    seen, stack = set(), [out.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)  # AccumulateGrad nodes have one
+        if isinstance(variable, Tensor):
+            leaves.append(variable)
+        stack.extend(parent for parent, _ in node.next_functions)
+    return leaves

@@ -1,0 +1,52 @@
+"""What a gradient is: how a solve and its derivative belong together."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from jaxtyping import Float
+from torch import Tensor
+
+from deqlab.errors import OnFailure
+from deqlab.solution import Solution
+from deqlab.solvers import Solver
+
+MapWithArgs: TypeAlias = Callable[..., Tensor]
+"""f(z, *args), with z one (B, D) matrix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One solve, as a gradient sees it.
+
+    Attributes:
+        f: The map, called as f(z, *args).
+        z0: Where to start.
+        args: Passed on to f; gradients flow to the tensors among them.
+        solver: The forward method.
+        blocks: Columns of each block of the state.
+        on_failure: What a failed backward solve does.
+    """
+
+    f: MapWithArgs
+    z0: Float[Tensor, "B D"]
+    args: tuple[object, ...]
+    solver: Solver[Any]
+    blocks: Sequence[int]
+    on_failure: OnFailure
+
+    def solve(self) -> Solution:
+        """Run the forward method under the caller's grad mode."""
+        return self.solver.solve(
+            lambda z: self.f(z, *self.args), self.z0.detach(), blocks=self.blocks
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient(ABC):
+    """Solves a problem, and makes the value differentiable."""
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> Solution:
+        """Return the solution; its value carries a gradient if grad mode is on."""

@@ -1,0 +1,21 @@
+"""Differentiation through the iterations themselves.
+
+The tape records every step of the solver, so that memory grows with their number. It is the
+derivative of what was computed, not of the fixed point: the two agree as the solve converges.
+"""
+
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+from deqlab.gradients.base import Gradient, Problem
+from deqlab.solution import Solution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unrolled(Gradient):
+    """Backpropagation through all steps of the forward solver."""
+
+    @override
+    def solve(self, problem: Problem) -> Solution:
+        return problem.solve()

@@ -1,0 +1,8 @@
+"""Modules: cells, their constraints, the DEQ layer, and explicit networks to compare with."""
+
+from deqlab.nn.cells import Cell, DenseCell
+from deqlab.nn.constraints import SpectralNorm, Triangular, Unconstrained
+from deqlab.nn.deq import DEQ
+from deqlab.nn.explicit import mlp
+
+__all__ = ["DEQ", "Cell", "DenseCell", "SpectralNorm", "Triangular", "Unconstrained", "mlp"]

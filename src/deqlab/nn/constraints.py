@@ -1,0 +1,73 @@
+"""Parametrisations of a weight W that keep z = phi(Wz + q) well-posed, for 1-Lipschitz phi.
+
+A constraint is a module that maps a free matrix V to W, with gradients. It has no state of its
+own: the same V gives the same W in training and in evaluation.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+
+class Unconstrained(nn.Module):
+    """W = V: nothing keeps the equation well-posed but training."""
+
+    @override
+    def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
+        return free
+
+
+class SpectralNorm(nn.Module):
+    """W = V min(1, bound / |V|_2): f contracts by at least `bound` if phi is 1-Lipschitz.
+
+    The norm is computed exactly at every call: an estimate carried from step to step would make
+    training and evaluation disagree.
+
+    Attributes:
+        bound: The largest spectral norm, in (0, 1].
+    """
+
+    def __init__(self, bound: float = 0.95) -> None:
+        super().__init__()
+        _check_bound(bound)
+        self.bound = bound
+
+    @override
+    def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
+        norm = torch.linalg.matrix_norm(free, ord=2)
+        return free * torch.clamp(self.bound / norm, max=1.0)
+
+    @override
+    def extra_repr(self) -> str:
+        return f"bound={self.bound}"
+
+
+class Triangular(nn.Module):
+    """W lower triangular, with diagonal bound tanh(diag V): well-posed at any size below it.
+
+    Each coordinate then solves a scalar equation with slope below 1, in order, so that the fixed
+    point exists and is unique for monotone 1-Lipschitz phi. The iteration itself may grow by a
+    large factor before it converges.
+
+    Attributes:
+        bound: The largest diagonal entry, in (0, 1].
+    """
+
+    def __init__(self, bound: float = 0.9) -> None:
+        super().__init__()
+        _check_bound(bound)
+        self.bound = bound
+
+    @override
+    def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
+        return free.tril(-1) + torch.diag(self.bound * free.diagonal().tanh())
+
+    @override
+    def extra_repr(self) -> str:
+        return f"bound={self.bound}"
+
+
+def _check_bound(bound: float) -> None:
+    if not 0 < bound <= 1:
+        raise ValueError(f"bound must be in (0, 1], got {bound}")

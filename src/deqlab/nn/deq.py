@@ -1,0 +1,85 @@
+"""The DEQ layer: a module whose output is a fixed point."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import override
+
+from deqlab.errors import OnFailure, check_on_failure
+from deqlab.solve import fixed_point
+from deqlab.gradients import Gradient, Implicit
+from deqlab.nn.cells import Cell
+from deqlab.solution import Solution
+from deqlab.solvers import Anderson, Solver
+from deqlab.state import State
+
+
+class DEQ(nn.Module):
+    """z* = cell(z*, x): infinite depth with one layer's weights.
+
+    Args:
+        cell: A `Cell`, or any module called as cell(z, x) whose result has the shape of z. A
+            plain module starts at zeros in the shape of x unless `solve` is given a z0.
+        solver: The forward method, with its tolerance and step limit.
+        gradient: How to differentiate z*.
+        on_failure: What a sample that misses its tolerance does: "raise", "warn" or "ignore".
+
+    Example:
+        >>> import torch
+        >>> from deqlab.nn import DenseCell, SpectralNorm
+        >>> deq = DEQ(DenseCell(8, 16, constraint=SpectralNorm()))
+        >>> deq(torch.randn(4, 8)).shape
+        torch.Size([4, 16])
+    """
+
+    def __init__(
+        self,
+        cell: nn.Module,
+        *,
+        solver: Solver[Any] = Anderson(),
+        gradient: Gradient = Implicit(),
+        on_failure: OnFailure = "warn",
+    ) -> None:
+        super().__init__()
+        check_on_failure(on_failure)
+        self.cell = cell
+        self.solver = solver
+        self.gradient = gradient
+        self.on_failure: OnFailure = on_failure
+
+    @override
+    def forward(self, x: Tensor) -> State:
+        """Return z*, differentiable in x and the parameters of the cell."""
+        return self.solve(x).value
+
+    def solve(self, x: Tensor, z0: State | None = None) -> Solution:
+        """Return z* with the verdict on every sample.
+
+        Args:
+            x: The input, rows are samples.
+            z0: Where to start; None is where the cell starts.
+
+        Raises:
+            ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
+        """
+        f, args = self._prepare(x)
+        return fixed_point(
+            f,
+            self._initial(x) if z0 is None else z0,
+            *args,
+            solver=self.solver,
+            gradient=self.gradient,
+            on_failure=self.on_failure,
+        )
+
+    def _prepare(self, x: Tensor) -> tuple[Callable[..., State], tuple[Tensor, ...]]:
+        return self.cell.prepare(x) if isinstance(self.cell, Cell) else (self.cell, (x,))
+
+    def _initial(self, x: Tensor) -> State:
+        return self.cell.initial(x) if isinstance(self.cell, Cell) else torch.zeros_like(x)
+
+    @override
+    def extra_repr(self) -> str:
+        return f"solver={self.solver}, gradient={self.gradient}, on_failure={self.on_failure!r}"

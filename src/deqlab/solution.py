@@ -1,0 +1,76 @@
+"""What a solve returns: the value, and a verdict for each sample."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from deqlab.state import State
+
+
+class Status(IntEnum):
+    """How the solve of one sample ended."""
+
+    CONVERGED = 0
+    """|f(value) - value| is within the tolerance."""
+    MAX_STEPS = 1
+    """The steps ran out while the residual still found new minima."""
+    STAGNATED = 2
+    """The residual found no new minimum for `patience` steps."""
+    DIVERGED = 3
+    """The residual grew far above its minimum."""
+    NONFINITE = 4
+    """f returned inf or nan for this sample."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """A fixed point per sample, and how far it can be trusted.
+
+    Attributes:
+        value: The iterate at which the sample converged, else its iterate of least residual; it
+            has the structure of z0 and carries the gradient.
+        residual: |f(value) - value|, the Euclidean norm at exactly that iterate.
+        tolerance: What `residual` was allowed to be: atol + rtol min(|f(value)|, 10 max(|z0|,
+            |f(z0)|)). In a tuple or dict of tensors each block is held to its own; this is then
+            the root of the sum of their squares.
+        status: A `Status` code per sample.
+        steps: Evaluations of f until the sample's verdict fell.
+        evaluations: Calls of f, for the whole batch.
+        trace: |f(z) - z| at every iterate, one row a step; a finished sample stands still.
+        adjoint: One `Solution` of the adjoint system for each backward pass that went through
+            `value`; empty before the first, and for gradients that solve none.
+    """
+
+    value: State
+    residual: Float[Tensor, " B"]
+    tolerance: Float[Tensor, " B"]
+    status: Int[Tensor, " B"]
+    steps: Int[Tensor, " B"]
+    evaluations: int
+    trace: Float[Tensor, "T B"]
+    adjoint: "list[Solution]" = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def converged(self) -> Bool[Tensor, " B"]:
+        """True for each sample whose residual is within its tolerance."""
+        return self.status == Status.CONVERGED
+
+    @property
+    def matrix(self) -> Float[Tensor, "B D"]:
+        """The value as the one matrix that solvers work on; before `fixed_point` unfolds it."""
+        assert isinstance(self.value, Tensor)
+        return self.value
+
+    def __repr__(self) -> str:
+        counts = torch.bincount(self.status.cpu(), minlength=len(Status)).tolist()
+        verdicts = ", ".join(
+            f"{count} {status.name}" for status, count in zip(Status, counts, strict=True) if count
+        )
+        worst = f"{self.residual.max().item():.1e}" if len(self.residual) else "none"
+        return (
+            f"Solution({verdicts or 'no samples'}; worst residual {worst}; "
+            f"{self.evaluations} evaluations)"
+        )
