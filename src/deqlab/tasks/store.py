@@ -1,0 +1,134 @@
+"""Where the files of an image set are looked for, found, and downloaded to.
+
+The search goes through a user's own folder, given as an argument or else by the
+environment variable DEQLAB_DATA, and then through the cache directory. The user's folder
+either holds one folder per data set or is itself the folder of one. Files may be gzipped,
+under the published name, or uncompressed, without ".gz".
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+from jaxtyping import UInt8
+
+from deqlab.tasks.download import UnreachableError, download_file
+from deqlab.tasks.errors import DataError
+from deqlab.tasks.originals import OtherFileError, read_original
+from deqlab.tasks.sources import Source, SourceFile
+
+ENVIRONMENT_VARIABLE = "DEQLAB_DATA"
+
+
+def cache_dir() -> Path:
+    """Return the directory that downloads go to, which need not exist yet."""
+    return platformdirs.user_cache_path("deqlab") / "data"
+
+
+def search_folders(name: str, data_dir: Path | None = None) -> tuple[Path, ...]:
+    """List the folders in which the files of a data set are looked for, in order.
+
+    Args:
+        name: The name of the data set.
+        data_dir: The user's folder; if None, that of DEQLAB_DATA, if it is set.
+
+    Returns:
+        `<folder>/<name>` and `<folder>` if there is a user's folder, then the cache's.
+
+    Raises:
+        DataError: The user's folder was given and is not a folder.
+    """
+    cached = cache_dir() / name
+    if data_dir is not None:
+        given, root = "--data-dir", data_dir.expanduser()
+    elif text := os.environ.get(ENVIRONMENT_VARIABLE):
+        given, root = ENVIRONMENT_VARIABLE, Path(text).expanduser()
+    else:
+        return (cached,)
+    if not root.is_dir():
+        raise DataError(f"{root}, given as {given}, is not a folder; create it or correct the path")
+    return (root / name, root, cached)
+
+
+def find(
+    source: Source, file: SourceFile, folders: Sequence[Path]
+) -> tuple[Path, UInt8[np.ndarray, "..."]] | None:
+    """Return the path and the items of the first copy of `file`, or None if there is none.
+
+    Raises:
+        DataError: The first copy is unreadable or not the original. A damaged file is
+            never passed over in favour of a later folder.
+    """
+    for folder in folders:
+        for path in (folder / file.archive, folder / file.name):
+            try:
+                if not path.is_file():
+                    continue
+                return path, read_original(path.read_bytes(), file, where=str(path))
+            except OtherFileError:
+                # All sets use the same file names, so in a folder that does not bear the
+                # set's name this is no damage but another set.
+                if folder.name == source.name:
+                    raise
+            except OSError as error:
+                raise DataError(
+                    f"{path} cannot be read ({error.strerror}); check its permissions"
+                ) from error
+    return None
+
+
+def read_arrays(
+    source: Source,
+    *,
+    data_dir: Path | None = None,
+    download: bool = True,
+    progress: bool = True,
+) -> tuple[UInt8[np.ndarray, "..."], ...]:
+    """Return the items of `source.files`, verified, downloading to the cache what is absent.
+
+    Raises:
+        DataError: A file is damaged; or it is absent and could not be downloaded.
+    """
+    folders = search_folders(source.name, data_dir)
+    found = {file.name: find(source, file, folders) for file in source.files}
+    missing = [file for file in source.files if found[file.name] is None]
+    if missing and not download:
+        raise _absent(source, missing, folders, reason="downloading is switched off")
+    download_into(folders, source, missing, progress=progress)
+    for file in missing:
+        found[file.name] = find(source, file, folders[-1:])
+    return tuple(copy[1] for copy in found.values() if copy is not None)
+
+
+def download_into(
+    folders: Sequence[Path], source: Source, missing: Sequence[SourceFile], *, progress: bool
+) -> list[Path]:
+    """Download the missing files into the last of the folders that were searched for them.
+
+    Raises:
+        DataError: A file could not be downloaded or written.
+    """
+    try:
+        return [
+            download_file(file, source.mirrors, folders[-1], progress=progress) for file in missing
+        ]
+    except UnreachableError as error:
+        raise _absent(source, missing, folders, reason=str(error)) from error
+
+
+def listing(items: Sequence[object]) -> str:
+    """Join the items by commas, for a sentence."""
+    return ", ".join(str(item) for item in items)
+
+
+def _absent(
+    source: Source, missing: Sequence[SourceFile], folders: Sequence[Path], *, reason: str
+) -> DataError:
+    verdict = "not" if len(missing) == len(source.files) else "not complete"
+    return DataError(
+        f"{source.name} is {verdict} on this machine (looked in {listing(folders)}) and {reason}; "
+        f"put {listing([file.archive for file in missing])} into {folders[-1]}, or point "
+        f"--data-dir or {ENVIRONMENT_VARIABLE} at a folder that holds {source.name}/"
+    )
