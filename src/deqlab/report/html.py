@@ -1,0 +1,207 @@
+"""Put the page together. All text of a run directory is escaped by jinja2's autoescape."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deqlab.report.arms import Arm, arms_of
+from deqlab.report.charts import Chart, Panel, read_chart
+from deqlab.report.rows import Run, find_runs, read_run
+from deqlab.report.tables import Table, data_table, read_table
+
+if TYPE_CHECKING:
+    import jinja2
+
+UNKNOWN = "unknown"
+
+# Sign and CSS class of each outcome; "unfinished" stands for a missing verdict.
+BADGES = {
+    "holds": ("✓", "good"),
+    "holds partly": ("◐", "mixed"),
+    "does not hold here": ("✕", "bad"),
+    "undecided": ("?", "open"),
+    "unfinished": ("…", "open"),
+}
+
+# What a reader looks for first; the rest of a session follows in its own order.
+_PROVENANCE = (
+    "started",
+    "deqlab",
+    "commit",
+    "python",
+    "torch",
+    "numpy",
+    "platform",
+    "processor",
+    "cores",
+    "threads",
+    "jobs",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelView:
+    """A panel with its picture."""
+
+    panel: Panel
+    svg: str
+    data: Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartView:
+    """A chart with its pictures; a `wide` one has a row of the page to itself."""
+
+    chart: Chart
+    panels: tuple[PanelView, ...]
+    wide: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """Everything that the section of one run shows."""
+
+    id: str
+    run: Run
+    outcome: str
+    sentence: str
+    facts: tuple[tuple[str, str], ...]
+    charts: tuple[ChartView, ...]
+    tables: tuple[Table, ...]
+    commands: tuple[str, ...]
+    sessions: int
+    provenance: tuple[tuple[str, tuple[str, ...]], ...]
+    config: str
+
+
+def render(runs: Sequence[Path]) -> str:
+    """Render run directories as one self-contained HTML page that loads nothing.
+
+    The same files give the same bytes.
+
+    Args:
+        runs: Run directories, or directories that contain run directories one level below.
+
+    Returns:
+        The text of the page.
+
+    Raises:
+        ReportError: There is no run directory, or one cannot be read; the message says what,
+            where and what to do.
+    """
+    import markupsafe
+
+    views = [
+        _view(read_run(path), f"run-{number}")
+        for number, path in enumerate(find_runs([Path(run) for run in runs]), start=1)
+    ]
+    page = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(runs=views, badges=BADGES, css=markupsafe.Markup(_resource("style.css")))
+    )
+    # JSON can spell half of a surrogate pair, which no file can hold.
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+def _environment() -> "jinja2.Environment":
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _resource(name: str) -> str:
+    return (resources.files("deqlab.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _view(run: Run, id: str) -> RunView:
+    arms, where = arms_of(run), f"{run.name}/config.json"
+    charts = [read_chart(spec, arms, where=where) for spec in run.charts]
+    tables = [read_table(spec, arms, where=where) for spec in run.tables]
+    jobs = f"{len(run.jobs)} {'job' if len(run.jobs) == 1 else 'jobs'}"
+    return RunView(
+        id=id,
+        run=run,
+        outcome=run.verdict.outcome if run.verdict else "unfinished",
+        sentence=run.verdict.sentence
+        if run.verdict
+        else f"unfinished: {jobs} done; run the same command again to finish it",
+        facts=_facts(run, arms),
+        charts=_chart_views(charts, id),
+        tables=tuple(tables),
+        commands=tuple(dict.fromkeys(_text(s.get("command")) for s in run.sessions)) or (UNKNOWN,),
+        sessions=len(run.sessions),
+        provenance=_provenance(run),
+        config=_pretty(run.config.get("config", {})),
+    )
+
+
+def _facts(run: Run, arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:
+    seeds = sorted({job.seed for job in run.jobs})
+    return (
+        ("experiment", run.config["experiment"]),
+        ("preset", _text(run.config.get("preset"))),
+        ("arms", str(len(arms))),
+        ("seeds", str(len(seeds))),
+        ("jobs done", str(len(run.jobs))),
+    )
+
+
+def _chart_views(charts: Sequence[Chart], id: str) -> tuple[ChartView, ...]:
+    from deqlab.report import plots  # matplotlib takes a second to import
+
+    views: list[ChartView] = []
+    single = [len(chart.panels) == 1 for chart in charts] + [False]
+    paired = False  # the chart before this one waits for a neighbour
+    for number, chart in enumerate(charts, start=1):
+        pictures = plots.draw(chart, prefix=f"{id}-c{number}")
+        alone = not single[number - 1] or not (paired or single[number])
+        paired = not alone and not paired
+        views.append(
+            ChartView(
+                chart=chart,
+                panels=tuple(
+                    PanelView(panel=panel, svg=svg, data=data_table(chart, panel))
+                    for panel, svg in zip(chart.panels, pictures, strict=True)
+                ),
+                wide=alone,
+            )
+        )
+    return tuple(views)
+
+
+def _provenance(run: Run) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Each key of the sessions, with its value in every session, or once if they agree."""
+    keys = dict.fromkeys((*_PROVENANCE, *(key for s in run.sessions for key in s)))
+    table = []
+    for key in keys:
+        if key == "command":
+            continue
+        values = tuple(_text(session.get(key)) for session in run.sessions) or (UNKNOWN,)
+        table.append((key, values if len(set(values)) > 1 else values[:1]))
+    return tuple(table)
+
+
+def _pretty(config: object) -> str:
+    """JSON with one line for each field, however long a list it holds."""
+    if not isinstance(config, dict) or not config:
+        return json.dumps(config, ensure_ascii=False)
+    lines = (
+        f"  {json.dumps(key)}: {json.dumps(config[key], ensure_ascii=False)}" for key in config
+    )
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def _text(value: object) -> str:
+    if value is None or value == "":
+        return UNKNOWN
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,219 @@
+"""Draw a chart: one inline SVG for each panel.
+
+Each panel is its own small picture, so that a page can place two of them side by side or
+one below the other and the text keeps its size. All panels of a chart share their axes.
+Legends are HTML, not part of the picture: they wrap, and a screen reader reads them.
+"""
+
+import io
+import textwrap
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from deqlab.report import ticks
+from deqlab.report.charts import Axis, Chart, Panel, Point, Series
+from deqlab.report.formats import interval, median
+from deqlab.report.statistics import Spread
+from deqlab.report.svg import SENTINELS, inline, printable
+
+WIDTH, HEIGHT = 440, 300  # natural size in CSS pixels; shown at 0.8 times that on a phone
+FONT_SIZE = 12.5  # style.css sets the same, and more on a phone
+MAX_MARKERS = 9  # of one line: more of them hide it
+LABEL_WIDTH = 52  # characters of a line of an axis label that fit into WIDTH
+
+# 72 units to the inch make one point of matplotlib one pixel of the page.
+_SETTINGS: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a $ in a label is a dollar
+    "text.usetex": False,
+    "font.family": "DejaVu Sans",  # to measure text with: it ships with matplotlib, and is wide
+    "font.size": FONT_SIZE,
+    "axes.axisbelow": True,
+    "path.simplify": False,
+}
+
+Limits = tuple[float, float]
+
+
+def draw(chart: Chart, *, prefix: str) -> list[str]:
+    """Draw the panels of `chart`; a panel without anything to draw gives an empty text.
+
+    Args:
+        chart: The chart.
+        prefix: Start of all ids, unique in the page.
+    """
+    points = [p for panel in chart.panels for one in panel.series for p in one.points]
+    visible = [p for p in points if chart.x.shows(p.x.median) and chart.y.shows(p.y.median)]
+    if not visible:
+        return ["" for _ in chart.panels]
+    x_limits = _limits(chart.x, [p.x for p in visible])
+    y_limits = _limits(chart.y, [p.y for p in visible])
+    with style.context(_SETTINGS, after_reset=True), warnings.catch_warnings():
+        # The browser has the glyphs that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        return [
+            _draw(chart, panel, x_limits, y_limits, prefix=f"{prefix}-p{number}")
+            for number, panel in enumerate(chart.panels, start=1)
+        ]
+
+
+def _draw(chart: Chart, panel: Panel, x_limits: Limits, y_limits: Limits, *, prefix: str) -> str:
+    if not panel.drawable:
+        return ""
+    layout = ConstrainedLayoutEngine(w_pad=4 / 72, h_pad=4 / 72)
+    figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), layout=layout, facecolor="none")
+    FigureCanvasSVG(figure)
+    axes = figure.add_subplot(facecolor="none")
+    _frame(axes, chart, x_limits, y_limits)
+    for series in reversed(panel.series):  # the reference comes first, and lies on top
+        if chart.kind == "line":
+            _line(axes, series, chart, y_limits[0])
+        else:
+            _dot(axes, series, chart, (x_limits[0], y_limits[0]))
+    out = io.StringIO()
+    figure.savefig(out, format="svg", transparent=True)
+    return inline(
+        out.getvalue(),
+        prefix=prefix,
+        title=f"{chart.title}: {panel.title}" if panel.title else chart.title,
+        description=_description(chart, panel),
+        tooltips={f"series-{s.arm.slot}": _tooltip(chart, s) for s in panel.series},
+    )
+
+
+def _limits(axis: Axis, spreads: Sequence[Spread]) -> Limits:
+    values = [v for s in spreads for v in (s.low, s.median, s.high) if axis.shows(v)]
+    return ticks.limits(values, log=axis.log)
+
+
+def _frame(axes: Axes, chart: Chart, x_limits: Limits, y_limits: Limits) -> None:
+    """Axes, grid and labels, quiet enough to stay behind the data."""
+    for spine in ("top", "right", "left"):
+        axes.spines[spine].set_visible(False)
+    axes.spines["bottom"].set_color(SENTINELS["muted"])
+    axes.set_xscale(chart.x.scale)
+    axes.set_yscale(chart.y.scale)
+    for which, axis, ends in ((axes.xaxis, chart.x, x_limits), (axes.yaxis, chart.y, y_limits)):
+        at = ticks.positions(*ends, axis)
+        write = ticks.writer(at, axis.format)
+        which.set_ticks(at, [write(value) for value in at])
+        which.set_ticks([], minor=True)
+    axes.set_xlim(x_limits)
+    axes.set_ylim(y_limits)
+    axes.grid(color=SENTINELS["grid"], linewidth=1)
+    axes.tick_params(left=False, bottom=False, labelcolor=SENTINELS["muted"], pad=5)
+    axes.set_xlabel(_label(chart.x), color=SENTINELS["ink"], labelpad=5)
+    # Above the axis rather than turned along it: easier to read, and the plot gets the width.
+    # A given y spares matplotlib a search for free space, a quarter of the time of a picture.
+    axes.set_title(
+        _label(chart.y), loc="left", x=0, y=1, pad=10, color=SENTINELS["ink"], fontsize=FONT_SIZE
+    )
+
+
+def _label(axis: Axis) -> str:
+    text = printable(f"{axis.label} (log scale)" if axis.log else axis.label)
+    return textwrap.fill(text, LABEL_WIDTH)
+
+
+def _line(axes: Axes, series: Series, chart: Chart, floor: float) -> None:
+    arm, colour = series.arm, SENTINELS[series.arm.colour]
+    points = [p for p in series.points if chart.x.shows(p.x.median)]
+    # A value that cannot be drawn must leave a gap: a line across it would invent data.
+    y = [p.y.median if chart.y.shows(p.y.median) else float("nan") for p in points]
+    x = [p.x.median for p in points]
+    gaps = any(value != value for value in y)
+    if any(p.y.varies for p in points):
+        axes.fill_between(
+            x,
+            [max(p.y.low, floor) if chart.y.shows(p.y.median) else float("nan") for p in points],
+            [p.y.high for p in points],
+            color=colour,
+            alpha=0.16,
+            linewidth=0,
+            gid=f"series-{arm.slot}",
+        )
+    axes.plot(
+        x,
+        y,
+        color=colour,
+        linewidth=arm.width,
+        dashes=tuple(length / arm.width for length in arm.dash) or (None, None),
+        dash_capstyle="butt",
+        marker=arm.marker.code,
+        # A point between two gaps has no line: then every point needs its marker.
+        markevery=1 if gaps else _every(len(x), arm.slot),
+        markersize=arm.marker.scale * (8.5 if arm.reference else 7.5),
+        markeredgecolor=SENTINELS["surface"],
+        markeredgewidth=1.2,
+        zorder=3 if arm.reference else 2.5,
+        clip_on=False,  # else a point on the edge is cut in half
+        gid=f"series-{arm.slot}",
+    )
+
+
+def _every(count: int, slot: int) -> int | tuple[int, int]:
+    """Which points get a marker: all, or a few that are not those of the next arm."""
+    if count <= MAX_MARKERS + 3:
+        return 1
+    stride = -(-count // MAX_MARKERS)
+    return (slot * max(1, stride // 3)) % stride, stride
+
+
+def _dot(axes: Axes, series: Series, chart: Chart, floors: tuple[float, float]) -> None:
+    arm, colour = series.arm, SENTINELS[series.arm.colour]
+    gid = f"series-{arm.slot}"
+    for p in series.points:
+        if not (chart.x.shows(p.x.median) and chart.y.shows(p.y.median)):
+            continue
+        bars = (
+            ([max(p.x.low, floors[0]), p.x.high], [p.y.median] * 2, p.x.varies),
+            ([p.x.median] * 2, [max(p.y.low, floors[1]), p.y.high], p.y.varies),
+        )
+        for x, y, varies in bars:
+            if varies:
+                axes.plot(x, y, color=colour, linewidth=2, alpha=0.7, gid=gid)
+        axes.plot(
+            p.x.median,
+            p.y.median,
+            color=colour,
+            marker=arm.marker.code,
+            markersize=arm.marker.scale * (17 if arm.reference else 11),
+            clip_on=False,
+            markeredgecolor=SENTINELS["surface"],
+            markeredgewidth=1.2,
+            zorder=3 if arm.reference else 4,  # the larger mark, below smaller ones
+            gid=gid,
+        )
+
+
+def _tooltip(chart: Chart, series: Series) -> str:
+    return series.arm.label if chart.kind == "line" else _sentence(chart, series)
+
+
+def _description(chart: Chart, panel: Panel) -> str:
+    """The picture in words: where each line ends, or where each point lies."""
+    what = "Lines" if chart.kind == "line" else "Points"
+    told = "; ".join(_sentence(chart, series) for series in panel.series)
+    return f"{what} of {chart.y.label} against {chart.x.label}. {told}."
+
+
+def _sentence(chart: Chart, series: Series) -> str:
+    last = _last(chart, series.points)
+    if last is None:
+        return f"{series.arm.label}: nothing to draw"
+    told = f"{chart.y.label} {median(last.y, chart.y.format)}"
+    extent = interval(last.y, chart.y.format)
+    told += f" ({extent})" if extent else ""
+    return f"{series.arm.label}: {told} at {chart.x.label} {median(last.x, chart.x.format)}"
+
+
+def _last(chart: Chart, points: Sequence[Point]) -> Point | None:
+    shown = [p for p in points if chart.x.shows(p.x.median) and chart.y.shows(p.y.median)]
+    return shown[-1] if shown else None
