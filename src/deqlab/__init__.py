@@ -13,10 +13,10 @@ from deqlab.version import __version__
 
 if TYPE_CHECKING:
     from deqlab.errors import ConvergenceError, ConvergenceWarning
-    from deqlab.solve import fixed_point
     from deqlab.gradients import Implicit, JacobianFree, Unrolled
     from deqlab.nn.deq import DEQ
     from deqlab.solution import Solution, Status
+    from deqlab.solve import fixed_point
     from deqlab.solvers import Anderson, Picard
 
 _HOMES = {

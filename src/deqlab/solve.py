@@ -54,7 +54,7 @@ def fixed_point(
         >>> f = lambda z, x: 0.5 * torch.tanh(z) + x
         >>> solution = fixed_point(f, torch.zeros(4, 3), x)
         >>> solution
-        Solution(4 CONVERGED; worst residual 1.2e-07; 7 evaluations)
+        Solution(4 CONVERGED; worst residual 1.7e-05; 7 evaluations)
         >>> solution.value.sum().backward()
         >>> x.grad.shape
         torch.Size([4, 3])

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 State: TypeAlias = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
@@ -77,7 +78,8 @@ class Layout:
 
     def _check_match(self, state: State, tensors: Sequence[Tensor]) -> None:
         keys = tuple(state) if isinstance(state, dict) else None
-        if keys != self.keys or isinstance(state, Tensor) != self.is_tensor:
+        same_kind = keys == self.keys and isinstance(state, Tensor) == self.is_tensor
+        if not same_kind or len(tensors) != len(self.shapes):
             raise ValueError(
                 f"f must keep the structure of z: {self._structure()} became {_structure(state)}"
             )
@@ -101,22 +103,24 @@ class Layout:
         return f"a tuple of {len(self.shapes)}"
 
 
-def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float[Tensor, "B K"]:
-    """Return the Euclidean norm of each row within each block of columns, in float64."""
-    parts = (matrix,) if len(blocks) == 1 else matrix.split(tuple(blocks), dim=1)
-    return torch.stack([_row_norms(part) for part in parts], dim=1)
+def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[np.ndarray, "B K"]:
+    """Return the Euclidean norm of each row within each block of columns, on the host."""
+    if len(blocks) == 1:
+        return _row_norms(matrix)[:, None]
+    return np.stack([_row_norms(part) for part in matrix.split(tuple(blocks), dim=1)], axis=1)
 
 
-def _row_norms(part: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+def _row_norms(part: Float[Tensor, "B D"]) -> Float64[np.ndarray, " B"]:
     # A sum of squares in float32 is several times faster on a CPU than one in float64, but it
     # overflows for rows of 1e19 and vanishes for rows of 1e-23: those are summed again.
-    wide = part.device.type != "cpu" or part.dtype not in (torch.float32, torch.float64)
-    norms = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64 if wide else part.dtype)
-    if not wide and part.dtype == torch.float32:
-        trusted = (norms > 1e-15) & (norms < 1e18)
-        if not trusted.all():
-            return torch.linalg.vector_norm(part, dim=1, dtype=torch.float64)
-    return norms.double()
+    if part.device.type == "cpu" and part.dtype == torch.float32:
+        norms = torch.linalg.vector_norm(part, dim=1).numpy()
+        if len(norms) == 0 or (norms.min() > 1e-15 and norms.max() < 1e18):
+            return norms.astype(np.float64)
+    wide: Float64[np.ndarray, " B"] = (
+        torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).cpu().numpy()
+    )
+    return wide
 
 
 def choose_rows(

@@ -8,6 +8,7 @@ all seeds of the DEQ are done.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -53,6 +54,7 @@ class ArmsConfig:
         depths: Hidden layers of the FNNs.
         activation: "relu" or "tanh", in all arms.
         constraint: Of the DEQ's weight: "none", "spectral" or "triangular".
+        gain: Initial scale of that weight: its spectral radius is about this.
         solver: Of the DEQ: "anderson" or "picard".
         rtol: Its relative tolerance.
         max_steps: Its evaluations of f at most.
@@ -67,6 +69,7 @@ class ArmsConfig:
     depths: tuple[int, ...] = (1, 2, 3)
     activation: str = "relu"
     constraint: str = "spectral"
+    gain: float = 0.5
     solver: str = "anderson"
     rtol: float = 1e-3
     max_steps: int = 60
@@ -82,7 +85,7 @@ class ArmsConfig:
         check_choice(self, "solver", SOLVERS)
         check_at_least(self, 1, "width", "max_steps", "batch_size", "num_evaluations")
         check_at_least(self, 0, "weight_decay")
-        check_positive(self, "rtol", "learning_rate")
+        check_positive(self, "gain", "rtol", "learning_rate")
         require(
             len(self.depths) > 0 and min(self.depths) >= 1,
             f"depths needs one or more numbers of at least 1, got {list(self.depths)}",
@@ -113,6 +116,7 @@ def deq(shape: Shape) -> nn.Sequential:
         config.width,
         activation=ACTIVATIONS[config.activation](),
         constraint=CONSTRAINTS[config.constraint](),
+        gain=config.gain,
     )
     solver = SOLVERS[config.solver](rtol=config.rtol, max_steps=config.max_steps)
     # Failures do not warn a thousand times here: every row carries the share that converged.
@@ -150,14 +154,12 @@ def plan(shape: Shape, loss: Loss, target: Tensor, rows: Sequence[Row]) -> list[
     with torch.device("meta"):
         budget = num_parameters(deq(shape))
     for depth in config.depths:
-        width = _closest(lambda w, d=depth: num_parameters(_meta(shape, d, w)), budget)
+        width = _closest(partial(_num_parameters, shape, depth), budget)
         arms[f"fnn-{depth}-parameters"] = _fnn_settings(depth, width, PARAMETERS)
     spent = [row["flops_per_step"] for row in summaries(rows) if row["arm"] == "deq"]
     if len(spent) == len(config.seeds):
         for depth in config.depths:
-            width = _closest(
-                lambda w, d=depth: _step_flops(shape, d, w, loss, target), median(spent)
-            )
+            width = _closest(partial(_step_flops, shape, loss, target, depth), round(median(spent)))
             arms[f"fnn-{depth}-flops"] = _fnn_settings(depth, width, FLOPS)
     return [
         Job(arm=arm, seed=seed, settings=settings)
@@ -181,7 +183,7 @@ def _fnn_settings(depth: int, width: int, matching: str) -> dict[str, Any]:
     }
 
 
-def _closest(cost: Callable[[int], float], budget: float) -> int:
+def _closest(cost: Callable[[int], int], budget: int) -> int:
     """Return the width at least 1 whose cost, which grows with it, is closest to `budget`."""
     high = 1
     while cost(high) < budget:
@@ -198,8 +200,13 @@ def _meta(shape: Shape, depth: int, width: int) -> nn.Sequential:
         return fnn(shape, depth, width)
 
 
-def _step_flops(shape: Shape, depth: int, width: int, loss: Loss, target: Tensor) -> int:
+def _num_parameters(shape: Shape, depth: int, width: int) -> int:
+    return num_parameters(_meta(shape, depth, width))
+
+
+def _step_flops(shape: Shape, loss: Loss, target: Tensor, depth: int, width: int) -> int:
     model = _meta(shape, depth, width)
     x = torch.empty(len(target), shape.num_inputs, device="meta")
     y = target.to("meta")
-    return flops(lambda: loss(model(x), y).backward())  # type: ignore[no-untyped-call]
+    count, _ = flops(lambda: loss(model(x), y).backward())
+    return count

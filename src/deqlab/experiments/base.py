@@ -12,6 +12,8 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 Row: TypeAlias = dict[str, Any]
 """One line of rows.jsonl: plain JSON values by field name."""
 
+Format: TypeAlias = Literal["percent", "si", "integer", "bytes", "seconds", "number", "text"]
+
 Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
 
 
@@ -28,7 +30,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
     require(len(set(seeds)) == len(seeds), f"seeds must differ, got {list(seeds)}")
 
 
-def check_at_least(config: object, least: float, *names: str) -> None:
+def check_at_least(config: object, least: int, *names: str) -> None:
     """Raise ValueError unless the named numeric fields of `config` are `least` or more."""
     for name in names:
         value = getattr(config, name)
@@ -87,6 +89,7 @@ class Chart:
         rows: The kind of rows.
         panel_by: Field of the summary rows: one panel for each of its values, and in each the
             arms for which it is null.
+        y_format: How the numbers on the y axis are written.
     """
 
     kind: Literal["line", "scatter"] = "line"
@@ -100,6 +103,7 @@ class Chart:
     x_scale: Literal["linear", "log"] = "linear"
     y_scale: Literal["linear", "log"] = "linear"
     panel_by: str | None = None
+    y_format: Format = "number"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +112,7 @@ class Column:
 
     field: str
     label: str
-    format: Literal["percent", "si", "integer", "bytes", "seconds", "number", "text"]
+    format: Format
     better: Literal["higher", "lower"] | None = None
 
 

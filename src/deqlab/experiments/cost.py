@@ -10,7 +10,7 @@ space inside one kernel. On CUDA it is the allocator's peak.
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from typing_extensions import override
 
+Result = TypeVar("Result")
 
-def flops(run: Callable[[], object]) -> int:
-    """Return the floating-point operations of `run()`."""
+
+def flops(run: Callable[[], Result]) -> tuple[int, Result]:
+    """Return the floating-point operations of `run()`, and its result."""
     with FlopCounterMode(display=False) as counter:
-        run()
-    return int(counter.get_total_flops())
+        result = run()
+    return int(counter.get_total_flops()), result
 
 
 def peak_memory(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
@@ -42,7 +44,8 @@ def peak_memory(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
         return int(torch.cuda.max_memory_allocated())
     with _StorageTracker(held) as tracker:
         run()
-    return tracker.peak
+    peak: int = tracker.peak
+    return peak
 
 
 class _StorageTracker(TorchDispatchMode):
@@ -63,7 +66,7 @@ class _StorageTracker(TorchDispatchMode):
         types: Iterable[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):

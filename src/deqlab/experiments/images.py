@@ -94,9 +94,7 @@ def verdict(config: ImagesConfig, rows: Sequence[Row]) -> Verdict:
 
 def _shape(config: ImagesConfig) -> arms.Shape:
     data = load(config.dataset)
-    return arms.Shape(
-        config=config, num_inputs=data.x_train.shape[1], num_outputs=data.num_classes
-    )
+    return arms.Shape(config=config, num_inputs=data.x_train.shape[1], num_outputs=data.num_classes)
 
 
 def _batches(data: ImageData, config: ImagesConfig, seed: int) -> Iterator[Batch]:
@@ -128,12 +126,13 @@ EXPERIMENT = Experiment(
             seeds=(0,), width=12, depths=(1,), epochs=1, num_evaluations=2, max_steps=20
         ),
         "quick": ImagesConfig(),
+        "mnist": ImagesConfig(
+            dataset="mnist", width=128, epochs=5, batch_size=128, learning_rate=2e-3
+        ),
         "full": ImagesConfig(seeds=tuple(range(8)), width=128, epochs=80),
     },
     page=comparison_page(
-        Column(
-            field="test_accuracy", label="test accuracy", format="percent", better="higher"
-        ),
+        Column(field="test_accuracy", label="test accuracy", format="percent", better="higher"),
         Chart(
             title="Learning curves",
             caption="Test loss while training: median over seeds, and the range. Each panel "

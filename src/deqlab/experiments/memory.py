@@ -10,6 +10,9 @@ Picard with a tolerance of zero: it takes exactly the iterations that it is give
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -26,6 +29,7 @@ from deqlab.experiments.base import (
     check_at_least,
     check_seeds,
     require,
+    summaries,
 )
 from deqlab.experiments.cost import peak_memory
 from deqlab.gradients import Gradient, Implicit, Unrolled
@@ -35,6 +39,8 @@ from deqlab.solvers import Picard
 GRADIENTS: dict[str, Gradient] = {"implicit": Implicit(), "unrolled": Unrolled()}
 FLAT = 0.05
 """Relative growth from the fewest to the most iterations that still counts as constant."""
+LINEAR = 0.1
+"""Relative spread of the bytes per iteration that still counts as linear growth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,7 @@ def run(config: MemoryConfig, job: Job) -> Iterator[Row]:
     q = torch.randn(config.batch_size, config.width)
     peaks = []
     for iterations in config.iterations:
-        peak = peak_memory(lambda n=iterations: _step(w, q, n, GRADIENTS[job.arm]), [w, q])
+        peak = peak_memory(partial(_step, w, q, iterations, GRADIENTS[job.arm]), [w, q])
         w.grad = None
         peaks.append(peak)
         yield {"kind": "point", "iterations": iterations, "peak_memory_bytes": peak}
@@ -104,27 +110,39 @@ def _step(w: Tensor, q: Tensor, iterations: int, gradient: Gradient) -> None:
         gradient=gradient,
         on_failure="ignore",
     )
-    solution.matrix.sum().backward()  # type: ignore[no-untyped-call]
+    solution.matrix.sum().backward()
     assert solution.evaluations == iterations
 
 
 def verdict(config: MemoryConfig, rows: Sequence[Row]) -> Verdict:
     """Return whether implicit memory is flat and unrolled memory grows in proportion."""
-    growth = {
-        arm: max(r["growth"] for r in rows if r["arm"] == arm and r["kind"] == "summary")
-        for arm in GRADIENTS
-    }
+    flat = max(row["growth"] for row in summaries(rows) if row["arm"] == "implicit")
+    slopes = _slopes(config, [row for row in rows if row["arm"] == "unrolled"])
+    linear = min(slopes) > 0 and max(slopes) < (1 + LINEAR) * min(slopes)
     few, many = config.iterations[0], config.iterations[-1]
-    flat = growth["implicit"] < FLAT
     sentence = (
         f"From {few} to {many} forward iterations, the peak memory of a training step grows by "
-        f"{100 * growth['implicit']:.1f} % with Implicit, and by {growth['unrolled']:.1f} times "
-        "with Unrolled (in the worst seed)."
+        f"{100 * flat:.1f} % with Implicit, and by {median(slopes) / 1024:.0f} KiB per iteration "
+        "with Unrolled."
     )
-    grows = growth["unrolled"] > FLAT
+    spread = f"Unrolled: {min(slopes) / 1024:.1f} to {max(slopes) / 1024:.1f} KiB per iteration."
+    holds = flat < FLAT and linear
     return Verdict(
-        outcome="holds" if flat and grows else "does not hold here", sentence=sentence
+        outcome="holds" if holds else "does not hold here", sentence=sentence, details=(spread,)
     )
+
+
+def _slopes(config: MemoryConfig, rows: Sequence[Row]) -> list[float]:
+    """Return the bytes per iteration between neighbouring points, over all seeds."""
+    slopes = []
+    for seed in config.seeds:
+        points = [
+            (row["iterations"], row["peak_memory_bytes"])
+            for row in rows
+            if row["seed"] == seed and row["kind"] == "point"
+        ]
+        slopes += [(b - a) / (n - m) for (m, a), (n, b) in pairwise(points)]
+    return slopes
 
 
 EXPERIMENT = Experiment(
@@ -150,6 +168,7 @@ EXPERIMENT = Experiment(
                 y_label="peak memory (bytes)",
                 x_scale="log",
                 y_scale="log",
+                y_format="bytes",
             ),
         ),
         tables=(
@@ -157,9 +176,7 @@ EXPERIMENT = Experiment(
                 title="Peak memory of one training step",
                 caption="By gradient and number of forward iterations.",
                 rows="point",
-                columns=(
-                    Column(field="peak_memory_bytes", label="peak memory", format="bytes"),
-                ),
+                columns=(Column(field="peak_memory_bytes", label="peak memory", format="bytes"),),
                 by="iterations",
             ),
         ),

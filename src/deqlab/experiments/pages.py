@@ -57,7 +57,8 @@ def comparison_page(score: Column, curve: Chart) -> Page:
         x_label="FLOPs per training step",
         y_label=score.label,
         x_scale="log",
-        y_scale=curve.y_scale,
+        y_scale=curve.y_scale if score.field == curve.y else "linear",
+        y_format=score.format,
     )
     cost = Table(
         title="What it costs",
@@ -71,9 +72,7 @@ def comparison_page(score: Column, curve: Chart) -> Page:
             Column(field="train_loss", label="train loss", format="number", better="lower"),
             Column(field="parameters", label="parameters", format="integer"),
             Column(field="flops_per_step", label="FLOPs per step", format="si", better="lower"),
-            Column(
-                field="peak_memory_bytes", label="peak memory", format="bytes", better="lower"
-            ),
+            Column(field="peak_memory_bytes", label="peak memory", format="bytes", better="lower"),
             Column(field="seconds", label="training time", format="seconds", better="lower"),
         ),
     )

@@ -135,7 +135,9 @@ def _check_same_run(config: Path, description: dict[str, Any]) -> None:
 def _repair(file: Path) -> tuple[list[Row], list[str]]:
     """Return the rows of finished jobs, after cutting off what a crash left behind them."""
     rows, end, torn = _parse_rows(file)
-    finished = max((i + 1 for i, (row, _) in enumerate(rows) if row["kind"] == "summary"), default=0)
+    finished = max(
+        (i + 1 for i, (row, _) in enumerate(rows) if row["kind"] == "summary"), default=0
+    )
     notes = []
     if torn:
         notes.append(f"{file}: the last line was half written and has been removed.")

@@ -47,6 +47,7 @@ class SawtoothConfig(arms.ArmsConfig):
     log2_regions: int = 5
     width: int = 10
     constraint: str = "triangular"
+    gain: float = 2.0
     rtol: float = 1e-4
     max_steps: int = 100
     batch_size: int = 256
@@ -128,7 +129,7 @@ EXPERIMENT = Experiment(
             num_evaluations=2,
             max_steps=20,
         ),
-        "quick": SawtoothConfig(log2_regions=3, steps=1000),
+        "quick": SawtoothConfig(log2_regions=3, steps=1200),
         "full": SawtoothConfig(seeds=tuple(range(8)), steps=10000),
     },
     page=comparison_page(

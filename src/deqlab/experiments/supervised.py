@@ -7,8 +7,9 @@ set) and "summary". All are functions of the seed but for the field "seconds".
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,11 @@ from deqlab.experiments.base import Job, Row
 from deqlab.experiments.cost import flops, peak_memory
 from deqlab.solution import Solution
 
-Batch = tuple[Tensor, Tensor]
+Batch: TypeAlias = tuple[Tensor, Tensor]
+"""Inputs and targets."""
+
+Step: TypeAlias = tuple[Tensor, Solution | None]
+"""The loss of a training step, and its solve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +86,25 @@ def train(model: nn.Sequential, training: Training, job: Job) -> Iterator[Row]:
     marks = _evaluation_steps(training.num_steps, training.num_evaluations)
     tally, seconds, counts = _Tally(), 0.0, []
     row: Row = {}
-    x = y = torch.empty(0)
 
-    def step() -> tuple[Tensor, Solution | None]:
+    def step(x: Tensor, y: Tensor) -> Step:
         optimizer.zero_grad()
         output, solution = forward(model, x)
         loss = training.loss(output, y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         return loss, solution
 
     for index, (x, y) in enumerate(training.batches(job.seed), start=1):
         if index in marks:  # the counter slows a step down: it stays out of the seconds
-            done: list[tuple[Tensor, Solution | None]] = []
-            counts.append(flops(lambda done=done: done.append(step())))
-            tally.add(*done[0])
+            count, taken = flops(partial(step, x, y))
+            counts.append(count)
+            tally.add(*taken)
         else:
             start = time.perf_counter()
-            loss, solution = step()
+            taken = step(x, y)
             seconds += time.perf_counter() - start
-            tally.add(loss, solution)
+            tally.add(*taken)
         schedule.step()
         if index in marks:
             row = {"step": index, **tally.row(), **evaluate(model, training)}
@@ -113,7 +117,7 @@ def train(model: nn.Sequential, training: Training, job: Job) -> Iterator[Row]:
         **row,
         "flops_per_step": round(fmean(counts)),
         "parameters": num_parameters(model),
-        "peak_memory_bytes": peak_memory(step, [*_held(model, optimizer), x, y]),
+        "peak_memory_bytes": peak_memory(partial(step, x, y), [*_held(model, optimizer), x, y]),
         "seconds": seconds,
     }
 

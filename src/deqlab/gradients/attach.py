@@ -96,7 +96,7 @@ def attach(
         sources=(*aliases.values(), *captured),
         out=out,
     )
-    value: Tensor = _Attach.apply(node, z_star, *inputs)  # type: ignore[no-untyped-call]
+    value: Tensor = _Attach.apply(node, z_star, *inputs)
     return value
 
 
@@ -109,12 +109,12 @@ class _Attach(torch.autograd.Function):
         return z_star  # as it is: autograd makes an alias of it, not a copy
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        if cotangents[0] is None:
+    def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        if cotangent is None:
             return (None,) * len(ctx.needs_input_grad)
         node: _Node = ctx.node
         z_star, *inputs = ctx.saved_tensors
-        u = node.zero_undefined(cotangents[0])
+        u = node.zero_undefined(cotangent)
         if torch.is_grad_enabled():
             gradients = _recorded_backward(node, z_star, inputs, u)
         else:
@@ -135,9 +135,12 @@ def _recorded_backward(
     for position, tensor in zip(node.positions, inputs, strict=False):
         args[position] = tensor
     z_star = attach(node.f, z_star, args, defined=node.defined, solve=node.solve)
+    # Behind gates: z* depends on the arguments, and these may depend on each other.
     gate = _Switch()
-    z: Tensor = _Gate.apply(gate, z_star)  # type: ignore[no-untyped-call]
-    out = node.f(z, *args)
+    z: Tensor = _Gate.apply(gate, z_star)
+    gated = {i: _Gate.apply(gate, args[i]) for i in node.positions}
+    out = node.f(z, *(gated.get(i, arg) for i, arg in enumerate(args)))
+    sources = (*gated.values(), *inputs[len(gated) :])
     v = u
     if node.solve is not None:
         with torch.no_grad():
@@ -148,9 +151,9 @@ def _recorded_backward(
             return node.zero_undefined(product(v)) + u
 
         v = attach(adjoint_map, v, (z_star, u, *args), defined=node.defined, solve=node.solve)
-    gate.closed = True  # v' df/dtheta is the derivative at a fixed z
-    gradients = _grad(out, inputs, v, create_graph=True)
-    gate.closed = False  # but it depends on z, which the next derivative must see
+    gate.closed = True  # v' df/dtheta is the partial derivative
+    gradients = _grad(out, sources, v, create_graph=True)
+    gate.closed = False  # but it depends on what lies behind, which the next derivative must see
     return gradients
 
 
@@ -169,8 +172,8 @@ class _Gate(torch.autograd.Function):
         return z
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        return None, None if ctx.switch.closed else cotangents[0]
+    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        return None, None if ctx.switch.closed else cotangent
 
 
 def _grad(

@@ -36,7 +36,8 @@ class SpectralNorm(nn.Module):
     @override
     def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
         norm = torch.linalg.matrix_norm(free, ord=2)
-        return free * torch.clamp(self.bound / norm, max=1.0)
+        # Not min(1, bound / norm): its gradient at norm 0 is 0 * inf.
+        return free * (self.bound / norm.clamp_min(self.bound))
 
     @override
     def extra_repr(self) -> str:

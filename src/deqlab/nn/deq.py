@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from deqlab.errors import OnFailure, check_on_failure
-from deqlab.solve import fixed_point
 from deqlab.gradients import Gradient, Implicit
 from deqlab.nn.cells import Cell
 from deqlab.solution import Solution
+from deqlab.solve import fixed_point
 from deqlab.solvers import Anderson, Solver
 from deqlab.state import State
 

@@ -6,9 +6,7 @@ from itertools import pairwise
 from torch import nn
 
 
-def mlp(
-    sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.ReLU
-) -> nn.Sequential:
+def mlp(sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     """Return a fully connected network with `len(sizes) - 2` hidden layers.
 
     Args:

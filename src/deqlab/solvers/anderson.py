@@ -92,14 +92,16 @@ class Anderson(Solver[Window]):
             return torch.lerp(z, fz, self.damping), memory
 
         rejected = residual > self.growth * memory.least
-        _push(memory, g - memory.g, fz - memory.fz)
-        memory.filled = memory.filled & ~rejected[:, None]
-        coefficients = _least_squares(memory, g, self.ridge)  # (B, m)
+        products = _push(memory, g - memory.g, fz - memory.fz, g)  # dG' g
+        some_rejected = bool(rejected.any())
+        if some_rejected:
+            memory.filled = memory.filled & ~rejected[:, None]
+        coefficients = _least_squares(memory, products, self.ridge).to(g.dtype)  # (B, m)
         z_next = _mix(fz, memory.df, coefficients)
         if self.damping != 1:
             z_next = z_next - (1 - self.damping) * _mix(g, memory.dg, coefficients)
         memory.least = torch.minimum(residual, memory.least)
-        if rejected.any():
+        if some_rejected:
             picard = memory.fz - (1 - self.damping) * memory.g
             z_next = choose_rows(rejected, picard, z_next)
             fz, g = choose_rows(rejected, memory.fz, fz), choose_rows(rejected, memory.g, g)
@@ -108,15 +110,20 @@ class Anderson(Solver[Window]):
         return z_next, memory
 
 
-def _push(window: Window, dg: Float[Tensor, "B D"], df: Float[Tensor, "B D"]) -> None:
-    """Overwrite the oldest difference, and its row and column of the Gram matrix."""
+def _push(
+    window: Window, dg: Float[Tensor, "B D"], df: Float[Tensor, "B D"], g: Float[Tensor, "B D"]
+) -> Float[Tensor, "B m"]:
+    """Overwrite the oldest difference and its part of the Gram matrix; return dG' g."""
     slot = window.slot
     window.dg, window.df = _write(window.dg, slot, dg), _write(window.df, slot, df)
-    products = torch.einsum("bmd,bd->bm", window.dg, dg).double()
-    window.gram = _write(window.gram, slot, products)
-    window.gram = _write(window.gram.mT, slot, products).mT
-    window.filled = window.filled.index_fill(1, torch.tensor([slot], device=dg.device), True)
+    # One walk over the window for both products; rows times columns, because the other way
+    # round a batched matrix-vector product is eight times slower on a CPU.
+    both = torch.bmm(torch.stack((dg, g), dim=1), window.dg.mT).double()  # (B, 2, m)
+    window.gram = _write(window.gram, slot, both[:, 0])
+    window.gram = _write(window.gram.mT, slot, both[:, 0]).mT
+    window.filled[:, slot] = True
     window.slot = (slot + 1) % window.dg.shape[1]
+    return both[:, 1]
 
 
 def _write(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
@@ -128,21 +135,25 @@ def _write(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
 
 
 def _least_squares(
-    window: Window, g: Float[Tensor, "B D"], ridge: float
+    window: Window, products: Float[Tensor, "B m"], ridge: float
 ) -> Float[Tensor, "B m"]:
     """Return the coefficients c, zero for columns that are not filled or carry nothing."""
-    products = torch.einsum("bmd,bd->bm", window.dg, g).double()
     squares = window.gram.diagonal(dim1=1, dim2=2)
-    usable = window.filled & (squares > 0) & squares.isfinite() & products.isfinite()
-    scale = torch.where(usable, squares, 1.0).rsqrt() * usable  # (B, m)
-    gram = torch.where(usable[:, :, None] & usable[:, None, :], window.gram, 0.0)
-    gram = scale[:, :, None] * gram * scale[:, None, :]
-    gram = gram + torch.diag_embed(torch.where(usable, ridge, 1.0))
-    rhs = scale * torch.where(usable, products, 0.0)
+    usable = window.filled & (squares > 0) & (squares < torch.inf) & products.isfinite()
+    # The square root never sees a zero: under a tape its slope there would be 0 * inf.
+    scale = torch.where(usable, torch.where(usable, squares, 1.0).rsqrt(), 0.0)  # (B, m)
+    gram = scale[:, :, None] * window.gram * scale[:, None, :]
+    if not usable.all():
+        # An unused column becomes one of the identity, with a right-hand side of zero.
+        both = usable[:, :, None] & usable[:, None, :]
+        gram = torch.where(both, gram, 0.0) + torch.diag_embed((~usable).double())
+        products = torch.where(usable, products, 0.0)
+    gram = gram + ridge * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     # solve_ex marks a singular row in `info` instead of raising for the whole batch.
-    solution, info = torch.linalg.solve_ex(gram, rhs)
-    sound = (info == 0)[:, None] & solution.isfinite()
-    return torch.where(sound, scale * solution, 0.0).to(g.dtype)
+    solution, info = torch.linalg.solve_ex(gram, scale * products)
+    coefficients = scale * solution
+    sound = (info == 0)[:, None] & coefficients.isfinite()
+    return torch.where(sound, coefficients, 0.0)
 
 
 def _mix(

@@ -55,9 +55,7 @@ def spectral_radius(
     if matrix.numel() == 0:
         return matrix.new_zeros(matrix.shape[0])
     _, out, product = linearize(lambda s: layout.flatten(f(layout.unflatten(s), *args)), matrix)
-    start = torch.randn(
-        matrix.shape, dtype=matrix.dtype, device=matrix.device, generator=generator
-    )
+    start = torch.randn(matrix.shape, dtype=matrix.dtype, device=matrix.device, generator=generator)
     hessenberg, _ = arnoldi(product, start, steps)
     finite = hessenberg.isfinite().all(dim=(1, 2)) & out.detach().isfinite().all(dim=1)
     hessenberg = torch.where(finite[:, None, None], hessenberg, 0.0)

@@ -1,0 +1,173 @@
+"""The command line: parse, call one function, choose the exit code.
+
+Everything heavy is imported inside the commands, so that `--help` answers at once and `report`
+never imports torch.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="deqlab",
+    help="Deep equilibrium models: compare them, measure them, explain them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder with mnist/, fashion_mnist/; else DEQLAB_DATA, else the cache."),
+]
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user ends in one sentence and exit code 2."""
+    try:
+        app()
+    except ValueError as error:
+        # UsageError, RunError, DataError and ReportError are ValueErrors whose text is written
+        # for users; any other is a bug of ours, and its traceback is what we need.
+        if type(error).__module__.startswith("deqlab."):
+            print(f"deqlab: {error}", file=sys.stderr)
+            sys.exit(2)
+        raise
+    except KeyboardInterrupt:
+        print("deqlab: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command("list")
+def list_experiments() -> None:
+    """List the experiments and the claims they test."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from deqlab.experiments import EXPERIMENTS
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 1, 0))
+    for heading in ("experiment", "claim", "source"):
+        table.add_column(heading)
+    for experiment in EXPERIMENTS.values():
+        table.add_row(f"[bold]{experiment.name}[/]", experiment.claim, experiment.source)
+    Console().print(table)
+
+
+@app.command()
+def run(
+    names: Annotated[list[str], typer.Argument(help="Experiments; see `deqlab list`.")],
+    preset: Annotated[
+        str, typer.Option(help="smoke (seconds), quick (minutes) or full.")
+    ] = "quick",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="FIELD=VALUE; may be repeated.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Run seeds 0 to N - 1.")] = None,
+    out: Annotated[Path, typer.Option(help="Each run goes to OUT/NAME.")] = Path("runs"),
+    jobs: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    data_dir: DataDir = None,
+) -> None:
+    """Run experiments; one that was interrupted goes on where it stopped."""
+    from deqlab.experiments import EXPERIMENTS
+    from deqlab.experiments.overrides import UsageError, one_of, override
+    from deqlab.experiments.rundir import check
+    from deqlab.experiments.session import run_session
+
+    if jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {jobs}")
+    if seeds is not None and seeds < 1:
+        raise UsageError(f"--seeds must be at least 1, got {seeds}")
+    _use_data_dir(data_dir)
+    planned = []
+    for name in dict.fromkeys(names):
+        experiment = EXPERIMENTS[one_of(name, EXPERIMENTS, what="experiment")]
+        config = experiment.presets[one_of(preset, experiment.presets, what="preset")]
+        extra = [] if seeds is None else [f"seeds={','.join(map(str, range(seeds)))}"]
+        config = override(config, [*(settings or []), *extra])
+        check(out / name, experiment.describe(config, preset))
+        experiment.check(config)
+        planned.append((experiment, config))
+    command = shlex.join(["deqlab", *sys.argv[1:]])
+    for experiment, config in planned:
+        run_session(
+            experiment,
+            config,
+            preset=preset,
+            path=out / experiment.name,
+            command=command,
+            jobs=jobs,
+        )
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; default: report.html in the first.")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about runs."""
+    from deqlab.report import ReportError, render
+
+    html = render(runs)
+    target = out or runs[0] / "report.html"
+    try:
+        target.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise ReportError(f"{target} cannot be written to ({error.strerror})") from error
+    print(f"{target}: open it in a browser")
+
+
+@app.command()
+def data(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Data sets; default: all of them.")
+    ] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Download what is missing.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Show which data is here and sound; with --fetch, get what is not."""
+    from deqlab.experiments.overrides import one_of
+    from deqlab.tasks import NAMES, SOURCES
+    from deqlab.tasks import fetch as fetch_images
+
+    chosen = [one_of(name, NAMES, what="data set") for name in names or NAMES]
+    if fetch:
+        for name in chosen:
+            if name in SOURCES:
+                fetch_images(name, data_dir=data_dir)
+    if not _show_data(chosen, data_dir):
+        raise typer.Exit(1)
+
+
+def _show_data(chosen: list[str], data_dir: Path | None) -> bool:
+    """Print the state of the files; return whether all that are here are sound."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from deqlab.tasks import FileState, inspect
+
+    found = [status for status in inspect(data_dir) if status.data_set in chosen]
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("data set", "file", "state", "where, or what to do"):
+        table.add_column(heading, overflow="fold")
+    for status in found:
+        table.add_row(status.data_set, status.file, status.state.value, status.sentence)
+    Console().print(table, markup=False)
+    return all(status.state != FileState.DAMAGED for status in found)
+
+
+def _use_data_dir(data_dir: Path | None) -> None:
+    # The environment, because worker processes inherit it; a config must not hold paths.
+    if data_dir is not None:
+        os.environ["DEQLAB_DATA"] = str(data_dir.absolute())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""`--set FIELD=VALUE`: any field of any config, parsed as the type that it has."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+ConfigT = TypeVar("ConfigT")
+
+
+class UsageError(ValueError):
+    """The command asks for something that is not there or makes no sense."""
+
+
+def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
+    """Return `config` with each "field=value" applied.
+
+    Raises:
+        UsageError: A setting has no value, names no field, is not of the field's type, or out of
+            its domain.
+    """
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}  # type: ignore[arg-type]
+    changes = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes FIELD=VALUE, got {setting!r}")
+        current = fields[one_of(name, fields, what="field")]
+        try:
+            changes[name] = _parse(text, like=current)
+        except ValueError as error:
+            raise UsageError(
+                f"--set {name} takes {_kind(current)} such as {_show(current)}, got {text!r}"
+            ) from error
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except ValueError as error:
+        raise UsageError(f"--set {' '.join(settings)}: {error}") from error
+
+
+def one_of(name: str, known: Iterable[str], *, what: str) -> str:
+    """Return `name` if it is known.
+
+    Raises:
+        UsageError: It is not; the closest known name is suggested, or all are listed.
+    """
+    known = list(known)
+    if name in known:
+        return name
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    raise UsageError(f"no {what} named {name!r}; {hint}")
+
+
+def _parse(text: str, *, like: Any) -> Any:  # noqa: ANN401
+    if isinstance(like, bool):
+        return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _fail()
+    if isinstance(like, tuple):
+        return tuple(_parse(part.strip(), like=like[0]) for part in text.split(","))
+    return type(like)(text)
+
+
+_BOOLS = ("true", "false")
+
+
+def _fail() -> None:
+    raise ValueError
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, tuple):
+        return f"{_kind(value[0])}s, separated by commas,".replace("a ", "").replace("an ", "")
+    return {bool: "true or false", int: "an integer", float: "a number", str: "a word"}[type(value)]
+
+
+def _show(value: Any) -> str:  # noqa: ANN401
+    return ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)

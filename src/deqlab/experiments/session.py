@@ -1,0 +1,89 @@
+"""One sitting at a run: open it, run what is missing with a progress bar, show the verdict."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.environment import describe
+from deqlab.experiments.rundir import RunDirectory
+from deqlab.experiments.runner import run_jobs
+
+SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
+"""Fields of a row that its progress line shows, where it has them."""
+
+
+def run_session(
+    experiment: Experiment[Any],
+    config: Any,  # noqa: ANN401
+    *,
+    preset: str,
+    path: Path,
+    command: str,
+    jobs: int,
+) -> Verdict:
+    """Run the missing jobs of an experiment in `path`; progress goes to standard error.
+
+    Raises:
+        RunError: The directory cannot be used.
+        KeyboardInterrupt: After saying what is saved.
+    """
+    console = Console(stderr=True)
+    run = RunDirectory.open(path, experiment.describe(config, preset))
+    for note in run.notes:
+        console.print(escape(note))
+    before = len(run.done)
+    if before:
+        console.print(f"{escape(str(path))}: {before} jobs are done already.")
+    try:
+        run.begin_session(describe(command, jobs=jobs))
+        verdict = _with_progress(experiment, config, run, jobs, console)
+    except KeyboardInterrupt:
+        console.print(
+            f"Interrupted: {len(run.done)} jobs of {experiment.name} are saved in "
+            f"{escape(str(path))}; the same command goes on from there."
+        )
+        raise
+    finally:
+        run.close()
+    print(f"{experiment.name}: {verdict.outcome}. {verdict.sentence}")
+    return verdict
+
+
+def _with_progress(
+    experiment: Experiment[Any],
+    config: Any,  # noqa: ANN401
+    run: RunDirectory,
+    jobs: int,
+    console: Console,
+) -> Verdict:
+    columns = (
+        TextColumn("[bold]{task.fields[name]}[/]"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None, name=experiment.name)
+
+        def show(job: Job, row: Row | None, done: int, total: int) -> None:
+            text = f"{job.arm}, seed {job.seed}"
+            if row is None:
+                summary = run.rows[-1]
+                seconds = summary.get("seconds")
+                took = "" if seconds is None else f", {seconds:.1f} s of training"
+                console.print(f"{experiment.name} {done}/{total}: {text}{_metrics(summary)}{took}")
+            elif "step" in row:
+                text += f", step {row['step']}{_metrics(row)}"
+            progress.update(task, description=text, completed=done, total=total)
+
+        return run_jobs(experiment, config, run, jobs=jobs, on_progress=show)
+
+
+def _metrics(row: Row) -> str:
+    shown = [f"{name} {row[name]:.4g}" for name in SHOWN if row.get(name) is not None]
+    return "".join(f", {text}" for text in shown)

@@ -1,0 +1,24 @@
+import pytest
+from tests.experiments.fake import EXPERIMENT, FakeConfig
+
+from deqlab.experiments.rundir import RunDirectory
+from deqlab.experiments.runner import run_jobs
+
+
+@pytest.fixture
+def description():
+    return EXPERIMENT.describe(FakeConfig(), "quick")
+
+
+@pytest.fixture
+def start(description):
+    """Open a run directory, run the fake experiment in it, and close it whatever happens."""
+
+    def start(path, **options):
+        directory = RunDirectory.open(path, description)
+        try:
+            return directory, run_jobs(EXPERIMENT, FakeConfig(), directory, **options)
+        finally:
+            directory.close()
+
+    return start

@@ -1,0 +1,54 @@
+"""An experiment without training: two arms, three seeds, rows that depend on the seed only."""
+
+from dataclasses import dataclass
+
+import torch
+
+from deqlab.experiments.base import Chart, Experiment, Job, Page, Verdict, check_seeds
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeConfig:
+    seeds: tuple[int, ...] = (0, 1, 2)
+    size: int = 3
+
+    def __post_init__(self):
+        check_seeds(self.seeds)
+
+
+def plan(config, rows):
+    arms = ["first"]
+    if sum(row["arm"] == "first" and row["kind"] == "summary" for row in rows) == len(config.seeds):
+        arms.append("second")  # planned from what the first arm left
+    return [Job(arm=arm, seed=seed) for arm in arms for seed in config.seeds]
+
+
+def run(config, job):
+    for step in range(config.size):
+        yield {"kind": "step", "step": step, "value": torch.rand(()).item()}
+    yield {"kind": "summary", "label": job.arm, "matching": None, "value": float("nan")}
+
+
+def judge(config, rows):
+    return Verdict(outcome="holds", sentence=f"{len(rows)} rows.")
+
+
+EXPERIMENT = Experiment(
+    name="fake",
+    title="Fake",
+    claim="Runs can be resumed.",
+    source="deqlab",
+    presets={"quick": FakeConfig()},
+    page=Page(
+        charts=(
+            Chart(
+                title="t", caption="c", rows="step", x="step", y="value", x_label="x", y_label="y"
+            ),
+        ),
+        tables=(),
+    ),
+    check=lambda config: None,
+    plan=plan,
+    run=run,
+    judge=judge,
+)

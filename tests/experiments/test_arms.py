@@ -1,0 +1,78 @@
+"""FNNs are matched to the DEQ as closely as whole widths allow."""
+
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+from deqlab.experiments import arms
+from deqlab.experiments.cost import flops
+
+CONFIG = arms.ArmsConfig(width=10, depths=(1, 2, 5), batch_size=32)
+SHAPE = arms.Shape(config=CONFIG, num_inputs=3, num_outputs=2)
+
+
+def plan(rows=()):
+    return arms.plan(SHAPE, mse_loss, torch.zeros(32, 2), rows)
+
+
+def deq_summary(seed, flops_per_step):
+    return {"kind": "summary", "arm": "deq", "seed": seed, "flops_per_step": flops_per_step}
+
+
+def test_the_deq_has_the_parameters_of_the_formula():
+    # W and V: m^2 + 3 m, one bias m; readout 2 m + 2.
+    assert arms.num_parameters(arms.deq(SHAPE)) == 100 + 30 + 10 + 20 + 2
+
+
+@pytest.mark.parametrize("depth", CONFIG.depths)
+def test_no_other_width_is_closer_in_parameters(depth):
+    budget = arms.num_parameters(arms.deq(SHAPE))
+    (width,) = {j.settings["width"] for j in plan() if j.arm == f"fnn-{depth}-parameters"}
+
+    def gap(w):
+        return abs(arms.num_parameters(arms.fnn(SHAPE, depth, w)) - budget)
+
+    assert gap(width) == min(gap(w) for w in range(1, 60))
+
+
+@pytest.mark.parametrize("depth", CONFIG.depths)
+def test_the_measured_flops_of_a_matched_step_are_those_of_the_deq(depth):
+    rows = [deq_summary(seed, 2_000_000 + seed) for seed in CONFIG.seeds]
+    (width,) = {j.settings["width"] for j in plan(rows) if j.arm == f"fnn-{depth}-flops"}
+    model = arms.fnn(SHAPE, depth, width)
+    x, y = torch.randn(32, 3), torch.randn(32, 2)
+    count, _ = flops(lambda: mse_loss(model(x), y).backward())
+    # One unit of width more or less changes the count by at most 2 / width.
+    assert count == pytest.approx(2_000_001, rel=1.5 / width)
+
+
+def test_arms_of_equal_flops_wait_for_every_seed_of_the_deq():
+    rows = [deq_summary(seed, 10**6) for seed in CONFIG.seeds]
+    assert not any("flops" in job.arm for job in plan(rows[:-1]))
+    assert sum("flops" in job.arm for job in plan(rows)) == 3 * len(CONFIG.depths)
+
+
+def test_the_plan_is_the_same_whenever_it_is_made():
+    rows = [deq_summary(seed, 10**6) for seed in CONFIG.seeds]
+    assert plan(rows) == plan(rows)
+    assert plan(rows)[: len(plan())] == plan()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": -3}, "width must be at least 1, got -3"),
+        ({"rtol": 0.0}, "rtol must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"depths": ()}, "depths needs one or more"),
+        ({"seeds": (1, 1)}, "seeds must differ"),
+        ({"seeds": ()}, "seeds needs at least one"),
+        ({"activation": "gelu"}, "activation is one of relu, tanh; got 'gelu'"),
+        ({"constraint": "no"}, "constraint is one of"),
+        ({"solver": "newton"}, "solver is one of"),
+        ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
+    ],
+)
+def test_a_field_out_of_its_domain_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        arms.ArmsConfig(**changes)

@@ -1,0 +1,78 @@
+"""The verdict follows from the rows, by rules that a reader can check."""
+
+import pytest
+
+from deqlab.experiments.comparison import Metric, judge
+
+LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)
+
+
+def summaries(arm, losses, *, converged=1.0, matching=None):
+    return [
+        {
+            "kind": "summary",
+            "arm": arm,
+            "seed": seed,
+            "label": arm.upper(),
+            "matching": matching,
+            "test_loss": loss,
+            "converged": converged,
+        }
+        for seed, loss in enumerate(losses)
+    ]
+
+
+def verdict(other, *, converged=1.0):
+    rows = summaries("deq", [0.1, 0.2, 0.3], converged=converged)
+    return judge(LOSS, [*rows, *summaries("fnn", other, matching="parameters")], subject="Here")
+
+
+def test_better_at_every_seed_holds():
+    assert verdict([0.11, 0.21, 0.31]).outcome == "holds"
+
+
+def test_worse_at_every_seed_does_not_hold():
+    assert verdict([0.09, 0.19, 0.29]).outcome == "does not hold here"
+
+
+def test_seeds_are_paired():
+    # The medians are equal, and every pair is a win.
+    assert "Win against FNN" in verdict([0.11, 0.25, 0.31]).details[0]
+    assert "Tie against FNN" in verdict([0.3, 0.2, 0.1]).details[0]
+
+
+def test_a_network_off_its_equilibrium_decides_nothing():
+    assert verdict([0.9, 0.9, 0.9], converged=0.98).outcome == "undecided"
+
+
+def test_a_loss_that_overflowed_loses():
+    assert verdict([None, None, None]).outcome == "holds"
+
+
+def test_wins_and_losses_together_hold_partly():
+    rows = [
+        *summaries("deq", [0.1, 0.2]),
+        *summaries("a", [0.2, 0.3], matching="parameters"),
+        *summaries("b", [0.05, 0.1], matching="FLOPs per step"),
+    ]
+    answer = judge(LOSS, rows, subject="Here")
+    assert answer.outcome == "holds partly"
+    assert "at equal parameters it beats 1 of 1 FNNs and loses to 0" in answer.sentence
+    assert "at equal FLOPs per step it beats 0 of 1 FNNs and loses to 1" in answer.sentence
+
+
+def test_the_sentence_shows_the_median_and_the_range():
+    assert "0.2 (0.1 to 0.3) over 3 seeds" in verdict([1.0, 1.0, 1.0]).sentence
+
+
+def test_percentages_are_shown_as_such():
+    accuracy = Metric(field="test_accuracy", label="", higher_is_better=True, percent=True)
+    assert accuracy.show([0.5, 0.975, 0.25]) == "50.0 % (25.0 to 97.5)"
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_the_direction_of_the_metric_counts(higher):
+    metric = Metric(field="test_loss", label="", higher_is_better=higher)
+    rows = [*summaries("deq", [2.0]), *summaries("fnn", [1.0], matching="parameters")]
+    outcome = judge(metric, rows, subject="Here").outcome
+    assert outcome == ("holds" if higher else "does not hold here")

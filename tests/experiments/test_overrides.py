@@ -1,0 +1,48 @@
+"""`--set` reaches every field, with its type, and a mistake is one sentence."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from deqlab.experiments.overrides import UsageError, one_of, override
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int = 10
+    rate: float = 0.5
+    name: str = "relu"
+    depths: tuple[int, ...] = (1, 2)
+    flag: bool = False
+
+    def __post_init__(self):
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1, got {self.width}")
+
+
+def test_every_type_is_parsed():
+    settings = ["width=3", "rate=1e-3", "name=a=b", "depths=4, 5,6", "flag=True"]
+    assert override(Config(), settings) == Config(3, 1e-3, "a=b", (4, 5, 6), True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("widht=3", "no field named 'widht'; did you mean 'width'"),
+        ("zzz=3", "no field named 'zzz'; known are width, rate, name, depths, flag"),
+        ("width", "takes FIELD=VALUE, got 'width'"),
+        ("width=2.5", "--set width takes an integer such as 10, got '2.5'"),
+        ("rate=fast", "--set rate takes a number such as 0.5, got 'fast'"),
+        ("depths=1;2", "--set depths takes integers, separated by commas, such as 1,2, got '1;2'"),
+        ("flag=perhaps", "--set flag takes true or false such as False, got 'perhaps'"),
+        ("width=-3", "--set width=-3: width must be at least 1, got -3"),
+    ],
+)
+def test_a_mistake_is_one_sentence(setting, message):
+    with pytest.raises(UsageError) as error:
+        override(Config(), [setting])
+    assert message in str(error.value)
+
+
+def test_a_known_name_is_returned():
+    assert one_of("b", ["a", "b"], what="letter") == "b"

@@ -1,0 +1,144 @@
+"""A run can stop anywhere, by a signal or a crash, and ends with the rows of one that did not."""
+
+import json
+
+import pytest
+from tests.experiments.fake import EXPERIMENT, FakeConfig
+
+from deqlab.experiments.rundir import RunDirectory, RunError
+
+
+def rows_of(path):
+    return (path / "rows.jsonl").read_text()
+
+
+@pytest.fixture
+def whole(start, tmp_path):
+    """The rows of a run that was not interrupted."""
+    start(tmp_path / "whole")
+    return rows_of(tmp_path / "whole")
+
+
+def interrupt_after(num_jobs):
+    def on_progress(job, row, done, total):
+        if row is not None and done == num_jobs:
+            raise KeyboardInterrupt
+
+    return on_progress
+
+
+@pytest.mark.parametrize("num_jobs", range(6))
+def test_an_interrupted_run_goes_on_to_the_same_rows(start, tmp_path, whole, num_jobs):
+    path = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        start(path, on_progress=interrupt_after(num_jobs))
+    assert not (path / "verdict.json").exists()
+    start(path)
+    assert rows_of(path) == whole
+
+
+def test_every_crash_while_writing_is_repaired_to_the_same_rows(start, tmp_path, whole):
+    # A crash can cut the file at any byte; this one tries every seventh, and both ends.
+    path = tmp_path / "run"
+    start(path)
+    for cut in [*range(0, len(whole), 7), len(whole) - 1]:
+        (path / "rows.jsonl").write_text(whole[:cut])
+        (path / "verdict.json").unlink()
+        start(path)
+        assert rows_of(path) == whole
+
+
+def test_a_half_written_line_is_removed_and_said(start, tmp_path, description, whole):
+    path = tmp_path / "run"
+    start(path)
+    (path / "rows.jsonl").write_text(whole[:-10])
+    directory = RunDirectory.open(path, description)
+    directory.close()
+    assert "the last line was half written" in directory.notes[0]
+    assert "3 rows of the unfinished job second, seed 2" in directory.notes[1]
+    assert len(directory.done) == 5
+
+
+def test_a_finished_run_does_nothing_again(start, tmp_path):
+    start(tmp_path / "run")
+    calls = []
+    start(tmp_path / "run", on_progress=lambda *args: calls.append(args))
+    assert calls == []
+
+
+def test_rows_damaged_in_the_middle_are_refused_and_left_alone(start, tmp_path, description):
+    path = tmp_path / "run"
+    start(path)
+    lines = rows_of(path).splitlines(keepends=True)
+    damaged = "".join([*lines[:3], lines[3][:5] + "\n", *lines[4:]])
+    (path / "rows.jsonl").write_text(damaged)
+    with pytest.raises(RunError, match="line 4 of 24 is damaged"):
+        RunDirectory.open(path, description)
+    assert rows_of(path) == damaged
+
+
+def test_valid_json_that_is_no_row_is_damage_too(start, tmp_path, description):
+    path = tmp_path / "run"
+    start(path)
+    (path / "rows.jsonl").write_text("[1, 2]\n" + rows_of(path))
+    with pytest.raises(RunError, match="line 1 of 25 is damaged"):
+        RunDirectory.open(path, description)
+
+
+def test_numbers_that_are_not_finite_become_null(start, tmp_path):
+    directory, _ = start(tmp_path / "run")
+    last = json.loads(rows_of(tmp_path / "run").splitlines()[-1])
+    assert last["value"] is None
+    assert directory.rows[-1] == last
+
+
+def test_a_run_of_another_experiment_is_refused(start, tmp_path, description):
+    start(tmp_path / "run")
+    with pytest.raises(RunError, match="holds a run of fake, not of other"):
+        RunDirectory.open(tmp_path / "run", description | {"experiment": "other"})
+
+
+def test_a_run_with_other_settings_is_refused(start, tmp_path):
+    start(tmp_path / "run")
+    with pytest.raises(RunError, match="size = 3, and this one has 4"):
+        RunDirectory.open(tmp_path / "run", EXPERIMENT.describe(FakeConfig(size=4), "quick"))
+
+
+def test_a_file_or_a_folder_of_something_else_is_refused(tmp_path, description):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match="is a file"):
+        RunDirectory.open(tmp_path / "file", description)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match="not empty and not a run directory"):
+        RunDirectory.open(tmp_path / "folder", description)
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["thesis.tex"]
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path, description):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be written to"):
+        RunDirectory.open(tmp_path / "file" / "run", description)
+
+
+def test_a_second_writer_is_refused(tmp_path, description):
+    first = RunDirectory.open(tmp_path / "run", description)
+    with pytest.raises(RunError, match="in use by another deqlab run"):
+        RunDirectory.open(tmp_path / "run", description)
+    first.close()
+    RunDirectory.open(tmp_path / "run", description).close()
+
+
+def test_config_that_is_not_readable_is_refused(tmp_path, description):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(RunError, match=r"config\.json is not readable"):
+        RunDirectory.open(tmp_path, description)
+
+
+def test_each_sitting_is_recorded(tmp_path, description):
+    directory = RunDirectory.open(tmp_path / "run", description)
+    directory.begin_session({"command": "first"})
+    directory.begin_session({"command": "second"})
+    directory.close()
+    sessions = json.loads((tmp_path / "run" / "environment.json").read_text())["sessions"]
+    assert [session["command"] for session in sessions] == ["first", "second"]
