@@ -1,0 +1,58 @@
+# Two commands for everyone: `make demo` runs the main job, `make test` the tests. Both set
+# themselves up in .venv, and do nothing twice. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUNS ?= runs/demo
+
+# Pins hold for builds as well. Torch is in the same pip command as what needs it.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install
+PROJECT := pyproject.toml constraints.txt
+
+# Test workers share the cores: one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+.PHONY: help demo test test-slow lint format types docs bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## compare a DEQ with feed-forward networks; writes an HTML report
+	$(BIN)/deqlab run images sawtooth memory --preset quick --out $(RUNS)
+	$(BIN)/deqlab report $(RUNS)
+
+test: $(VENV)/.installed-test ## fast tests, doctests, code blocks of README and docs
+	$(PYTEST)
+
+test-slow: $(VENV)/.installed-test ## all tests, slow ones too
+	$(PYTEST) -m "slow or not slow"
+
+lint: $(VENV)/.installed-lint ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-lint ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-lint ## static types
+	$(BIN)/mypy
+
+docs: $(VENV)/.installed-docs ## build the documentation into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.installed ## time solvers and gradients; prints where the results are
+	$(BIN)/python benchmarks/solvers.py
+
+clean: ## remove what these targets made, but for runs/
+	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.installed: $(PROJECT)
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) torch -e .
+	touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed $(PROJECT)
+	$(PIP) torch -e '.[$*]'
+	touch $@
