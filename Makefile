@@ -40,7 +40,7 @@ types: $(VENV)/.installed-lint ## static types
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.installed ## time solvers and gradients; prints where the results are
 	$(BIN)/python benchmarks/solvers.py

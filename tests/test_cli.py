@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit codes, one sentence per mistake."""
+"""The command line as a user meets it: exit codes, and one sentence for every mistake."""
 
 import json
 import os
@@ -6,34 +6,64 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from deqlab.cli import main
+
 SMOKE = ("--preset", "smoke")
 
 
-@pytest.fixture
-def deqlab(tmp_path):
-    """Run the command in an empty directory, offline as far as caches go."""
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
 
-    def deqlab(*words, **variables):
-        environment = os.environ | {
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            "OMP_NUM_THREADS": "1",
-        }
-        environment.pop("DEQLAB_DATA", None)
-        return subprocess.run(
-            [sys.executable, "-m", "deqlab.cli", *map(str, words)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment | variables,
-            timeout=120,
-            check=False,
-        )
+
+@pytest.fixture
+def deqlab(tmp_path, monkeypatch, capsys):
+    """Run a command as the console script does, in an empty directory with an empty cache."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def deqlab(*words):
+        # Set and removed again, so that monkeypatch undoes what --data-dir leaves behind.
+        monkeypatch.setenv("DEQLAB_DATA", "")
+        monkeypatch.delenv("DEQLAB_DATA")
+        monkeypatch.setattr(sys, "argv", ["deqlab", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        return Done(stop.value.code or 0, said.out, said.err)
 
     return deqlab
+
+
+@pytest.fixture
+def process(tmp_path):
+    """Start a command as a process of its own, without the type checks of the test run."""
+
+    def process(*words):
+        return subprocess.Popen(
+            [sys.executable, "-m", "deqlab.cli", *map(str, words)],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+            text=True,
+        )
+
+    return process
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    return errors
 
 
 def written(tmp_path):
@@ -141,10 +171,11 @@ def test_another_experiment_or_other_settings_in_the_same_place_are_refused(deql
     assert (tmp_path / "runs" / "sawtooth" / "rows.jsonl").read_bytes() == before
 
 
-def test_worker_processes_leave_the_same_rows(deqlab, tmp_path):
-    assert deqlab("run", "sawtooth", *SMOKE, "--seeds", 2, "--out", "one").returncode == 0
-    done = deqlab("run", "sawtooth", *SMOKE, "--seeds", 2, "--out", "two", "--jobs", 2)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.slow
+def test_worker_processes_leave_the_same_rows(process, tmp_path):
+    words = ("run", "sawtooth", *SMOKE, "--seeds", 2, "--out")
+    finish(process(*words, "one"))
+    finish(process(*words, "two", "--jobs", 2))
 
     def key(row):
         return row["arm"], row["seed"]
@@ -153,44 +184,41 @@ def test_worker_processes_leave_the_same_rows(deqlab, tmp_path):
     assert one == two
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
-def test_the_next_command_finishes_a_run_that_was_stopped(deqlab, tmp_path, number):
-    words = ("run", "sawtooth", *SMOKE, "--set", "steps=400", "--seeds", 2, "--out")
-    assert deqlab(*words, "whole").returncode == 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deqlab.cli", *map(str, words), "cut"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        text=True,
-    )
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="ctrl-c"),
+        pytest.param(signal.SIGKILL, id="kill", marks=pytest.mark.slow),
+    ],
+)
+def test_the_next_command_finishes_a_run_that_was_stopped(process, tmp_path, number):
+    words = ("run", "sawtooth", *SMOKE, "--set", "steps=200", "--seeds", 2, "--out")
+    finish(process(*words, "whole"))
+    stopped = process(*words, "cut")
     file = tmp_path / "cut" / "sawtooth" / "rows.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 100
     while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    stopped.send_signal(number)
+    _, errors = stopped.communicate(timeout=100)
     finished = sum(row["kind"] == "summary" for row in rows(file.parent))
     assert 0 < finished < 6
     if number == signal.SIGINT:
-        assert process.returncode == 130
+        assert stopped.returncode == 130
         assert f"{finished} jobs of sawtooth are saved" in errors
-    done = deqlab(*words, "cut")
-    assert done.returncode == 0, done.stderr
-    assert f"{finished} jobs are done already" in done.stderr.replace("\n", " ")
+    assert f"{finished} jobs are done already" in finish(process(*words, "cut"))
     assert rows(file.parent) == rows(tmp_path / "whole" / "sawtooth")
 
 
 def test_data_says_what_is_here(deqlab, tmp_path):
-    done = deqlab("data", COLUMNS="200")
+    done = deqlab("data")
     assert done.returncode == 0
     assert "bundled with scikit-learn" in done.stdout
     assert done.stdout.count("missing") == 8
     folder = tmp_path / "data" / "mnist"
     folder.mkdir(parents=True)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b truncated")
-    done = deqlab("data", "mnist", "--data-dir", "data", COLUMNS="200")
+    done = deqlab("data", "mnist", "--data-dir", "data")
     assert done.returncode == 1
     assert "damaged" in done.stdout
 

@@ -29,7 +29,7 @@ def test_implicit_memory_is_flat_and_unrolled_memory_linear(rows):
     implicit, unrolled = peaks(rows, "implicit"), peaks(rows, "unrolled")
     assert max(implicit.values()) < 1.05 * min(implicit.values())
     per_iteration = (unrolled[50] - unrolled[10]) / 40
-    assert per_iteration > 2 * 64 * 256 * 4  # at least two states of 64 x 256 float32 numbers
+    assert per_iteration >= 64 * 256 * 4  # at least one state of 64 x 256 float32 numbers
     assert (unrolled[250] - unrolled[50]) / 200 == pytest.approx(per_iteration, rel=0.02)
 
 

@@ -37,7 +37,8 @@ class SpectralNorm(nn.Module):
     def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
         norm = torch.linalg.matrix_norm(free, ord=2)
         # Not min(1, bound / norm): its gradient at norm 0 is 0 * inf.
-        return free * (self.bound / norm.clamp_min(self.bound))
+        scale: Tensor = self.bound / norm.clamp_min(self.bound)
+        return free * scale
 
     @override
     def extra_repr(self) -> str:
