@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNS ?= runs/demo
+JOBS ?= 2
 
 # Pins hold for builds as well. Torch is in the same pip command as what needs it.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install
@@ -19,7 +20,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 demo: $(VENV)/.installed ## compare a DEQ with feed-forward networks; writes an HTML report
-	$(BIN)/deqlab run images sawtooth memory --preset quick --out $(RUNS)
+	$(BIN)/deqlab run images sawtooth memory --preset quick --jobs $(JOBS) --out $(RUNS)
 	$(BIN)/deqlab report $(RUNS)
 
 test: $(VENV)/.installed-test ## fast tests, doctests, code blocks of README and docs

@@ -61,6 +61,16 @@ def test_wins_and_losses_together_hold_partly():
     assert "at equal FLOPs per step it beats 0 of 1 FNNs and loses to 1" in answer.sentence
 
 
+def test_more_losses_than_wins_do_not_hold():
+    rows = [
+        *summaries("deq", [0.1, 0.2]),
+        *summaries("a", [0.2, 0.3], matching="parameters"),
+        *summaries("b", [0.05, 0.1], matching="parameters"),
+        *summaries("c", [0.05, 0.1], matching="FLOPs per step"),
+    ]
+    assert judge(LOSS, rows, subject="Here").outcome == "does not hold here"
+
+
 def test_the_sentence_shows_the_median_and_the_range():
     assert "0.2 (0.1 to 0.3) over 3 seeds" in verdict([1.0, 1.0, 1.0]).sentence
 

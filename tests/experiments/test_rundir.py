@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 
+from deqlab.experiments.base import Job
 from deqlab.experiments.rundir import RunDirectory, RunError
 
 
@@ -43,7 +44,6 @@ def test_every_crash_while_writing_is_repaired_to_the_same_rows(start, tmp_path,
     start(path)
     for cut in [*range(0, len(whole), 7), len(whole) - 1]:
         (path / "rows.jsonl").write_text(whole[:cut])
-        (path / "verdict.json").unlink()
         start(path)
         assert rows_of(path) == whole
 
@@ -57,6 +57,19 @@ def test_a_half_written_line_is_removed_and_said(start, tmp_path, description, w
     assert "the last line was half written" in directory.notes[0]
     assert "3 rows of the unfinished job second, seed 2" in directory.notes[1]
     assert len(directory.done) == 5
+    assert not (path / "verdict.json").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(start, tmp_path, description, monkeypatch):
+    directory = RunDirectory.open(tmp_path / "run", description)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        directory.append(Job(arm="first", seed=0), [{"kind": "summary"}])
+    directory.close()
 
 
 def test_a_finished_run_does_nothing_again(start, tmp_path):

@@ -40,8 +40,8 @@ def judge(metric: Metric, rows: Sequence[Row], *, subject: str) -> Verdict:
 
     It beats an arm if its metric is better at every seed, loses if it is worse at every seed, and
     ties otherwise. The claim holds if it beats every FNN at equal parameters and at equal FLOPs,
-    fails if it beats none, and holds partly in between; it is undecided if the DEQ was not at its
-    own equilibrium.
+    fails if it beats none or fewer than it loses to, and holds partly in between; it is undecided
+    if the DEQ was not at its own equilibrium.
     """
     last = summaries(rows)
     deq = {row["seed"]: row for row in last if row["arm"] == "deq"}
@@ -80,7 +80,8 @@ def _outcome(results: Sequence[str], converged: float) -> Outcome:
         return "undecided"
     if all(result == "win" for result in results):
         return "holds"
-    return "holds partly" if "win" in results else "does not hold here"
+    wins, losses = results.count("win"), results.count("loss")
+    return "holds partly" if wins > 0 and wins >= losses else "does not hold here"
 
 
 def _compare(metric: Metric, ours: dict[int, float], theirs: dict[int, float]) -> str:

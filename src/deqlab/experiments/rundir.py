@@ -64,6 +64,8 @@ class RunDirectory:
             if not (path / "config.json").exists():
                 _write_atomically(path / "config.json", description)
             rows, notes = _repair(path / "rows.jsonl")
+            if notes:  # what was judged is no longer all there
+                (path / "verdict.json").unlink(missing_ok=True)
         except BaseException:
             lock.release()
             raise
@@ -81,12 +83,22 @@ class RunDirectory:
         _write_atomically(file, {"sessions": [*sessions, environment]})
 
     def append(self, job: Job, rows: Sequence[Row]) -> None:
-        """Write the rows of a finished job, through to the disk."""
+        """Write the rows of a finished job, through to the disk.
+
+        Raises:
+            RunError: The disk is full, or fails.
+        """
         tagged = [{"arm": job.arm, "seed": job.seed, **_finite(row)} for row in rows]
-        with (self.path / "rows.jsonl").open("a", encoding="utf-8") as file:
-            file.write("".join(_dumps(row, indent=None) + "\n" for row in tagged))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with (self.path / "rows.jsonl").open("a", encoding="utf-8") as file:
+                file.write("".join(_dumps(row, indent=None) + "\n" for row in tagged))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(
+                f"{self.path / 'rows.jsonl'} could not be written ({error.strerror}); the jobs "
+                "before are saved, and the same command goes on from there"
+            ) from error
         self.rows += tagged
 
     def finish(self, verdict: Verdict) -> None:

@@ -81,7 +81,8 @@ def _in_workers(
     tell: Callable[[Job, Row | None], None],
 ) -> Iterable[Finished]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    workers = min(jobs, len(todo))
+    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
     finished: Iterable[Finished] = parallel(
         joblib.delayed(_work)(experiment.name, config, job, threads) for job in todo
     )

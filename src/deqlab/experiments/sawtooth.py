@@ -129,7 +129,7 @@ EXPERIMENT = Experiment(
             num_evaluations=2,
             max_steps=20,
         ),
-        "quick": SawtoothConfig(log2_regions=3, steps=1200),
+        "quick": SawtoothConfig(log2_regions=3, steps=1000),
         "full": SawtoothConfig(seeds=tuple(range(8)), steps=10000),
     },
     page=comparison_page(
