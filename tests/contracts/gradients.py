@@ -1,0 +1,55 @@
+"""Every gradient that must keep the contract: a new one adds its line here and inherits all tests.
+
+Each comes with the forward solver it is tested on, and says whether it is exact. Inexact ones
+owe all tests but those of the value of the gradient, and are descent directions instead; their
+own closed forms stand in tests/gradients.
+"""
+
+from dataclasses import dataclass
+
+import pytest
+
+from deqlab.gradients import Gradient, Implicit, JacobianFree, Unrolled
+from deqlab.solvers import Anderson, Picard, Solver
+
+PICARD = Picard(rtol=1e-13, atol=0.0, max_steps=2000)
+ANDERSON = Anderson(rtol=1e-13, atol=0.0, max_steps=500)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    gradient: Gradient
+    solver: Solver = ANDERSON
+    exact: bool = True
+    # The tape holds the iterations: a solve that ends at its start carries no gradient, the
+    # derivative is one evaluation behind the value, and a row that fails late spoils the gradient
+    # of parameters that it shares (0 * nan).
+    taped: bool = False
+
+
+GRADIENTS = {
+    "Implicit": Case(gradient=Implicit()),
+    "Implicit-Picard": Case(gradient=Implicit(solver=PICARD)),
+    "Implicit-Picard-damped": Case(
+        gradient=Implicit(solver=Picard(rtol=1e-13, atol=0.0, max_steps=2000, damping=0.7)),
+        solver=PICARD,
+    ),
+    "Implicit-Anderson-2": Case(
+        gradient=Implicit(solver=Anderson(rtol=1e-13, atol=0.0, max_steps=500, memory=2))
+    ),
+    "JacobianFree": Case(gradient=JacobianFree(), exact=False),
+    "Unrolled-Picard": Case(gradient=Unrolled(), solver=PICARD, taped=True),
+    "Unrolled-Anderson": Case(gradient=Unrolled(), solver=ANDERSON, taped=True),
+}
+
+every_gradient = pytest.mark.parametrize("case", GRADIENTS.values(), ids=GRADIENTS)
+exact_gradients = pytest.mark.parametrize(
+    "case",
+    [case for case in GRADIENTS.values() if case.exact],
+    ids=[name for name, case in GRADIENTS.items() if case.exact],
+)
+inexact_gradients = pytest.mark.parametrize(
+    "case",
+    [case for case in GRADIENTS.values() if not case.exact],
+    ids=[name for name, case in GRADIENTS.items() if not case.exact],
+)

@@ -1,0 +1,166 @@
+"""States of any structure as one matrix, and their norms."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.problems import F64, normal
+
+from deqlab.state import Layout, block_norms, choose_rows
+
+A, B = normal(3, 2, 2, seed=0), normal(3, 5, seed=1)
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[k], other[k]) for k in one)
+    return len(one) == len(other) and all(map(same, one, other))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        A,
+        normal(3, seed=2),
+        torch.zeros(0, 4),
+        torch.zeros(4, 0),
+        (A, B),
+        (A,),
+        {"b": B, "a": A},
+        (A.float(), B),
+        {"low": A.bfloat16(), "high": B.float()},
+    ],
+    ids=["tensor", "vector", "no rows", "no columns", "tuple", "one", "dict", "mixed", "bfloat16"],
+)
+def test_unflatten_undoes_flatten(state):
+    layout = Layout.of(state)
+    matrix = layout.flatten(state)
+    assert matrix.shape == (layout.shapes[0][0], sum(layout.blocks))
+    assert same(layout.unflatten(matrix), state)
+
+
+def test_blocks_lie_side_by_side_in_the_order_of_the_state():
+    layout = Layout.of({"b": B, "a": A})
+    matrix = layout.flatten({"b": B, "a": A})
+    assert layout.blocks == (5, 4)
+    assert torch.equal(matrix, torch.cat([B, A.flatten(1)], dim=1))
+
+
+def test_the_matrix_has_the_widest_dtype():
+    assert Layout.of((A.float(), B)).dtype == F64
+    assert Layout.of((A.half(), B.bfloat16())).dtype == torch.float32
+
+
+def test_lower_precision_than_the_start_is_accepted():
+    # Autocast returns such tensors; they fit into z without loss.
+    assert Layout.of(A.float()).flatten(A.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ((), "at least one tensor, got an empty container"),
+        (torch.zeros(2, 3, dtype=torch.int64), r"got torch.int64; .*\.float\(\)"),
+        (torch.zeros(2, 3, dtype=torch.cfloat), "got torch.complex64"),
+        (torch.tensor(1.0), "first dimension, got a scalar tensor"),
+        ((A, B[:2]), r"share one batch size, got \[3, 2\]"),
+    ],
+)
+def test_what_is_no_state_is_refused_with_what_it_was(state, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Layout.of(state)
+
+
+def test_other_containers_are_refused_by_name():
+    # In a process of its own: in this one the type checkers speak first.
+    code = """
+import torch
+from deqlab.state import Layout
+for state in ([torch.zeros(1, 1)], (torch.zeros(1, 1), (torch.zeros(1, 1),))):
+    try:
+        Layout.of(state)
+    except TypeError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "a state is a tensor, or a tuple or dict of tensors, got list",
+        "a state holds tensors, not nested containers: found tuple",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "image", "sentence"),
+    [
+        (A, (A,), "structure of z: a tensor became a tuple of 1"),
+        ((A, B), (A, B, B), "a tuple of 2 became a tuple of 3"),
+        ((A, B), {"a": A, "b": B}, r"a tuple of 2 became a dict with keys \['a', 'b'\]"),
+        ({"a": A}, {"b": A}, r"keys \['a'\] became a dict with keys \['b'\]"),
+        (B, B[:, :4], r"shape of z: \(3, 5\) became \(3, 4\)"),
+        (B, B[:2], r"shape of z: \(3, 5\) became \(2, 5\)"),
+        (B.float(), B, "dtype of z: torch.float32 became torch.float64; start from a z0 of"),
+    ],
+)
+def test_an_image_of_another_kind_is_refused_with_both_kinds(start, image, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Layout.of(start).flatten(image)
+
+
+@given(
+    batch=st.integers(0, 4),
+    blocks=st.lists(st.integers(0, 5), min_size=1, max_size=3),
+    log10_scale=st.integers(-30, 30),
+)
+def test_block_norms_are_euclidean_row_by_row(batch, blocks, log10_scale):
+    matrix = 10.0**log10_scale * normal(batch, sum(blocks), seed=7)
+    norms = torch.as_tensor(block_norms(matrix, blocks))
+    expected = [part.square().sum(dim=1).sqrt() for part in matrix.split(blocks, dim=1)]
+    torch.testing.assert_close(norms, torch.stack(expected, dim=1), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-22, 1e-16, 1.0, 1e17, 1e20, 1e25])
+def test_norms_of_float32_rows_neither_overflow_nor_vanish(scale):
+    # Squares of 1e-30 and 1e25 leave the range of float32; an ordinary row sits beside them.
+    matrix = torch.stack([normal(4, seed=8) * scale, normal(4, seed=9)]).float()
+    norms = torch.as_tensor(block_norms(matrix, (4,)))
+    assert norms.dtype == F64
+    # 1e-6: the sum of four squares in float32.
+    torch.testing.assert_close(norms[:, 0], matrix.double().norm(dim=1), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_norms_of_half_precision_are_summed_in_double(dtype):
+    matrix = torch.full((2, 4096), 300.0, dtype=dtype)  # squares overflow float16
+    norms = torch.as_tensor(block_norms(matrix, (4096,)))
+    torch.testing.assert_close(norms, torch.full((2, 1), 64 * 300.0, dtype=F64))
+
+
+def test_norms_of_nonfinite_rows_are_nonfinite_and_alone():
+    matrix = torch.ones(3, 2)
+    matrix[0, 0], matrix[2, 1] = torch.nan, torch.inf
+    norms = torch.as_tensor(block_norms(matrix, (2,)))[:, 0]
+    assert norms.isfinite().tolist() == [False, True, False]
+
+
+@given(mask=st.lists(st.booleans(), max_size=6))
+def test_choose_rows_is_where(mask):
+    yes, no = normal(len(mask), 3, seed=3), normal(len(mask), 3, seed=4)
+    rows = torch.tensor(mask, dtype=torch.bool)
+    chosen = choose_rows(rows, yes, no)
+    assert torch.equal(chosen, torch.where(rows[:, None], yes, no))
+    assert torch.equal(yes, normal(len(mask), 3, seed=3))
+    assert torch.equal(no, normal(len(mask), 3, seed=4))
+
+
+@pytest.mark.parametrize("mask", [[True, False, False], [True, True, False]])
+def test_choose_rows_passes_each_gradient_to_the_rows_chosen(mask):
+    yes, no = normal(3, 2, seed=5).requires_grad_(), normal(3, 2, seed=6).requires_grad_()
+    rows = torch.tensor(mask)
+    choose_rows(rows, yes, no).sum().backward()
+    assert torch.equal(yes.grad, rows[:, None].double().expand(3, 2))
+    assert torch.equal(no.grad, (~rows)[:, None].double().expand(3, 2))
