@@ -5,10 +5,10 @@ import warnings
 
 import pytest
 import torch
-from tests.problems import F64
 
 from deqlab import ConvergenceError, ConvergenceWarning, Picard, Solution, Status, fixed_point
 from deqlab.errors import check_on_failure, describe_failure, report_failure
+from tests.problems import F64
 
 
 def solution(*statuses, residual=None, tolerance=None, trace=None, steps=None):

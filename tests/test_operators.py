@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.problems import F64, matrix, normal
 
 from deqlab.operators import arnoldi, linearize, vjp
+from tests.problems import F64, matrix, normal
 
 W = matrix(4, norm=2.0, seed=0)
 

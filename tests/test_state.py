@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.problems import F64, normal
 
 from deqlab.state import Layout, block_norms, choose_rows
+from tests.problems import F64, normal
 
 A, B = normal(3, 2, 2, seed=0), normal(3, 5, seed=1)
 

@@ -34,8 +34,9 @@ class Solution:
             has the structure of z0 and carries the gradient.
         residual: |f(value) - value|, the Euclidean norm at exactly that iterate.
         tolerance: What `residual` was allowed to be: atol + rtol min(|f(value)|, 10 max(|z0|,
-            |f(z0)|)). In a tuple or dict of tensors each block is held to its own; this is then
-            the root of the sum of their squares.
+            |f(z0)|)). In a tuple or dict of tensors each block is held to its own (one that is
+            zero at z0 and f(z0) takes the scale of the sample); this is then the root of the sum
+            of their squares.
         status: A `Status` code per sample.
         steps: Evaluations of f until the sample's verdict fell.
         evaluations: Calls of f, for the whole batch.

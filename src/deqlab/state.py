@@ -116,11 +116,9 @@ def _row_norms(part: Float[Tensor, "B D"]) -> Float64[np.ndarray, " B"]:
     if part.device.type == "cpu" and part.dtype == torch.float32:
         norms = torch.linalg.vector_norm(part, dim=1).numpy()
         if len(norms) == 0 or (norms.min() > 1e-15 and norms.max() < 1e18):
-            return norms.astype(np.float64)
-    wide: Float64[np.ndarray, " B"] = (
-        torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).cpu().numpy()
-    )
-    return wide
+            return np.asarray(norms, dtype=np.float64)
+    wide = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).cpu()
+    return np.asarray(wide.numpy())
 
 
 def choose_rows(

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contracts.gradients import GRADIENTS, every_gradient
-from tests.problems import F64
 
 from deqlab import Status, fixed_point
+from tests.contracts.gradients import GRADIENTS, every_gradient
+from tests.problems import F64
 
 HEALTHY = [0, 2]
 SICK = 1

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 from hypothesis import given
-from tests.contracts.gradients import every_gradient, exact_gradients, inexact_gradients
-from tests.problems import F64, affine_solution, contractions, matrix, normal
 
 from deqlab import fixed_point
+from tests.contracts.gradients import every_gradient, exact_gradients, inexact_gradients
+from tests.problems import F64, affine_solution, contractions, matrix, normal
 
 
 def cell(z, w, x):

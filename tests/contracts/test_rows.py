@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import torch
 from hypothesis import given
-from tests.contracts.solvers import every_solver
-from tests.problems import Contraction, contractions, matrix, normal
 
 from deqlab import fixed_point
+from tests.contracts.solvers import every_solver
+from tests.problems import Contraction, contractions, matrix, normal
 
 pytestmark = every_solver
 

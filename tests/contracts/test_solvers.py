@@ -6,6 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from deqlab import Status, fixed_point
 from tests.contracts.solvers import every_solver
 from tests.problems import (
     F64,
@@ -17,8 +19,6 @@ from tests.problems import (
     normal,
     rotation,
 )
-
-from deqlab import Status, fixed_point
 
 pytestmark = every_solver
 

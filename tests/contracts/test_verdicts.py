@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.contracts.solvers import every_solver
-from tests.problems import F64, assert_verdicts_hold, normal, recompute
 
 from deqlab import Status, fixed_point
+from tests.contracts.solvers import every_solver
+from tests.problems import F64, assert_verdicts_hold, normal, recompute
 
 pytestmark = every_solver
 

@@ -1,8 +1,8 @@
 import pytest
-from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 from deqlab.experiments.rundir import RunDirectory
 from deqlab.experiments.runner import run_jobs
+from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 
 @pytest.fixture

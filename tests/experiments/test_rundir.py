@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 from deqlab.experiments.base import Job
 from deqlab.experiments.rundir import RunDirectory, RunError
+from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 
 def rows_of(path):

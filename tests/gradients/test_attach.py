@@ -5,10 +5,10 @@ import weakref
 
 import pytest
 import torch
-from tests.problems import F64, affine_solution, matrix, normal
 from torch import nn
 
 from deqlab import Anderson, Implicit, JacobianFree, fixed_point
+from tests.problems import F64, affine_solution, matrix, normal
 
 SOLVER = Anderson(rtol=1e-12, atol=0.0)
 W = matrix(3, norm=0.8, seed=0)

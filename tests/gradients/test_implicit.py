@@ -4,7 +4,6 @@ import warnings
 
 import pytest
 import torch
-from tests.problems import F64, affine_solution, matrix, normal
 
 from deqlab import (
     ConvergenceError,
@@ -14,6 +13,7 @@ from deqlab import (
 )
 from deqlab.gradients import Implicit, JacobianFree
 from deqlab.solvers import Anderson, Picard
+from tests.problems import F64, affine_solution, matrix, normal
 
 # An adjoint that has two evaluations for what takes many more.
 STARVED = Implicit(solver=Picard(rtol=1e-10, atol=0.0, max_steps=2))

@@ -5,11 +5,11 @@ dz/dw = b / (1 - w)^2,    d2z/dw2 = 2b / (1 - w)^3,    d3z/dw3 = 6b / (1 - w)^4
 
 import pytest
 import torch
-from tests.problems import F64, matrix, normal
 
 from deqlab import fixed_point
 from deqlab.gradients import Implicit, JacobianFree
 from deqlab.solvers import Anderson
+from tests.problems import F64, matrix, normal
 
 SOLVER = Anderson(rtol=1e-13, atol=0.0)
 W = torch.tensor([[0.6], [-0.4], [0.0]], dtype=F64)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.problems import normal
 from torch import nn
 
 from deqlab.nn import DenseCell, SpectralNorm, Triangular, mlp
+from tests.problems import normal
 
 
 @pytest.mark.parametrize("constraint", [None, SpectralNorm(0.5), Triangular(0.5)])

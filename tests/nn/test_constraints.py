@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.problems import F64, normal
 
 from deqlab.nn import SpectralNorm, Triangular, Unconstrained
+from tests.problems import F64, normal
 
 free_matrices = st.builds(
     lambda dim, seed, log10: 10.0**log10 * normal(dim, dim, seed=seed),

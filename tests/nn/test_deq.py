@@ -5,7 +5,6 @@ import pickle
 
 import pytest
 import torch
-from tests.problems import F64, affine_solution, normal
 from torch import nn
 
 from deqlab import (
@@ -19,6 +18,7 @@ from deqlab import (
     Unrolled,
 )
 from deqlab.nn import DenseCell, SpectralNorm, Triangular
+from tests.problems import F64, affine_solution, normal
 
 SOLVER = Anderson(rtol=1e-11, max_steps=300)
 

@@ -7,6 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from deqlab import Anderson, Picard, Status, fixed_point
+from deqlab.solvers import Solver
 from tests.problems import (
     F64,
     Contraction,
@@ -16,9 +19,6 @@ from tests.problems import (
     normal,
     symmetric_with,
 )
-
-from deqlab import Anderson, Picard, Status, fixed_point
-from deqlab.solvers import Solver
 
 
 def affine(w, x):

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from tests.problems import F64, normal, recompute
 
 from deqlab import Anderson, Picard, fixed_point
+from tests.problems import F64, normal, recompute
 
 
 @pytest.mark.parametrize("solver", [Picard, Anderson])

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.problems import F64, Contraction, matrix, normal, rotation
 
 from deqlab import Picard, Status, fixed_point
+from tests.problems import F64, Contraction, matrix, normal, rotation
 
 
 def test_the_iterates_are_those_of_the_plain_loop():

@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.problems import F64, generator, matrix, normal, rotation
 
 from deqlab.stability import spectral_radius
+from tests.problems import F64, generator, matrix, normal, rotation
 
 
 def radius_of(w):
