@@ -114,9 +114,9 @@ def _row_norms(part: Float[Tensor, "B D"]) -> Float64[np.ndarray, " B"]:
     # A sum of squares in float32 is several times faster on a CPU than one in float64, but it
     # overflows for rows of 1e19 and vanishes for rows of 1e-23: those are summed again.
     if part.device.type == "cpu" and part.dtype == torch.float32:
-        norms = torch.linalg.vector_norm(part, dim=1).numpy()
-        if len(norms) == 0 or (norms.min() > 1e-15 and norms.max() < 1e18):
-            return np.asarray(norms, dtype=np.float64)
+        norms = np.asarray(torch.linalg.vector_norm(part, dim=1).numpy(), dtype=np.float64)
+        if ((norms > 1e-15) & (norms < 1e18)).all():
+            return norms
     wide = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).cpu()
     return np.asarray(wide.numpy())
 

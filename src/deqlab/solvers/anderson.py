@@ -30,12 +30,14 @@ from deqlab.state import choose_rows
 
 @dataclass
 class Window:
-    """The differences the next step may use; column `slot` of the m is written next."""
+    """The differences the next step may use; column `slot` of the m is written next.
+
+    A column that is not in use is zero, and then so are its products.
+    """
 
     dg: Float[Tensor, "B m D"]
     df: Float[Tensor, "B m D"]
     gram: Float[Tensor, "B m m"]  # dG' dG in float64, one row and column updated a step
-    filled: Bool[Tensor, "B m"]
     g: Float[Tensor, "B D"] | None = None  # at the last good point
     fz: Float[Tensor, "B D"] | None = None
     least: Float[Tensor, " B"] | None = None  # residual since the last restart
@@ -78,7 +80,6 @@ class Anderson(Solver[Window]):
             dg=z.new_zeros(batch, m, dim),
             df=z.new_zeros(batch, m, dim),
             gram=z.new_zeros(batch, m, m, dtype=torch.float64),
-            filled=torch.zeros(batch, m, dtype=torch.bool, device=z.device),
         )
 
     @override
@@ -93,19 +94,17 @@ class Anderson(Solver[Window]):
 
         rejected = residual > self.growth * memory.least
         products = _push(memory, g - memory.g, fz - memory.fz, g)  # dG' g
-        some_rejected = bool(rejected.any())
-        if some_rejected:
-            memory.filled = memory.filled & ~rejected[:, None]
-        coefficients = _least_squares(memory, products, self.ridge).to(g.dtype)  # (B, m)
+        coefficients = _least_squares(memory.gram, products, self.ridge).to(g.dtype)  # (B, m)
         z_next = _mix(fz, memory.df, coefficients)
         if self.damping != 1:
             z_next = z_next - (1 - self.damping) * _mix(g, memory.dg, coefficients)
         memory.least = torch.minimum(residual, memory.least)
-        if some_rejected:
+        if bool(rejected.any()):
             picard = memory.fz - (1 - self.damping) * memory.g
             z_next = choose_rows(rejected, picard, z_next)
             fz, g = choose_rows(rejected, memory.fz, fz), choose_rows(rejected, memory.g, g)
             memory.least = torch.where(rejected, torch.inf, memory.least)
+            _empty(memory, rejected)
         memory.g, memory.fz = g, fz
         return z_next, memory
 
@@ -121,9 +120,16 @@ def _push(
     both = torch.bmm(torch.stack((dg, g), dim=1), window.dg.mT).double()  # (B, 2, m)
     window.gram = _write(window.gram, slot, both[:, 0])
     window.gram = _write(window.gram.mT, slot, both[:, 0]).mT
-    window.filled[:, slot] = True
     window.slot = (slot + 1) % window.dg.shape[1]
     return both[:, 1]
+
+
+def _empty(window: Window, rows: Bool[Tensor, " B"]) -> None:
+    """Forget the differences of the named rows."""
+    keep = ~rows[:, None, None]
+    window.dg = torch.where(keep, window.dg, 0.0)
+    window.df = torch.where(keep, window.df, 0.0)
+    window.gram = torch.where(keep, window.gram, 0.0)
 
 
 def _write(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
@@ -135,25 +141,21 @@ def _write(buffer: Tensor, slot: int, row: Tensor) -> Tensor:
 
 
 def _least_squares(
-    window: Window, products: Float[Tensor, "B m"], ridge: float
+    gram: Float[Tensor, "B m m"], products: Float[Tensor, "B m"], ridge: float
 ) -> Float[Tensor, "B m"]:
-    """Return the coefficients c, zero for columns that are not filled or carry nothing."""
-    squares = window.gram.diagonal(dim1=1, dim2=2)
-    usable = window.filled & (squares > 0) & (squares < torch.inf) & products.isfinite()
-    # The square root never sees a zero: under a tape its slope there would be 0 * inf.
-    scale = torch.where(usable, torch.where(usable, squares, 1.0).rsqrt(), 0.0)  # (B, m)
-    gram = scale[:, :, None] * window.gram * scale[:, None, :]
-    if not usable.all():
-        # An unused column becomes one of the identity, with a right-hand side of zero.
-        both = usable[:, :, None] & usable[:, None, :]
-        gram = torch.where(both, gram, 0.0) + torch.diag_embed((~usable).double())
-        products = torch.where(usable, products, 0.0)
-    gram = gram + ridge * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    """Return the coefficients c, zero for columns that are not in use.
+
+    The ridge is added in the scale of each column: the same as normalising them first.
+    """
+    squares = gram.diagonal(dim1=1, dim2=2)
+    gram = gram + torch.diag_embed(torch.where(squares > 0, ridge * squares, 1.0))
     # solve_ex marks a singular row in `info` instead of raising for the whole batch.
-    solution, info = torch.linalg.solve_ex(gram, scale * products)
-    coefficients = scale * solution
-    sound = (info == 0)[:, None] & coefficients.isfinite()
-    return torch.where(sound, coefficients, 0.0)
+    coefficients: Tensor
+    coefficients, info = torch.linalg.solve_ex(gram, products)
+    sound = (info == 0) & coefficients.isfinite().all(dim=1)
+    if bool(sound.all()):
+        return coefficients
+    return torch.where(sound[:, None], coefficients, 0.0)
 
 
 def _mix(

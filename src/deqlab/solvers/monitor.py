@@ -73,11 +73,13 @@ class Monitor:
                 # of its row.
                 self.start = np.where(start > 0, start, _norm(start)[:, None])
             cap = SCALE_CAP * self.start
-            tolerances = self.atol + self.rtol * np.minimum(sizes, cap)
-            # Far out, f(z) - z is mostly rounding: an accelerated step may throw z to 1e16, where
-            # z + 1 is z.
-            rounding = np.where(sizes > cap, torch.finfo(z.dtype).eps / 2 * sizes, 0.0)
-            self._note(z, residuals, np.maximum(residuals, rounding), tolerances)
+            counted, far = residuals, sizes > cap
+            if far.any():
+                # Far out, f(z) - z is mostly rounding: an accelerated step may throw z to 1e16,
+                # where z + 1 is z.
+                rounding = np.where(far, torch.finfo(z.dtype).eps / 2 * sizes, 0.0)
+                counted, sizes = np.maximum(residuals, rounding), np.minimum(sizes, cap)
+            self._note(z, residuals, counted, self.atol + self.rtol * sizes)
         return bool(self.active.any()) and self.count < self.max_steps
 
     def hold_finished(
@@ -89,7 +91,9 @@ class Monitor:
     def solution(self) -> Solution:
         """Return the verdicts, and for each row the iterate they speak of."""
         device = self.best.device
-        trace = torch.from_numpy(np.stack(self.trace))
+        # In the precision of the state, but not below float32.
+        exact = np.float64 if self.best.dtype == torch.float64 else np.float32
+        trace = torch.from_numpy(np.stack(self.trace).astype(exact))
         return Solution(
             value=self.best,
             residual=torch.from_numpy(self.residual).to(device),
@@ -104,23 +108,23 @@ class Monitor:
         self, z: Float[Tensor, "B D"], residuals: Array, counted: Array, tolerances: Array
     ) -> None:
         """Judge every row that still runs, by what its residuals count as."""
-        assert self.start is not None
         self.count += 1
-        residual, measure = _norm(residuals), _norm(counted)
-        if residuals.shape[1] > 1:  # blocks of different scales count alike
-            measure = _norm(counted / np.maximum(self.start, np.finfo(float).tiny))
-        self.trace.append(residual.astype(np.float32 if z.dtype != torch.float64 else float))
+        residual, measure = _norm(residuals), self._measure(counted)
+        self.trace.append(residual)
+        if self.all_active and (measure < self.least).all() and (counted > tolerances).all():
+            # Every row runs and makes progress, and none is done.
+            self.best, self.residual, self.tolerance = z, residual, _norm(tolerances)
+            self.least = measure
+            self.steps.fill(self.count)
+            self.improved_at.fill(self.count)
+            return
+
         finite = np.isfinite(measure)
         # inf is within a tolerance of inf
         converged = self.active & (counted <= tolerances).all(axis=1) & finite
         improved = self.active & finite & (measure < self.least)
         self.steps[self.active] = self.count
         self._keep(z, improved | converged, residual, _norm(tolerances))
-        if improved.all() and not converged.any():
-            self.least = measure
-            self.improved_at[:] = self.count
-            return  # every row runs, and makes progress
-
         self.least = np.where(improved, measure, self.least)
         self.improved_at[improved] = self.count
         verdict = np.full_like(self.status, int(Status.MAX_STEPS))
@@ -132,13 +136,17 @@ class Monitor:
         self.active = self.active & (verdict == Status.MAX_STEPS)
         self.all_active = bool(self.active.all())
 
+    def _measure(self, counted: Array) -> Array:
+        """Return what iterates are ranked by; blocks of different scales count alike."""
+        if counted.shape[1] == 1:
+            return _norm(counted)
+        assert self.start is not None
+        return _norm(counted / np.maximum(self.start, np.finfo(float).tiny))
+
     def _keep(
         self, z: Float[Tensor, "B D"], take: Array, residual: Array, tolerance: Array
     ) -> None:
         """Remember z as the best iterate of the rows that `take` names."""
-        if take.all():
-            self.best, self.residual, self.tolerance = z, residual, tolerance
-            return
         self.residual = np.where(take, residual, self.residual)
         self.tolerance = np.where(take, tolerance, self.tolerance)
         # A converged row stands still, so that z is its best iterate too: no copy is needed
