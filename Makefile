@@ -26,8 +26,8 @@ demo: $(VENV)/.installed ## compare a DEQ with feed-forward networks; writes an 
 test: $(VENV)/.installed-test ## fast tests, doctests, code blocks of README and docs
 	$(PYTEST)
 
-test-slow: $(VENV)/.installed-test ## all tests, slow ones too
-	$(PYTEST) -m "slow or not slow"
+test-slow: $(VENV)/.installed-test ## the slow tests, which `make test` leaves out
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-lint ## style
 	$(BIN)/ruff check .
