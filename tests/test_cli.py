@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,10 @@ def test_list_names_every_experiment_and_its_claim(deqlab):
         (("run", "sawtooth", "--preset", "quik"), "no preset named 'quik'; did you mean 'quick'?"),
         (("run", "sawtooth", "--seeds", "0"), "--seeds must be at least 1, got 0"),
         (("run", "sawtooth", "--jobs", "0"), "--jobs must be at least 1, got 0"),
+        (
+            ("run", "sawtooth", "--backend", "lokey"),
+            "no backend named 'lokey'; did you mean 'loky'?",
+        ),
         (("run", "sawtooth", "--out", "/dev/null/runs"), "cannot be written to"),
         (("run", "images", "--data-dir", "nowhere", "--set", "dataset=mnist"), "nowhere"),
         (("report", "nowhere"), "nowhere"),
@@ -172,10 +177,15 @@ def test_another_experiment_or_other_settings_in_the_same_place_are_refused(deql
 
 
 @pytest.mark.slow
-def test_worker_processes_leave_the_same_rows(process, tmp_path):
+@pytest.mark.parametrize(
+    ("backend", "package"), [("loky", "joblib"), ("dask", "distributed"), ("ray", "ray")]
+)
+def test_workers_leave_the_same_rows(process, tmp_path, backend, package):
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
     words = ("run", "sawtooth", *SMOKE, "--seeds", 2, "--out")
     finish(process(*words, "one"))
-    finish(process(*words, "two", "--jobs", 2))
+    finish(process(*words, "two", "--jobs", 2, "--backend", backend))
 
     def key(row):
         return row["arm"], row["seed"]

@@ -70,7 +70,10 @@ def run(
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Run seeds 0 to N - 1.")] = None,
     out: Annotated[Path, typer.Option(help="Each run goes to OUT/NAME.")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(help="Worker processes.")] = 1,
+    jobs: Annotated[int, typer.Option(help="Workers.")] = 1,
+    backend: Annotated[
+        str, typer.Option(help="What runs them: loky (processes), or a dask or ray cluster.")
+    ] = "loky",
     data_dir: DataDir = None,
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
@@ -78,11 +81,13 @@ def run(
     from deqlab.experiments.overrides import UsageError, one_of, override
     from deqlab.experiments.rundir import check
     from deqlab.experiments.session import run_session
+    from deqlab.experiments.workers import BACKENDS, check_backend
 
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
     if seeds is not None and seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
+    check_backend(one_of(backend, BACKENDS, what="backend"))
     _use_data_dir(data_dir)
     planned = []
     for name in dict.fromkeys(names):
@@ -102,6 +107,7 @@ def run(
             path=out / experiment.name,
             command=command,
             jobs=jobs,
+            backend=backend,
         )
 
 

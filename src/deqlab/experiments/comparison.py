@@ -65,7 +65,7 @@ def judge(metric: Metric, rows: Sequence[Row], *, subject: str) -> Verdict:
     )
     sentence = (
         f"{subject}, the DEQ reaches {metric.label} {metric.show(list(values.values()))} over "
-        f"{len(values)} seeds: {scores}."
+        f"{len(values)} {'seed' if len(values) == 1 else 'seeds'}: {scores}."
     )
     outcome = _outcome([r for results in tallies.values() for r in results], converged)
     details.append(

@@ -1,14 +1,14 @@
 """Runs the jobs of an experiment that are not yet on disk, and writes the verdict."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
-import joblib
 import torch
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.rundir import RunDirectory
+from deqlab.experiments.workers import Finished, in_workers
 
 OnProgress: TypeAlias = Callable[[Job, Row | None, int, int], None]
 """Called with a job, its newest row (None when it is done), and how many jobs are done of all."""
@@ -20,6 +20,7 @@ def run_jobs(
     run: RunDirectory,
     *,
     jobs: int = 1,
+    backend: str = "loky",
     on_progress: OnProgress = lambda job, row, done, total: None,
 ) -> Verdict:
     """Run what is missing of `experiment` in `run`, and judge it.
@@ -31,7 +32,8 @@ def run_jobs(
         experiment: What to run.
         config: Its settings.
         run: The open run directory.
-        jobs: Worker processes; 1 runs in this one.
+        jobs: Workers; 1 runs in this process.
+        backend: What spreads the jobs if there are more; see `workers`.
         on_progress: Told of every row (with one process) and of every finished job.
 
     Returns:
@@ -46,8 +48,12 @@ def run_jobs(
         def tell(job: Job, row: Row | None, total: int = len(plan)) -> None:
             on_progress(job, row, len(run.done), total)
 
-        source = _in_this_process if jobs == 1 else _in_workers
-        for job, rows in source(experiment, config, todo, jobs, tell):
+        if jobs == 1:
+            finished = _in_this_process(experiment, config, todo, tell)
+        else:
+            work = partial(_work, experiment.name, config)
+            finished = in_workers(work, todo, jobs=jobs, backend=backend)
+        for job, rows in finished:
             run.append(job, rows)
             tell(job, None)
     verdict = experiment.judge(config, run.rows)
@@ -55,14 +61,10 @@ def run_jobs(
     return verdict
 
 
-Finished: TypeAlias = tuple[Job, list[Row]]
-
-
 def _in_this_process(
     experiment: Experiment[Any],
     config: Any,  # noqa: ANN401
     todo: Sequence[Job],
-    jobs: int,
     tell: Callable[[Job, Row | None], None],
 ) -> Iterator[Finished]:
     for job in todo:
@@ -73,27 +75,10 @@ def _in_this_process(
         yield job, rows
 
 
-def _in_workers(
-    experiment: Experiment[Any],
-    config: Any,  # noqa: ANN401
-    todo: Sequence[Job],
-    jobs: int,
-    tell: Callable[[Job, Row | None], None],
-) -> Iterable[Finished]:
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    workers = min(jobs, len(todo))
-    parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-    finished: Iterable[Finished] = parallel(
-        joblib.delayed(_work)(experiment.name, config, job, threads) for job in todo
-    )
-    return finished
-
-
-def _work(name: str, config: Any, job: Job, threads: int) -> Finished:  # noqa: ANN401
+def _work(name: str, config: Any, job: Job) -> Finished:  # noqa: ANN401
     # By name: functions of an experiment need not survive pickling.
     from deqlab.experiments import EXPERIMENTS
 
-    torch.set_num_threads(threads)
     return job, list(_seeded(EXPERIMENTS[name], config, job))
 
 

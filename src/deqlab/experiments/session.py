@@ -1,5 +1,7 @@
 """One sitting at a run: open it, run what is missing with a progress bar, show the verdict."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ def run_session(
     path: Path,
     command: str,
     jobs: int,
+    backend: str,
 ) -> Verdict:
     """Run the missing jobs of an experiment in `path`; progress goes to standard error.
 
@@ -40,7 +43,8 @@ def run_session(
         console.print(f"{escape(str(path))}: {before} jobs are done already.")
     try:
         run.begin_session(describe(command, jobs=jobs))
-        verdict = _with_progress(experiment, config, run, jobs, console)
+        work = partial(run_jobs, experiment, config, run, jobs=jobs, backend=backend)
+        verdict = _with_progress(experiment.name, work, run, console)
     except KeyboardInterrupt:
         console.print(
             f"Interrupted: {len(run.done)} jobs of {experiment.name} are saved in "
@@ -54,11 +58,7 @@ def run_session(
 
 
 def _with_progress(
-    experiment: Experiment[Any],
-    config: Any,  # noqa: ANN401
-    run: RunDirectory,
-    jobs: int,
-    console: Console,
+    name: str, work: Callable[..., Verdict], run: RunDirectory, console: Console
 ) -> Verdict:
     columns = (
         TextColumn("[bold]{task.fields[name]}[/]"),
@@ -68,7 +68,7 @@ def _with_progress(
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None, name=experiment.name)
+        task = progress.add_task("", total=None, name=name)
 
         def show(job: Job, row: Row | None, done: int, total: int) -> None:
             text = f"{job.arm}, seed {job.seed}"
@@ -76,12 +76,12 @@ def _with_progress(
                 summary = run.rows[-1]
                 seconds = summary.get("seconds")
                 took = "" if seconds is None else f", {seconds:.1f} s of training"
-                console.print(f"{experiment.name} {done}/{total}: {text}{_metrics(summary)}{took}")
+                console.print(f"{name} {done}/{total}: {text}{_metrics(summary)}{took}")
             elif "step" in row:
                 text += f", step {row['step']}{_metrics(row)}"
             progress.update(task, description=text, completed=done, total=total)
 
-        return run_jobs(experiment, config, run, jobs=jobs, on_progress=show)
+        return work(on_progress=show)
 
 
 def _metrics(row: Row) -> str:

@@ -1,0 +1,88 @@
+"""Jobs spread over processes or machines: one function, the backend by name.
+
+Every backend yields a job as soon as it is done, in whatever order, so that its rows reach the
+disk at once.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Any, TypeAlias
+
+import joblib
+import torch
+
+from deqlab.experiments.base import Job, Row
+from deqlab.experiments.overrides import UsageError
+
+Finished: TypeAlias = tuple[Job, list[Row]]
+Work: TypeAlias = Callable[[Job], Finished]
+Backend: TypeAlias = Callable[[Work, Sequence[Job], int], Iterator[Finished]]
+
+
+def in_workers(work: Work, todo: Sequence[Job], *, jobs: int, backend: str) -> Iterator[Finished]:
+    """Run `work` on every job, in `jobs` workers that share the cores.
+
+    Args:
+        work: What to do; it must survive pickling.
+        todo: The jobs.
+        jobs: Workers, at least 1.
+        backend: A name in BACKENDS; `check_backend` says whether it can be used.
+    """
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return BACKENDS[backend](partial(_with_threads, work, threads), todo, min(jobs, len(todo)))
+
+
+def check_backend(name: str) -> None:
+    """Raise UsageError unless the package of the backend is installed."""
+    package = {"loky": "joblib", "dask": "distributed", "ray": "ray"}[name]
+    if find_spec(package) is None:
+        raise UsageError(
+            f"--backend {name} needs the package {package}, which is not installed; "
+            f"pip install 'deqlab[{name}]'"
+        )
+
+
+def _with_threads(work: Work, threads: int, job: Job) -> Finished:
+    torch.set_num_threads(threads)
+    return work(job)
+
+
+def _loky(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    yield from parallel(joblib.delayed(work)(job) for job in todo)
+
+
+def _dask(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
+    from distributed import Client, as_completed
+
+    # DASK_SCHEDULER_ADDRESS names a cluster; without it, one is made on this machine.
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    local: dict[str, Any] = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+    with Client(address) if address else Client(**local) as client:
+        for future in as_completed(client.map(work, todo, pure=False)):
+            yield future.result()
+
+
+def _ray(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
+    import ray
+
+    # RAY_ADDRESS names a cluster, which ray reads by itself; without it, one is made here.
+    local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs, "include_dashboard": False}
+    ray.init(log_to_driver=False, **local)
+    try:
+        remote = ray.remote(_call)  # which takes no partial function
+        waiting = [remote.remote(work, job) for job in todo]
+        while waiting:
+            done, waiting = ray.wait(waiting)
+            yield from ray.get(done)
+    finally:
+        ray.shutdown()
+
+
+def _call(work: Work, job: Job) -> Finished:
+    return work(job)
+
+
+BACKENDS: dict[str, Backend] = {"loky": _loky, "dask": _dask, "ray": _ray}
