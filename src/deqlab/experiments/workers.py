@@ -69,7 +69,9 @@ def _ray(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
     import ray
 
     # RAY_ADDRESS names a cluster, which ray reads by itself; without it, one is made here.
-    local = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs, "include_dashboard": False}
+    local: dict[str, Any] = (
+        {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs, "include_dashboard": False}
+    )
     ray.init(log_to_driver=False, **local)
     try:
         remote = ray.remote(_call)  # which takes no partial function
