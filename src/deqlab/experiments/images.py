@@ -15,7 +15,6 @@ from torch.nn.functional import cross_entropy
 
 from deqlab.experiments import arms
 from deqlab.experiments.base import (
-    Chart,
     Column,
     Experiment,
     Job,
@@ -75,14 +74,12 @@ def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
     data = load(config.dataset)
     model = arms.build(_shape(config), job)
     training = Training(
+        config=config,
         batches=lambda seed: _batches(data, config, seed),
         num_steps=config.epochs * _batches_per_epoch(data, config),
         test=(data.x_test, data.y_test),
         loss=cross_entropy,
         accuracy=_accuracy,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        num_evaluations=config.num_evaluations,
     )
     yield from train(model, training, job)
 
@@ -133,18 +130,7 @@ EXPERIMENT = Experiment(
     },
     page=comparison_page(
         Column(field="test_accuracy", label="test accuracy", format="percent", better="higher"),
-        Chart(
-            title="Learning curves",
-            caption="Test loss while training: median over seeds, and the range. Each panel "
-            "holds the FNNs that match the DEQ in one cost.",
-            rows="step",
-            x="step",
-            y="test_loss",
-            x_label="training step",
-            y_label="test loss",
-            y_scale="log",
-            panel_by="matching",
-        ),
+        about="Cross-entropy.",
     ),
     check=check,
     plan=plan,

@@ -40,13 +40,25 @@ SOLVES = Table(
 )
 
 
-def comparison_page(score: Column, curve: Chart) -> Page:
+def comparison_page(score: Column, about: str) -> Page:
     """Return the page of a comparison.
 
     Args:
         score: What is compared, a field of the summary rows.
-        curve: The learning curve.
+        about: A sentence about the test loss.
     """
+    curve = Chart(
+        title="Learning curves",
+        caption=f"Test loss while training. {about} Each panel holds the FNNs that match the DEQ "
+        "in one cost.",
+        rows="step",
+        x="step",
+        y="test_loss",
+        x_label="training step",
+        y_label="test loss",
+        y_scale="log",
+        panel_by="matching",
+    )
     against_flops = Chart(
         kind="scatter",
         title=f"{score.label.capitalize()} against the cost of a training step",

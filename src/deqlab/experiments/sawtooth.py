@@ -15,7 +15,6 @@ from torch.nn.functional import mse_loss
 
 from deqlab.experiments import arms
 from deqlab.experiments.base import (
-    Chart,
     Column,
     Experiment,
     Job,
@@ -79,14 +78,12 @@ def run(config: SawtoothConfig, job: Job) -> Iterator[Row]:
     """Train one arm on the sawtooth."""
     model = arms.build(_shape(config), job)
     training = Training(
+        config=config,
         batches=lambda seed: _batches(config, seed),
         num_steps=config.steps,
         test=_sample(config, config.test_samples, torch.Generator().manual_seed(_TEST_SEED)),
         loss=mse_loss,
         accuracy=None,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        num_evaluations=config.num_evaluations,
     )
     yield from train(model, training, job)
 
@@ -134,19 +131,7 @@ EXPERIMENT = Experiment(
     },
     page=comparison_page(
         Column(field="test_loss", label="test loss", format="number", better="lower"),
-        Chart(
-            title="Learning curves",
-            caption="Test loss (mean squared error) while training: median over seeds, and the "
-            "range. The constant function 1/2 scores 0.083. Each panel holds the FNNs that match "
-            "the DEQ in one cost.",
-            rows="step",
-            x="step",
-            y="test_loss",
-            x_label="training step",
-            y_label="test loss",
-            y_scale="log",
-            panel_by="matching",
-        ),
+        about="Mean squared error; the constant function 1/2 scores 0.083.",
     ),
     check=check,
     plan=plan,

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from deqlab.experiments.arms import Loss, forward, num_parameters
+from deqlab.experiments.arms import ArmsConfig, Loss, forward, num_parameters
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.cost import flops, peak_memory
 from deqlab.solution import Solution
@@ -31,24 +31,20 @@ class Training:
     """How every arm of an experiment is trained and tested.
 
     Attributes:
+        config: Optimizer settings, and how many rows of kind "step" there are, spread evenly.
         batches: Makes the training batches of a seed, in order, in one pass.
         num_steps: How many there are.
         test: The test set.
         loss: What is minimised.
         accuracy: Share of right answers, or None where the question has none.
-        learning_rate: Of Adam, at the start; it falls to zero on a cosine.
-        weight_decay: Of AdamW.
-        num_evaluations: Rows of kind "step", spread evenly.
     """
 
+    config: ArmsConfig
     batches: Callable[[int], Iterable[Batch]]
     num_steps: int
     test: Batch
     loss: Loss
     accuracy: Callable[[Tensor, Tensor], float] | None
-    learning_rate: float
-    weight_decay: float
-    num_evaluations: int
 
 
 @dataclass
@@ -79,11 +75,12 @@ class _Tally:
 
 def train(model: nn.Sequential, training: Training, job: Job) -> Iterator[Row]:
     """Train `model` and yield its rows."""
+    config = training.config
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.num_steps)
-    marks = _evaluation_steps(training.num_steps, training.num_evaluations)
+    marks = _evaluation_steps(training.num_steps, config.num_evaluations)
     tally, seconds, counts = _Tally(), 0.0, []
     row: Row = {}
 
