@@ -155,6 +155,10 @@ def test_a_run_and_its_report(deqlab, tmp_path):
     for name in ("sawtooth", "memory"):
         found = {p.name for p in (tmp_path / "here" / name).iterdir()} - {".lock"}
         assert found == {"config.json", "environment.json", "rows.jsonl", "verdict.json"}
+    sessions = (tmp_path / "here" / "memory" / "environment.json").read_bytes()
+    assert deqlab("run", "memory", *SMOKE, "--out", "here").returncode == 0
+    # A command that finds nothing to do is no sitting of the run.
+    assert (tmp_path / "here" / "memory" / "environment.json").read_bytes() == sessions
     done = deqlab("report", "here")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "here" / "report.html").read_text()

@@ -53,6 +53,22 @@ def test_the_cost_table_shows_medians_and_marks_the_best(html, parse):
     assert table[2][1] == f"80.0{nbsp}%|20.0–82.0{nbsp}%"  # noqa: RUF001
 
 
+def test_an_arm_with_nothing_to_say_in_a_table_is_not_in_it(write_run, example, parse):
+    rows = example.rows()
+    for row in rows:
+        if row["kind"] == "summary" and row["arm"] == "fnn":
+            del row["accuracy"]
+    table = {
+        "title": "Only one",
+        "rows": "summary",
+        "by": "arm",
+        "columns": [{"field": "accuracy", "label": "share", "format": "percent"}],
+    }
+    path = write_run(rows=rows, config=example.config([], [table]))
+    shown = next(t for t in parse(render([path])).tables if "share" in t[0])
+    assert [line[0] for line in shown[1:]] == ["The deq"]
+
+
 def test_an_arm_that_lost_a_seed_is_not_the_best(write_run, example, parse):
     rows = example.rows()
     for row in rows:

@@ -39,13 +39,9 @@ def run_jobs(
     Returns:
         The verdict, which is also on disk.
     """
-    while True:
-        plan = experiment.plan(config, run.rows)
-        todo = [job for job in plan if (job.arm, job.seed) not in run.done]
-        if not todo:
-            break
+    while todo := missing(experiment, config, run):
 
-        def tell(job: Job, row: Row | None, total: int = len(plan)) -> None:
+        def tell(job: Job, row: Row | None, total: int = len(run.done) + len(todo)) -> None:
             on_progress(job, row, len(run.done), total)
 
         if jobs == 1:
@@ -59,6 +55,12 @@ def run_jobs(
     verdict = experiment.judge(config, run.rows)
     run.finish(verdict)
     return verdict
+
+
+def missing(experiment: Experiment[Any], config: Any, run: RunDirectory) -> list[Job]:  # noqa: ANN401
+    """Return the planned jobs that are not on disk."""
+    plan = experiment.plan(config, run.rows)
+    return [job for job in plan if (job.arm, job.seed) not in run.done]
 
 
 def _in_this_process(

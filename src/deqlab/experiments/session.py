@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.environment import describe
 from deqlab.experiments.rundir import RunDirectory
-from deqlab.experiments.runner import run_jobs
+from deqlab.experiments.runner import missing, run_jobs
 
 SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
 """Fields of a row that its progress line shows, where it has them."""
@@ -42,7 +42,8 @@ def run_session(
     if before:
         console.print(f"{escape(str(path))}: {before} jobs are done already.")
     try:
-        run.begin_session(describe(command, jobs=jobs))
+        if missing(experiment, config, run):
+            run.begin_session(describe(command, jobs=jobs))
         work = partial(run_jobs, experiment, config, run, jobs=jobs, backend=backend)
         verdict = _with_progress(experiment.name, work, run, console)
     except KeyboardInterrupt:

@@ -73,7 +73,10 @@ def read_table(spec: Record, arms: Sequence[Arm], *, where: str) -> Table:
     if not isinstance(specs, list) or not specs:
         raise ReportError(f"{where} needs a list of 'columns'; correct config.json")
     by = None if spec["by"] == "arm" else spec["by"]
+    fields = {one.get("field") for one in specs if isinstance(one, dict)}
     rows = _rows(arms, spec["rows"], by)
+    # An arm that has nothing to say in this table is not in it.
+    rows = {key: of for key, of in rows.items() if any(fields & row.keys() for row in of.values())}
     columns = [_column(one, rows, where=where) for one in specs]
     labels = {arm.name: Head(arm.label, arm) for arm in arms}
     by_label = str(spec.get("by_label") or spec["by"].replace("_", " "))
