@@ -49,7 +49,7 @@ def arnoldi(
 
     The basis is orthogonalised twice against itself, so that it stays orthogonal in floating
     point. A row whose Krylov space is exhausted gets zeros from there on; its eigenvalues are
-    exact then. Source: Saad (2011), "Numerical Methods for Large Eigenvalue Problems", Alg. 6.2.
+    exact then. Source: Saad (2011), "Numerical Methods for Large Eigenvalue Problems", ch. 6.
 
     Args:
         product: The linear map.

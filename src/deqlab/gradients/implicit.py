@@ -66,8 +66,8 @@ class Implicit(Gradient):
 class JacobianFree(Gradient):
     """An inexact gradient at the price of one backward pass through f: v = u.
 
-    Its error is of the order of |J|; it keeps a descent direction where f contracts enough and
-    is well conditioned (Fung et al. 2022, Thm 3.1).
+    Its error is of the order of |J|; where f contracts enough and is well conditioned it keeps a
+    descent direction (Fung et al. 2022).
     """
 
     @override
