@@ -172,6 +172,19 @@ def test_after_a_restart_the_window_is_empty_and_the_next_point_is_taken_as_it_c
     torch.testing.assert_close(z4[0], expected, rtol=1e-6, atol=1e-3)
 
 
+def test_a_restart_leaves_no_product_of_the_differences_it_forgot():
+    # With a ridge of 0, what is left of them could make the next system singular.
+    solver = Anderson(growth=10.0)
+    z = torch.zeros(2, 2, dtype=F64)
+    memory = solver.init(z)
+    good, bad = (1.3, 0.1), (1e4, -1e4)
+    for images in ([(1.0, 0.0)] * 2, [good, good], [(1.4, 0.15), bad]):
+        z, memory = solver.step(torch.cos, z, torch.tensor(images, dtype=F64), memory)
+    assert memory.gram[0].any()
+    assert not memory.gram[1].any()
+    assert not memory.dg[1].any()
+
+
 def test_the_restart_of_one_row_leaves_the_windows_of_the_others():
     solver = Anderson(growth=10.0)
     good = [(1.0, 0.0), (1.3, 0.1), (1.4, 0.15), (1.43, 0.17)]

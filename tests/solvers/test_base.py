@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from deqlab import Anderson, Picard, fixed_point
+from deqlab import Anderson, Picard, Status, fixed_point
 from tests.problems import F64, normal, recompute
 
 
@@ -89,3 +89,24 @@ def test_an_unknown_on_failure_is_refused(word):
     # In tests beartype speaks first; both name the word.
     with pytest.raises(Exception, match=repr(word)):
         fixed_point(lambda z: z, torch.zeros(1, 1), on_failure=word)
+
+
+def scripted(residuals):
+    """A map whose k-th call has these residuals, whatever z is: one list per row."""
+    calls = iter(zip(*residuals, strict=True))
+    return lambda z: z + torch.tensor(next(calls), dtype=z.dtype)[:, None]
+
+
+def test_a_row_that_runs_out_of_steps_took_them_all():
+    solution = Picard(max_steps=5).solve(lambda z: 0.9 * z + 1, torch.zeros(2, 3, dtype=F64))
+    assert solution.status.tolist() == [Status.MAX_STEPS] * 2
+    assert solution.steps.tolist() == [5, 5]
+
+
+def test_a_verdict_stands_although_the_map_would_now_give_a_better_one():
+    # A noisy f: the first row stagnates at its second call, and would improve at the third.
+    f = scripted([[1.0, 1.0, 0.5, 0.25], [1.0, 0.5, 0.25, 0.125]])
+    solution = Picard(max_steps=4, patience=1, rtol=0.0).solve(f, torch.zeros(2, 1, dtype=F64))
+    assert solution.status.tolist() == [Status.STAGNATED, Status.MAX_STEPS]
+    assert solution.residual.tolist() == [1.0, 0.125]
+    assert solution.steps.tolist() == [2, 4]

@@ -32,7 +32,7 @@ from deqlab.state import choose_rows
 class Window:
     """The differences the next step may use; column `slot` of the m is written next.
 
-    A column that is not in use is zero, and then so are its products.
+    A column of dG that is not in use is zero, and so are its products.
     """
 
     dg: Float[Tensor, "B m D"]
@@ -125,10 +125,9 @@ def _push(
 
 
 def _empty(window: Window, rows: Bool[Tensor, " B"]) -> None:
-    """Forget the differences of the named rows."""
+    """Forget the differences of the named rows: a column of dG that is zero has coefficient 0."""
     keep = ~rows[:, None, None]
     window.dg = torch.where(keep, window.dg, 0.0)
-    window.df = torch.where(keep, window.df, 0.0)
     window.gram = torch.where(keep, window.gram, 0.0)
 
 
