@@ -35,9 +35,9 @@ class ImageData:
 
     name: str
     x_train: Float32[Tensor, "train pixels"]
-    y_train: Int64[Tensor, "train"]  # classes, from 0 to num_classes - 1
+    y_train: Int64[Tensor, " train"]  # classes, from 0 to num_classes - 1
     x_test: Float32[Tensor, "test pixels"]
-    y_test: Int64[Tensor, "test"]
+    y_test: Int64[Tensor, " test"]
     shape: tuple[int, int, int]
     num_classes: int
     mean: float
@@ -99,9 +99,9 @@ def _digits() -> ImageData:
 def _assemble(
     name: str,
     x_train: UInt8[np.ndarray, "train height width"],
-    y_train: UInt8[np.ndarray, "train"],
+    y_train: UInt8[np.ndarray, " train"],
     x_test: UInt8[np.ndarray, "test height width"],
-    y_test: UInt8[np.ndarray, "test"],
+    y_test: UInt8[np.ndarray, " test"],
     *,
     largest_pixel: int,
     num_classes: int,
