@@ -38,9 +38,12 @@ class Solution:
             zero at z0 and f(z0) takes the scale of the sample); this is then the root of the sum
             of their squares.
         status: A `Status` code per sample.
-        steps: Evaluations of f until the sample's verdict fell.
+        steps: Iterations until the sample's verdict fell.
         evaluations: Calls of f, for the whole batch.
+        products: Products with the Jacobian of f that the method took beside.
         trace: |f(z) - z| at every iterate, one row a step; a finished sample stands still.
+        states: The iterates that the solver's `record` names, in its order; a finished sample
+            stands still.
         adjoint: One `Solution` of the adjoint system for each backward pass that went through
             `value`; empty before the first, and for gradients that solve none.
     """
@@ -52,6 +55,8 @@ class Solution:
     steps: Int[Tensor, " B"]
     evaluations: int
     trace: Float[Tensor, "T B"]
+    products: int = 0
+    states: tuple[State, ...] = ()
     adjoint: "list[Solution]" = field(default_factory=list, compare=False, repr=False)
 
     @property

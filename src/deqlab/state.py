@@ -14,6 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+CACHED = 2**17
+"""Numbers of a state that a core's cache holds beside what else is at hand."""
+
 State: TypeAlias = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 
 
@@ -57,7 +60,11 @@ class Layout:
             TypeError: `state` is not a tensor, or a tuple or dict of tensors.
             ValueError: Its structure, a shape or a dtype is not the one of this layout.
         """
-        tensors = (state,) if isinstance(state, Tensor) else _tensors(state)
+        if isinstance(state, Tensor) and self.is_tensor:
+            shape = state.shape
+            if shape == self.shapes[0] and state.dtype == self.dtype:
+                return state if len(shape) == 2 else state.reshape(shape[0], self.blocks[0])
+        tensors = _tensors(state)
         self._check_match(state, tensors)
         rows = [t.reshape(t.shape[0], n) for t, n in zip(tensors, self.blocks, strict=True)]
         if len(rows) == 1:
@@ -67,7 +74,8 @@ class Layout:
     def unflatten(self, matrix: Float[Tensor, "B D"]) -> State:
         """Return the state that `matrix` stands for."""
         if self.is_tensor:
-            return matrix.reshape(self.shapes[0])
+            shape = self.shapes[0]
+            return matrix if len(shape) == 2 else matrix.reshape(shape)
         parts = tuple(
             part.reshape(shape).to(dtype)
             for part, shape, dtype in zip(
@@ -103,22 +111,58 @@ class Layout:
         return f"a tuple of {len(self.shapes)}"
 
 
+def residual_norms(
+    fz: Float[Tensor, "B D"], z: Float[Tensor, "B D"], blocks: Sequence[int]
+) -> tuple[Float64[np.ndarray, "B K"], Float64[np.ndarray, "B K"]]:
+    """Return |f(z) - z| and |f(z)| for each row within each block of columns, on the host."""
+    fz, z = fz.detach(), z.detach()
+    if not on_host(fz):
+        return block_norms(fz - z, blocks), block_norms(fz, blocks)
+    image, point = fz.numpy(), z.numpy()
+    chunk = max(1, CACHED // max(1, image.shape[1]))
+    if len(image) <= chunk:
+        residuals = _block_norms(image - point, blocks)
+    else:  # a few rows at a time, so that the difference is still in the cache when it is summed
+        parts = (
+            _block_norms(image[i : i + chunk] - point[i : i + chunk], blocks)
+            for i in range(0, len(image), chunk)
+        )
+        residuals = np.concatenate(list(parts))
+    return residuals, _block_norms(image, blocks)
+
+
 def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[np.ndarray, "B K"]:
     """Return the Euclidean norm of each row within each block of columns, on the host."""
+    matrix = matrix.detach()
+    if on_host(matrix):
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _block_norms(matrix.numpy(), blocks)
+    parts = matrix.split(tuple(blocks), dim=1)
+    norms = [torch.linalg.vector_norm(part, dim=1, dtype=torch.float64) for part in parts]
+    return np.asarray(torch.stack(norms, dim=1).cpu().numpy())
+
+
+def on_host(matrix: Tensor) -> bool:
+    """Return whether numpy can work on `matrix` without a copy; on small ones it is faster."""
+    return matrix.device.type == "cpu" and matrix.dtype in (torch.float32, torch.float64)
+
+
+def _block_norms(matrix: np.ndarray, blocks: Sequence[int]) -> Float64[np.ndarray, "B K"]:
     if len(blocks) == 1:
         return _row_norms(matrix)[:, None]
-    return np.stack([_row_norms(part) for part in matrix.split(tuple(blocks), dim=1)], axis=1)
+    parts = np.split(matrix, np.cumsum(blocks)[:-1], axis=1)
+    return np.stack([_row_norms(part) for part in parts], axis=1)
 
 
-def _row_norms(part: Float[Tensor, "B D"]) -> Float64[np.ndarray, " B"]:
-    # A sum of squares in float32 is several times faster on a CPU than one in float64, but it
-    # overflows for rows of 1e19 and vanishes for rows of 1e-23: those are summed again.
-    if part.device.type == "cpu" and part.dtype == torch.float32:
-        norms = np.asarray(torch.linalg.vector_norm(part, dim=1).numpy(), dtype=np.float64)
-        if ((norms > 1e-15) & (norms < 1e18)).all():
-            return norms
-    wide = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).cpu()
-    return np.asarray(wide.numpy())
+def _row_norms(part: np.ndarray) -> Float64[np.ndarray, " B"]:
+    squares = np.vecdot(part, part)
+    # A sum of squares in float32 is several times faster than one in float64, but it overflows
+    # for rows of 1e19 and vanishes for rows of 1e-23: those are summed again.
+    if part.dtype == np.float32 and not ((squares > 1e-30) & (squares < 1e36)).all():
+        wide = part.astype(np.float64)
+        squares = np.vecdot(wide, wide)
+    norms: np.ndarray = np.sqrt(squares, dtype=np.float64)
+    return norms
 
 
 def choose_rows(

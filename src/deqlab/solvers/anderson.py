@@ -23,7 +23,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.solvers.base import Map, Solver
+from deqlab.solvers.base import Solver
+from deqlab.solvers.map import Map
 from deqlab.solvers.picard import check_damping
 from deqlab.state import choose_rows
 

@@ -1,23 +1,23 @@
 """What every solver shares: its tolerances, and the only loop.
 
 A method is a frozen dataclass with two functions. `init` returns all that the method will write;
-`step` moves every row of the batch once, from z and f(z). The loop evaluates f once a step,
-judges each row (see `monitor`), and keeps finished rows where they are.
+`step` moves every row of the batch once, from z and f(z). The loop evaluates f once an iteration,
+judges each row (see `monitor`), and keeps finished rows where they are, or lets them leave.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.solution import Solution
-from deqlab.solvers.monitor import Monitor
-
-Map: TypeAlias = Callable[[Tensor], Tensor]
-"""f as the solvers see it: one (B, D) matrix to another; it must not write to its argument."""
+from deqlab.solvers.ledger import Ledger, take_rows
+from deqlab.solvers.map import Map, MatrixMap, Narrow
+from deqlab.solvers.monitor import Monitor, Rules
 
 Memory = TypeVar("Memory")
 
@@ -31,36 +31,55 @@ class Solver(ABC, Generic[Memory]):
             about 1 / (1 - contraction factor of f).
         atol: Absolute tolerance, 0 or more. It decides only where the fixed point is so close to
             zero that a relative tolerance asks for nothing: the default reads 1e-12 as zero.
-        max_steps: Evaluations of f at most, 1 or more.
+        max_steps: Iterations at most, 1 or more; most methods evaluate f once in each.
+        min_steps: No row has converged before this many iterations, 1 or more.
         patience: A row whose residual finds no new minimum for this many steps is STAGNATED.
+        record: Iterations, counted from 1, whose iterates `Solution.states` keeps.
     """
 
     rtol: float = 1e-5
     atol: float = 1e-12
     max_steps: int = 100
+    min_steps: int = 1
     patience: int = 30
+    record: tuple[int, ...] = ()
+
+    taped: ClassVar[bool] = True
+    """Whether a tape may record the steps, so that `Unrolled` can differentiate them."""
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be 0 or more, and finite, got {value}")
-        for name in ("max_steps", "patience"):
+        for name in ("max_steps", "min_steps", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.min_steps > self.max_steps:
+            raise ValueError(
+                f"min_steps must be at most max_steps, got {self.min_steps} > {self.max_steps}"
+            )
+        if any(step < 1 for step in self.record):
+            raise ValueError(f"record counts iterations from 1, got {self.record}")
 
     @abstractmethod
     def init(self, z: Float[Tensor, "B D"]) -> Memory:
-        """Return all that the method writes during one solve."""
+        """Return all that the method writes during one solve.
+
+        Every tensor and array in it has the rows of the batch as its first dimension.
+        """
 
     @abstractmethod
     def step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Memory
     ) -> tuple[Float[Tensor, "B D"], Memory]:
-        """Return the next iterate of every row; write neither to z nor to fz."""
+        """Return the next iterate of every row; write neither to z nor to fz.
+
+        What it returns for rows outside `f.running` is ignored.
+        """
 
     def solve(
-        self, f: Map, z: Float[Tensor, "B D"], *, blocks: Sequence[int] | None = None
+        self, f: MatrixMap, z: Float[Tensor, "B D"], *, blocks: Sequence[int] | None = None
     ) -> Solution:
         """Iterate from `z` until every row has converged, failed, or run out of steps.
 
@@ -70,9 +89,44 @@ class Solver(ABC, Generic[Memory]):
             blocks: Columns of each block that is held to the tolerance on its own; they sum to D.
                 None for one block.
         """
-        monitor = Monitor(z, self.rtol, self.atol, self.max_steps, self.patience, blocks)
-        memory = self.init(z)
-        while monitor.judge(z, fz := f(z)):
-            z_next, memory = self.step(f, z, fz, memory)
+        return self.run(f, z, blocks=blocks)[0]
+
+    def run(
+        self,
+        f: MatrixMap,
+        z: Float[Tensor, "B D"],
+        *,
+        blocks: Sequence[int] | None = None,
+        narrow: Narrow | None = None,
+    ) -> tuple[Solution, Memory]:
+        """`solve`, and what the method wrote.
+
+        Args:
+            f: The map, row i to row i.
+            z: Where to start.
+            blocks: As in `solve`.
+            narrow: Returns the map on some rows alone. With it, finished rows leave the batch.
+        """
+        rules = Rules(
+            rtol=self.rtol,
+            atol=self.atol,
+            min_steps=self.min_steps,
+            max_steps=self.max_steps,
+            patience=self.patience,
+        )
+        monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
+        ledger, memory = Ledger(self.record), self.init(z)
+        counted = Map(f, monitor.active)
+        while True:
+            goes_on = monitor.judge(z, fz := counted(z))
+            ledger.note(monitor, z)
+            if not goes_on:
+                return ledger.solution(monitor, counted), memory
+            if narrow is not None and (rows := ledger.leavers(monitor)) is not None:
+                index = torch.from_numpy(rows).to(z.device)
+                z, fz, memory = z[index], fz[index], take_rows(memory, rows)
+                whole = rows if ledger.rows is None else ledger.rows
+                counted.f = narrow(torch.from_numpy(whole).to(z.device))
+            counted.running = monitor.active
+            z_next, memory = self.step(counted, z, fz, memory)
             z = monitor.hold_finished(z, z_next)
-        return monitor.solution()

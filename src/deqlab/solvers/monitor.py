@@ -12,6 +12,7 @@ them costs a tenth of what it costs torch; the states stay where they are.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -19,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.solution import Solution, Status
-from deqlab.state import block_norms, choose_rows
+from deqlab.solution import Status
+from deqlab.state import block_norms, choose_rows, residual_norms
 
 Array: TypeAlias = np.ndarray
 
@@ -32,55 +33,59 @@ DIVERGENCE = 1e8
 sawtooth constructions grow only to about 2^D before they collapse."""
 
 
-class Monitor:
-    """Follows one solve: which rows still run, what each row's best iterate is."""
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a row is held to; see `Solver` for their meaning."""
 
-    def __init__(
-        self,
-        z: Float[Tensor, "B D"],
-        rtol: float,
-        atol: float,
-        max_steps: int,
-        patience: int,
-        blocks: Sequence[int] | None,
-    ) -> None:
-        self.rtol, self.atol = rtol, atol
-        self.max_steps, self.patience = max_steps, patience
-        self.blocks = tuple(blocks) if blocks is not None else (z.shape[1],)
+    rtol: float
+    atol: float
+    min_steps: int
+    max_steps: int
+    patience: int
+
+
+class Monitor:
+    """Follows the rows of one solve: which still run, what each row's best iterate is."""
+
+    def __init__(self, z: Float[Tensor, "B D"], rules: Rules, blocks: Sequence[int]) -> None:
+        self.rules, self.blocks = rules, blocks
         batch = z.shape[0]
-        self.count = 0  # evaluations so far
+        self.count = 0  # iterates judged so far
         self.best = z
         self.least = np.full(batch, np.inf)  # what `best` is ranked by
-        self.residual = np.full(batch, np.inf)
+        self.latest = np.full(batch, np.inf)  # |f(z) - z| at the last iterate
+        self.residual = np.full(batch, np.inf)  # at `best`, as is the tolerance
         self.tolerance = np.full(batch, np.inf)
         self.status = np.full(batch, int(Status.MAX_STEPS))
         self.steps = np.zeros(batch, dtype=int)
         self.improved_at = np.zeros(batch, dtype=int)
         self.active = np.ones(batch, dtype=bool)
         self.all_active = True
-        self.trace: list[Array] = []
         self.start: Array | None = None  # (B, K), the scale of z0 and f(z0)
 
     def judge(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> bool:
         """Take note of f(z) = fz; return whether any row needs another step."""
-        data, f_data = z.detach(), fz.detach()
-        residuals = block_norms(f_data - data, self.blocks)
-        sizes = block_norms(f_data, self.blocks)
-        with np.errstate(over="ignore", invalid="ignore"):
+        self.count += 1
+        with np.errstate(all="ignore"):
+            residuals, sizes = residual_norms(fz, z, self.blocks)
             if self.start is None:
-                start = np.maximum(block_norms(data, self.blocks), sizes)
+                start = np.maximum(block_norms(z, self.blocks), sizes)
                 # A block that is zero at z0 and at f(z0) may still move later: it takes the scale
                 # of its row.
                 self.start = np.where(start > 0, start, _norm(start)[:, None])
-            cap = SCALE_CAP * self.start
-            counted, far = residuals, sizes > cap
-            if far.any():
-                # Far out, f(z) - z is mostly rounding: an accelerated step may throw z to 1e16,
-                # where z + 1 is z.
-                rounding = np.where(far, torch.finfo(z.dtype).eps / 2 * sizes, 0.0)
-                counted, sizes = np.maximum(residuals, rounding), np.minimum(sizes, cap)
-            self._note(z, residuals, counted, self.atol + self.rtol * sizes)
-        return bool(self.active.any()) and self.count < self.max_steps
+                self.cap = SCALE_CAP * self.start
+            tolerances = self.rules.atol + self.rules.rtol * np.minimum(sizes, self.cap)
+            self.latest, measure = _norm(residuals), self._measure(residuals)
+            under_way = ((residuals > tolerances) & (sizes <= self.cap)).all()
+            if self.all_active and under_way and (measure < self.least).all():
+                # Every row runs and makes progress, and none is done.
+                self.best, self.residual, self.tolerance = z, self.latest, _norm(tolerances)
+                self.least = measure
+                self.steps.fill(self.count)
+                self.improved_at.fill(self.count)
+            else:
+                self._decide(z, residuals, sizes, tolerances)
+        return self.count < self.rules.max_steps and bool(self.active.any())
 
     def hold_finished(
         self, z: Float[Tensor, "B D"], z_next: Float[Tensor, "B D"]
@@ -88,47 +93,41 @@ class Monitor:
         """Return `z_next` for the rows that still run, and `z` for the others."""
         return z_next if self.all_active else choose_rows(self._mask(self.active), z_next, z)
 
-    def solution(self) -> Solution:
-        """Return the verdicts, and for each row the iterate they speak of."""
-        device = self.best.device
-        # In the precision of the state, but not below float32.
-        exact = np.float64 if self.best.dtype == torch.float64 else np.float32
-        trace = torch.from_numpy(np.stack(self.trace).astype(exact))
-        return Solution(
-            value=self.best,
-            residual=torch.from_numpy(self.residual).to(device),
-            tolerance=torch.from_numpy(self.tolerance).to(device),
-            status=torch.from_numpy(self.status).to(device),
-            steps=torch.from_numpy(self.steps).to(device),
-            evaluations=self.count,
-            trace=trace.to(device),
-        )
+    def iterate(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Return z for the rows that still run, and their best iterate for the others."""
+        return z if self.all_active else choose_rows(self._mask(self.active), z, self.best)
 
-    def _note(
-        self, z: Float[Tensor, "B D"], residuals: Array, counted: Array, tolerances: Array
+    def keep_only(self, rows: Array) -> None:
+        """Forget all rows but these."""
+        for name in ("least", "latest", "residual", "tolerance", "status", "steps", "improved_at"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.active, self.all_active = self.active[rows], bool(self.active[rows].all())
+        if self.start is not None:
+            self.start, self.cap = self.start[rows], self.cap[rows]
+        self.best = self.best[torch.from_numpy(rows).to(self.best.device)]
+
+    def _decide(
+        self, z: Float[Tensor, "B D"], residuals: Array, sizes: Array, tolerances: Array
     ) -> None:
-        """Judge every row that still runs, by what its residuals count as."""
-        self.count += 1
-        residual, measure = _norm(residuals), self._measure(counted)
-        self.trace.append(residual)
-        if self.all_active and (measure < self.least).all() and (counted > tolerances).all():
-            # Every row runs and makes progress, and none is done.
-            self.best, self.residual, self.tolerance = z, residual, _norm(tolerances)
-            self.least = measure
-            self.steps.fill(self.count)
-            self.improved_at.fill(self.count)
-            return
-
+        """Pass a verdict on each row that still runs."""
+        far = sizes > self.cap
+        if far.any():
+            # Far out, f(z) - z is mostly rounding: an accelerated step may throw z to 1e16,
+            # where z + 1 is z.
+            rounding = np.where(far, torch.finfo(z.dtype).eps / 2 * sizes, 0.0)
+            residuals = np.maximum(residuals, rounding)
+        measure = self._measure(residuals)
         finite = np.isfinite(measure)
         # inf is within a tolerance of inf
-        converged = self.active & (counted <= tolerances).all(axis=1) & finite
+        converged = self.active & (residuals <= tolerances).all(axis=1) & finite
+        converged &= self.count >= self.rules.min_steps
         improved = self.active & finite & (measure < self.least)
         self.steps[self.active] = self.count
-        self._keep(z, improved | converged, residual, _norm(tolerances))
+        self._keep(z, improved | converged, _norm(tolerances))
         self.least = np.where(improved, measure, self.least)
         self.improved_at[improved] = self.count
         verdict = np.full_like(self.status, int(Status.MAX_STEPS))
-        verdict[self.count - self.improved_at >= self.patience] = int(Status.STAGNATED)
+        verdict[self.count - self.improved_at >= self.rules.patience] = int(Status.STAGNATED)
         verdict[measure > DIVERGENCE * self.least] = int(Status.DIVERGED)
         verdict[~finite] = int(Status.NONFINITE)
         verdict[converged] = int(Status.CONVERGED)
@@ -136,18 +135,16 @@ class Monitor:
         self.active = self.active & (verdict == Status.MAX_STEPS)
         self.all_active = bool(self.active.all())
 
-    def _measure(self, counted: Array) -> Array:
+    def _measure(self, residuals: Array) -> Array:
         """Return what iterates are ranked by; blocks of different scales count alike."""
-        if counted.shape[1] == 1:
-            return _norm(counted)
+        if residuals.shape[1] == 1:
+            return _norm(residuals)
         assert self.start is not None
-        return _norm(counted / np.maximum(self.start, np.finfo(float).tiny))
+        return _norm(residuals / np.maximum(self.start, np.finfo(float).tiny))
 
-    def _keep(
-        self, z: Float[Tensor, "B D"], take: Array, residual: Array, tolerance: Array
-    ) -> None:
+    def _keep(self, z: Float[Tensor, "B D"], take: Array, tolerance: Array) -> None:
         """Remember z as the best iterate of the rows that `take` names."""
-        self.residual = np.where(take, residual, self.residual)
+        self.residual = np.where(take, self.latest, self.residual)
         self.tolerance = np.where(take, tolerance, self.tolerance)
         # A converged row stands still, so that z is its best iterate too: no copy is needed
         # while every row either improves or has converged.

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.solvers.base import Map, Solver
+from deqlab.solvers.base import Solver
+from deqlab.solvers.map import Map
 
 
 @dataclass(frozen=True, kw_only=True)
