@@ -151,7 +151,7 @@ def test_norms_of_nonfinite_rows_are_nonfinite_and_alone():
 def test_choose_rows_is_where(mask):
     yes, no = normal(len(mask), 3, seed=3), normal(len(mask), 3, seed=4)
     rows = torch.tensor(mask, dtype=torch.bool)
-    chosen = choose_rows(rows, yes, no)
+    chosen = choose_rows(rows.numpy(), yes, no)
     assert torch.equal(chosen, torch.where(rows[:, None], yes, no))
     assert torch.equal(yes, normal(len(mask), 3, seed=3))
     assert torch.equal(no, normal(len(mask), 3, seed=4))
@@ -161,6 +161,6 @@ def test_choose_rows_is_where(mask):
 def test_choose_rows_passes_each_gradient_to_the_rows_chosen(mask):
     yes, no = normal(3, 2, seed=5).requires_grad_(), normal(3, 2, seed=6).requires_grad_()
     rows = torch.tensor(mask)
-    choose_rows(rows, yes, no).sum().backward()
+    choose_rows(rows.numpy(), yes, no).sum().backward()
     assert torch.equal(yes.grad, rows[:, None].double().expand(3, 2))
     assert torch.equal(no.grad, (~rows)[:, None].double().expand(3, 2))

@@ -70,6 +70,11 @@ class Solution:
         assert isinstance(self.value, Tensor)
         return self.value
 
+    @property
+    def state_matrices(self) -> list[Float[Tensor, "B D"]]:
+        """The recorded states, likewise."""
+        return [state for state in self.states if isinstance(state, Tensor)]
+
     def __repr__(self) -> str:
         counts = torch.bincount(self.status.cpu(), minlength=len(Status)).tolist()
         verdicts = ", ".join(

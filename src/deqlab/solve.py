@@ -1,6 +1,6 @@
 """The one door to every solve."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import Problem
 from deqlab.solution import Solution
 from deqlab.solvers import Anderson, Solver
+from deqlab.solvers.map import Bound, Narrow
 from deqlab.state import Layout, State
 
 
@@ -21,6 +22,7 @@ def fixed_point(
     solver: Solver[Any] = Anderson(),
     gradient: Gradient = Implicit(),
     on_failure: OnFailure = "raise",
+    rows_independent: bool | Sequence[bool] = False,
 ) -> Solution:
     """Find z with f(z, *args) = z, sample by sample, and make it differentiable.
 
@@ -39,6 +41,9 @@ def fixed_point(
         on_failure: What to do if a sample misses the tolerance, here or in the backward pass.
             "raise" loses the batch, "warn" and "ignore" return the best iterate; either way the
             verdicts are in `Solution.status`.
+        rows_independent: True lets finished rows leave the batch: f is then also called on some
+            rows of z, with the same rows of every tensor in args. A sequence with one bool an
+            argument says which of them have a row per sample; the others stay whole.
 
     Returns:
         The solution. Its `value` has the structure of z0.
@@ -61,15 +66,7 @@ def fixed_point(
     """
     check_on_failure(on_failure)
     layout = Layout.of(z0)
-
-    def flat_f(z: Tensor, *args: object) -> Tensor:
-        version = None if z.is_inference() else z._version
-        fz = layout.flatten(f(layout.unflatten(z), *args))
-        if version is not None and z._version != version:
-            raise ValueError("f wrote to z in place; it must return a new tensor")
-        return fz
-
-    start = layout.flatten(z0)
+    flat_f, start = FlatMap(f, layout), layout.flatten(z0)
     problem = Problem(
         f=flat_f,
         # No tape can hold a tensor made in inference mode: a warm start from one is copied.
@@ -78,7 +75,72 @@ def fixed_point(
         solver=solver,
         blocks=layout.blocks,
         on_failure=on_failure,
+        narrow=_narrow(flat_f, args, rows_independent),
     )
     solution = gradient.solve(problem)
     report_failure(solution, what="fixed_point", on_failure=on_failure)
-    return replace(solution, value=layout.unflatten(solution.matrix))
+    return replace(
+        solution,
+        value=layout.unflatten(solution.matrix),
+        states=tuple(layout.unflatten(state) for state in solution.state_matrices),
+    )
+
+
+class FlatMap:
+    """f on (B, D) matrices."""
+
+    def __init__(self, f: Callable[..., State], layout: Layout) -> None:
+        self.f, self.layout = f, layout
+        # What methods may look at for the structure of f.
+        self.origin = f if layout.is_matrix else self
+
+    def __call__(self, z: Tensor, *args: object) -> Tensor:
+        """Return f(z, *args) as a matrix.
+
+        Raises:
+            ValueError: f changed the structure, a shape or a dtype of z, or wrote to it.
+        """
+        version = None if z.is_inference() else z._version
+        fz = self.layout.flatten(self.f(self.layout.unflatten(z), *args))
+        if version is not None and z._version != version:
+            raise ValueError("f wrote to z in place; it must return a new tensor")
+        return fz
+
+
+def _narrow(
+    f: FlatMap, args: Sequence[object], rows_independent: bool | Sequence[bool]
+) -> Narrow | None:
+    """Return what restricts f(., *args) to some rows, or None if they must stay together.
+
+    Raises:
+        ValueError: A tensor in args has not as many rows as z, or there is not one flag an
+            argument.
+    """
+    if rows_independent is False:
+        return None
+    flags = [True] * len(args) if rows_independent is True else list(rows_independent)
+    if len(flags) != len(args):
+        raise ValueError(
+            f"rows_independent has {len(flags)} flags for {len(args)} args; it takes one for each"
+        )
+    batch = f.layout.shapes[0][0]
+    narrowed = [flag and isinstance(arg, Tensor) for flag, arg in zip(flags, args, strict=True)]
+    for i, arg in enumerate(args):
+        if narrowed[i] and isinstance(arg, Tensor) and arg.shape[:1] != (batch,):
+            raise ValueError(
+                f"rows_independent: args[{i}] of shape {tuple(arg.shape)} has not one row for each "
+                f"of the {batch} samples; pass one flag an argument, False for those that the "
+                "samples share, such as rows_independent=(False, True)"
+            )
+
+    def narrow(rows: Tensor) -> Bound:
+        part = FlatMap(f.f, f.layout.narrowed(len(rows)))
+        return Bound(
+            part,
+            [
+                arg[rows] if flag and isinstance(arg, Tensor) else arg
+                for flag, arg in zip(narrowed, args, strict=True)
+            ],
+        )
+
+    return narrow

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from deqlab.gradients.base import MapWithArgs
 from deqlab.operators import Product, vjp
-from deqlab.state import choose_rows
 
 AdjointSolve: TypeAlias = Callable[[Product, Tensor], Tensor]
 """(v -> J'v, u) -> v, on (B, D) matrices and without a tape."""
@@ -48,7 +47,7 @@ class _Node:
     def zero_undefined(self, v: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         if bool(self.defined.all()):
             return v
-        return choose_rows(self.defined, v, torch.zeros_like(v))
+        return torch.where(self.defined[:, None], v, 0.0)
 
 
 def attach(

@@ -11,6 +11,7 @@ from torch import Tensor
 from deqlab.errors import OnFailure
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
+from deqlab.solvers.map import Bound, Narrow
 
 MapWithArgs: TypeAlias = Callable[..., Tensor]
 """f(z, *args), with z one (B, D) matrix."""
@@ -27,6 +28,7 @@ class Problem:
         solver: The forward method.
         blocks: Columns of each block of the state.
         on_failure: What a failed backward solve does.
+        narrow: Returns the map on some rows alone; None keeps every row in the batch.
     """
 
     f: MapWithArgs
@@ -35,11 +37,20 @@ class Problem:
     solver: Solver[Any]
     blocks: Sequence[int]
     on_failure: OnFailure
+    narrow: Narrow | None = None
 
     def solve(self) -> Solution:
         """Run the forward method under the caller's grad mode."""
-        return self.solver.solve(
-            lambda z: self.f(z, *self.args), self.z0.detach(), blocks=self.blocks
+        return self.run()[0]
+
+    def run(self, *, taped: bool = False) -> tuple[Solution, Any]:
+        """`solve`, and what the method wrote; `taped` if a tape is to record the steps."""
+        return self.solver.run(
+            Bound(self.f, self.args),
+            self.z0.detach(),
+            blocks=self.blocks,
+            narrow=self.narrow,
+            taped=taped,
         )
 
 

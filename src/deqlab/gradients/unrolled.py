@@ -20,4 +20,4 @@ class Unrolled(Gradient):
 
     @override
     def solve(self, problem: Problem) -> Solution:
-        return problem.solve()
+        return problem.run(taped=True)[0]

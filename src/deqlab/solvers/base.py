@@ -44,7 +44,7 @@ class Solver(ABC, Generic[Memory]):
     patience: int = 30
     record: tuple[int, ...] = ()
 
-    taped: ClassVar[bool] = True
+    unrollable: ClassVar[bool] = True
     """Whether a tape may record the steps, so that `Unrolled` can differentiate them."""
 
     def __post_init__(self) -> None:
@@ -98,6 +98,7 @@ class Solver(ABC, Generic[Memory]):
         *,
         blocks: Sequence[int] | None = None,
         narrow: Narrow | None = None,
+        taped: bool = False,
     ) -> tuple[Solution, Memory]:
         """`solve`, and what the method wrote.
 
@@ -106,6 +107,7 @@ class Solver(ABC, Generic[Memory]):
             z: Where to start.
             blocks: As in `solve`.
             narrow: Returns the map on some rows alone. With it, finished rows leave the batch.
+            taped: Take the steps in such a way that a tape can record them.
         """
         rules = Rules(
             rtol=self.rtol,
@@ -116,7 +118,7 @@ class Solver(ABC, Generic[Memory]):
         )
         monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
         ledger, memory = Ledger(self.record), self.init(z)
-        counted = Map(f, monitor.active)
+        counted = Map(f, monitor.active, taped=taped)
         while True:
             goes_on = monitor.judge(z, fz := counted(z))
             ledger.note(monitor, z)
@@ -126,7 +128,11 @@ class Solver(ABC, Generic[Memory]):
                 index = torch.from_numpy(rows).to(z.device)
                 z, fz, memory = z[index], fz[index], take_rows(memory, rows)
                 whole = rows if ledger.rows is None else ledger.rows
+                if counted.weights is not None:
+                    counted.weights = counted.weights[index]
                 counted.f = narrow(torch.from_numpy(whole).to(z.device))
             counted.running = monitor.active
+            if monitor.count == 1 and len(monitor.blocks) > 1:
+                counted.weights = monitor.weights(z)
             z_next, memory = self.step(counted, z, fz, memory)
             z = monitor.hold_finished(z, z_next)

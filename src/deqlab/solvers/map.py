@@ -1,6 +1,6 @@
 """f as a method sees it: every evaluation is counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -8,6 +8,25 @@ from torch import Tensor
 
 MatrixMap: TypeAlias = Callable[[Tensor], Tensor]
 """One (B, D) matrix to another, row to row; it must not write to its argument."""
+
+
+class Bound:
+    """f(., *args) for given args.
+
+    Attributes:
+        origin: The caller's own f, if f does no more than call it on the same matrices; methods
+            that need the structure of a map look for it here.
+        args: The args.
+    """
+
+    def __init__(self, f: Callable[..., Tensor], args: Sequence[object]) -> None:
+        self.f, self.args = f, tuple(args)
+        self.origin: object = getattr(f, "origin", f)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return f(z, *args)."""
+        return self.f(z, *self.args)
+
 
 Narrow: TypeAlias = Callable[[Tensor], MatrixMap]
 """Indices of rows -> the map on these rows alone."""
@@ -21,11 +40,15 @@ class Map:
         evaluations: How often it was called.
         products: Products with its Jacobian that a method took beside; the method counts them.
         running: (B,) bool, the rows that still look for an answer.
+        taped: Whether a tape records the steps.
+        weights: (B, D), what brings blocks of different scales to one; None for one block.
     """
 
-    def __init__(self, f: MatrixMap, running: np.ndarray) -> None:
+    def __init__(self, f: MatrixMap, running: np.ndarray, *, taped: bool = False) -> None:
         self.f = f
         self.running = running
+        self.taped = taped
+        self.weights: Tensor | None = None
         self.evaluations = 0
         self.products = 0
 
