@@ -12,7 +12,7 @@ import deqlab
 
 LAYERS = [
     {"state", "operators", "version"},
-    {"solution"},
+    {"solution", "krylov"},
     {"errors"},
     {"solvers"},
     {"gradients"},

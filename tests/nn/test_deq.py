@@ -163,4 +163,4 @@ def test_an_unknown_on_failure_is_refused_when_the_layer_is_made():
 
 def test_repr_names_the_solver_and_the_gradient():
     assert "solver=Anderson(rtol=1e-11" in repr(some_deq())
-    assert "gradient=Implicit(solver=None)" in repr(some_deq())
+    assert "gradient=Implicit(solver=GMRES(rtol=None" in repr(some_deq())

@@ -1,9 +1,8 @@
 """Implicit differentiation of z* = f(z*, theta) by the implicit function theorem.
 
-With J = df/dz at z*, u' dz*/dtheta = v' df/dtheta where v = J' v + u: the backward pass is a
-fixed-point problem too, linear, and a deqlab solver solves it from v = u. Memory does not grow
-with the number of forward steps. Source: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models",
-Theorem 1.
+With J = df/dz at z*, u' dz*/dtheta = v' df/dtheta where v = J' v + u: the backward pass is one
+linear equation a row (see `adjoint`). Memory does not grow with the number of forward steps.
+Source: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models", Theorem 1.
 
 The Jacobian-free gradient takes v = u: one term of the Neumann series of (I - J')^-1. Source:
 Fung et al. (2022), "JFB: Jacobian-Free Backpropagation for Implicit Networks".
@@ -17,11 +16,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.errors import report_failure
+from deqlab.gradients.adjoint import GMRES, Adjoint, LinearMethod, solve_adjoint
 from deqlab.gradients.attach import AdjointSolve, attach
 from deqlab.gradients.base import Gradient, Problem
 from deqlab.operators import Product
 from deqlab.solution import Solution, Status
-from deqlab.solvers import Anderson, Solver
+from deqlab.solvers import Solver
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,33 +33,29 @@ class Implicit(Gradient):
     was not finite has no gradient, and passes zero.
 
     Attributes:
-        solver: The method for v = J'v + u, started at u. Keep its atol 0: the scale of a loss is
-            arbitrary. None is Anderson with a window of 10 and the rtol of the forward solver.
+        solver: The method for v = J'v + u: `GMRES()`, `Dense()`, or any solver, which starts at u;
+            keep its atol 0 then, for the scale of a loss is arbitrary.
     """
 
-    solver: Solver[Any] | None = None
+    solver: Solver[Any] | LinearMethod = GMRES()
 
     @override
     def solve(self, problem: Problem) -> Solution:
         with torch.no_grad():
             solution = problem.solve()
-        solver = self.solver or Anderson(
-            # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
-            # another: it is then solved to near rounding.
-            rtol=problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps,
-            atol=0.0,
-            memory=10,
-            max_steps=200,
-        )
+        # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
+        # another: it is then solved to near rounding.
+        rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps
 
-        def solve_adjoint(product: Product, u: Tensor) -> Tensor:
+        def solve(product: Product, u: Tensor) -> Tensor:
+            equation = Adjoint(product=product, u=u, blocks=problem.blocks)
             with torch.no_grad():
-                result = solver.solve(lambda v: product(v) + u, u, blocks=problem.blocks)
+                result = solve_adjoint(self.solver, equation, rtol)
             solution.adjoint.append(result)
             report_failure(result, what="adjoint of fixed_point", on_failure=problem.on_failure)
             return result.matrix
 
-        return _attached(problem, solution, solve_adjoint)
+        return attached(problem, solution, solve)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +70,11 @@ class JacobianFree(Gradient):
     def solve(self, problem: Problem) -> Solution:
         with torch.no_grad():
             solution = problem.solve()
-        return _attached(problem, solution, None)
+        return attached(problem, solution, None)
 
 
-def _attached(problem: Problem, solution: Solution, solve: AdjointSolve | None) -> Solution:
+def attached(problem: Problem, solution: Solution, solve: AdjointSolve | None) -> Solution:
+    """Return the solution with a value that carries its gradient, if grad mode is on."""
     if not torch.is_grad_enabled():
         return solution
     value = attach(

@@ -1,0 +1,208 @@
+"""Methods for the adjoint equation v = J'v + u, which is linear: one system per row.
+
+Any solver of deqlab can iterate it from v = u. Krylov methods need fewer products, for they know
+that it is linear: GMRES finds the best v in the span of u, J'u, J'J'u, ..., which holds every
+partial sum of the Neumann series. A small state is cheapest by a dense factorisation.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import override
+
+from deqlab.krylov import gmres
+from deqlab.operators import Product
+from deqlab.solution import Solution, Status
+from deqlab.solvers import Solver
+from deqlab.state import block_norms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjoint:
+    """The equation v = J'v + u.
+
+    Attributes:
+        product: v -> J'v.
+        u: The cotangent of the value.
+        blocks: Columns of each block.
+    """
+
+    product: Product
+    u: Float[Tensor, "B D"]
+    blocks: Sequence[int]
+
+    def balanced(self) -> tuple["Adjoint", Tensor]:
+        """Return the equation for v / s, where s is the size of u or J'u in each block, and s.
+
+        A block that the loss does not touch, or with another unit than the rest, is then held to
+        its own scale.
+        """
+        sizes = block_norms(self.u, self.blocks)
+        sizes = np.fmax(sizes, block_norms(self.product(self.u), self.blocks))
+        sizes = np.where(np.isfinite(sizes), sizes, 0.0)
+        row = np.linalg.norm(sizes, axis=1, keepdims=True)
+        sizes = np.where(sizes > 0, sizes, np.where(row > 0, row, 1.0))
+        columns = torch.tensor(self.blocks, device=self.u.device)
+        s = torch.from_numpy(sizes).to(self.u).repeat_interleave(columns, dim=1)
+
+        def product(v: Tensor) -> Tensor:
+            return self.product(v * s) / s
+
+        return Adjoint(product=product, u=self.u / s, blocks=self.blocks), s
+
+
+class LinearMethod(ABC):
+    """A method that only solves linear equations."""
+
+    @abstractmethod
+    def solve(self, equation: Adjoint, rtol: float) -> Solution:
+        """Return v, and the verdict on each row: |u + J'v - v| <= rtol |u|.
+
+        In a state of several blocks each is held to rtol max(|u|, |J'u|) of its own.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class GMRES(LinearMethod):
+    """Restarted GMRES, matrix-free, row by row; see `krylov`.
+
+    Attributes:
+        rtol: Tolerance relative to |u|, 0 or more; None is that of the forward solver.
+        max_products: Products with J' at most, 1 or more.
+        restart: Products in one cycle, 1 or more; memory is restart + 3 states at most.
+    """
+
+    rtol: float | None = None
+    max_products: int = 200
+    restart: int = 30
+
+    def __post_init__(self) -> None:
+        check_rtol(self.rtol)
+        for name in ("max_products", "restart"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @override
+    def solve(self, equation: Adjoint, rtol: float) -> Solution:
+        several = len(equation.blocks) > 1
+        plain, scale = equation.balanced() if several else (equation, None)
+        size = block_norms(plain.u, (plain.u.shape[1],))[:, 0]
+        if several:
+            size = np.where(size > 0, 1.0, size)
+        tolerance = (rtol if self.rtol is None else self.rtol) * size
+        result = gmres(
+            plain.product,
+            plain.u,
+            tolerance=tolerance,
+            max_products=self.max_products,
+            restart=self.restart,
+        )
+        status = np.full(len(size), int(Status.STAGNATED))
+        if result.products >= self.max_products:
+            status[:] = Status.MAX_STEPS
+        status[~np.isfinite(result.residual)] = Status.NONFINITE
+        status[result.converged] = Status.CONVERGED
+        return _solution(
+            plain.u,
+            result.x if scale is None else result.x * scale,
+            residual=result.residual,
+            tolerance=tolerance,
+            status=status,
+            products=result.products + several,
+            trace=np.concatenate([size[None], result.trace]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(LinearMethod):
+    """A factorisation of I - J', row by row: D products, and D^3 / 3 multiply-adds a row.
+
+    Attributes:
+        max_size: Refuse states with more numbers a row than this, at least 1.
+    """
+
+    max_size: int = 1024
+
+    @override
+    def solve(self, equation: Adjoint, rtol: float) -> Solution:
+        u = equation.u
+        dim = u.shape[1]
+        if dim > self.max_size:
+            raise ValueError(
+                f"Dense holds D x D numbers a row, and this state has D = {dim}, more than "
+                f"max_size = {self.max_size}; take GMRES(), or raise max_size"
+            )
+        # Row i of J is J' e_i. A row that is not finite must not spoil the factorisation.
+        unit = torch.eye(dim, dtype=u.dtype, device=u.device)
+        rows = [equation.product(unit[i].expand_as(u)) for i in range(dim)]
+        system = unit - (torch.stack(rows, dim=2) if rows else u.new_zeros(*u.shape, dim))
+        sound = system.isfinite().all(dim=(1, 2)) & u.isfinite().all(dim=1)
+        v, info = torch.linalg.solve_ex(torch.where(sound[:, None, None], system, unit), u)
+        solved = sound & (info == 0) & v.isfinite().all(dim=1)
+        v = torch.where(solved[:, None], v, u)
+        rest = u - torch.einsum("bij,bj->bi", system, v)
+        residual = block_norms(rest, (dim,))[:, 0]
+        size = block_norms(u, (dim,))[:, 0]
+        # To rounding: that is all a factorisation promises.
+        rounding = 10 * dim * torch.finfo(u.dtype).eps * block_norms(v, (dim,))[:, 0]
+        tolerance = np.maximum(rtol * size, rounding)
+        status = np.where(residual <= tolerance, Status.CONVERGED, Status.STAGNATED)
+        status[~np.isfinite(residual) | ~solved.cpu().numpy()] = Status.NONFINITE
+        return _solution(
+            u,
+            v,
+            residual=residual,
+            tolerance=tolerance,
+            status=status,
+            products=dim,
+            trace=np.stack([size, residual]),
+        )
+
+
+def solve_adjoint(
+    method: Solver[Any] | LinearMethod, equation: Adjoint, rtol: float
+) -> Solution:
+    """Return v by any method; `rtol` is for linear methods that have none of their own."""
+    if isinstance(method, LinearMethod):
+        return method.solve(equation, rtol)
+    u, product = equation.u, equation.product
+    return method.solve(lambda v: product(v) + u, u, blocks=equation.blocks)
+
+
+def check_rtol(rtol: float | None) -> None:
+    """Raise ValueError unless `rtol` is None, or 0 or more and finite."""
+    if rtol is not None and not 0 <= rtol < float("inf"):
+        raise ValueError(f"rtol must be 0 or more, and finite, got {rtol}")
+
+
+def _solution(
+    u: Tensor,
+    v: Tensor,
+    *,
+    residual: np.ndarray,
+    tolerance: np.ndarray,
+    status: np.ndarray,
+    products: int,
+    trace: np.ndarray,
+) -> Solution:
+    steps = np.minimum((trace > tolerance).sum(axis=0), products)
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(u.device)
+
+    return Solution(
+        value=v,
+        residual=tensor(residual.astype(np.float64)),
+        tolerance=tensor(tolerance),
+        status=tensor(status.astype(np.int64)),
+        steps=tensor(steps),
+        evaluations=0,
+        products=products,
+        trace=tensor(trace),
+    )
