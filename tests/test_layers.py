@@ -11,7 +11,7 @@ import pytest
 import deqlab
 
 LAYERS = [
-    {"state", "operators", "version"},
+    {"state", "operators", "rates", "hessenberg", "version"},
     {"solution", "krylov"},
     {"errors"},
     {"solvers"},

@@ -38,6 +38,30 @@ def report_failure(solution: Solution, *, what: str, on_failure: OnFailure) -> N
     warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
+def report_error(solution: Solution, allowed: float, *, on_failure: OnFailure) -> None:
+    """Raise, warn or stay silent if a converged sample is not as accurate as it was to be.
+
+    Raises:
+        ConvergenceError: A sample missed the accuracy and `on_failure` is "raise".
+    """
+    if on_failure == "ignore" or solution.error is None:
+        return
+    missed = solution.converged & ~(solution.error <= allowed)
+    if not bool(missed.any()):
+        return
+    worst = int(solution.error.where(missed, solution.error.new_tensor(-1.0)).argmax())
+    message = (
+        f"fixed_point: {int(missed.sum())} of {len(missed)} samples missed the accuracy that the "
+        f"gradient asks of the value (worst: sample {worst}, estimated relative error "
+        f"{solution.error[worst]:.1e} where {allowed:.1e} is allowed, after "
+        f"{int(solution.steps[worst])} steps).\nRaise max_steps or patience; if the residual no "
+        "longer shrinks, the dtype cannot resolve it: solve in float64, or ask for less accuracy."
+    )
+    if on_failure == "raise":
+        raise ConvergenceError(message)
+    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
 def describe_failure(solution: Solution, *, what: str) -> str:
     """Return what failed, how badly and where, what was measured, and what to do next."""
     failed = ~solution.converged

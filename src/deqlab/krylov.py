@@ -8,18 +8,12 @@ Source: Saad & Schultz (1986), "GMRES: a generalized minimal residual algorithm 
 nonsymmetric linear systems", SIAM J. Sci. Stat. Comput. 7(3). From x_0 = 0 the space holds every
 partial sum b + A b + A^2 b + ... of the Neumann series, so that no k products do better.
 
-With V the orthonormal basis, A V_k = V_{k+1} H, and M = [I; 0] - H of shape (k+1, k), the residual
-is that of the small problem |beta e_1 - M y|. The unit vector q with q' M = 0 tells all of it:
-beta e_1 = M y + gamma q is the least residual, gamma = beta q_0, and each new column of M changes
-q by one rotation. So the residual is known after every product at the cost of one inner product
-of k numbers, and y is found once, from the square system [M q].
-
-The small problems live on the host in float64 numpy; so do the bases of states on a CPU, where
-numpy is several times faster than torch on small ones. On another device the basis stays there,
-and its columns come to the host a few at a time.
+With V the orthonormal basis and A V_k = V_{k+1} H, this is a problem of k unknowns per row that
+`hessenberg` solves on the host. The bases of states on a CPU are numpy's too, which is several
+times faster than torch on small ones. On another device the basis stays there, and the columns of
+H come to the host a few at a time.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -28,28 +22,30 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from deqlab.hessenberg import LeastSquares
 from deqlab.operators import Product
+from deqlab.rates import recent_rate
 
 Array: TypeAlias = Any
 """np.ndarray on a CPU, Tensor on another device."""
 
-LOSS = 0.01
+LOSS = 1e-3
 """How far from orthogonal a basis may be. A V = V H holds to rounding whatever its angles, so that
 the residual of the recurrence is wrong by a share of this order only; but one pass of Gram-Schmidt
 multiplies the loss at every step, and a second one is needed before it comes to 1."""
 
-ROUNDING = 4.0
+ROUNDING = 2.0
 """In units of eps (|b| + |I - A| |x|): a residual that the recurrence puts below it is rounding
 until a product has confirmed it."""
-
-SINGULAR = 10.0
-"""In units of eps: a column of M that lies this close to the span of the others adds nothing."""
 
 STALLED = 0.999
 """A restart that leaves more than this share of the residual ends its row."""
 
 CHUNK = 8
 """Products in a row without waiting for a device other than the host."""
+
+HOST = "cpu"
+"""The kind of device whose memory numpy shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +57,15 @@ class GmresResult:
         residual: |b - (I - A) x|, by the recurrence, which is right to a rounding error of
             eps (|b| + |I - A| |x|) and never reported below that unless a product measured it.
             Not finite where b, or the first product, is not.
-        converged: Whether `residual` is within the tolerance.
+        tolerance: What `residual` was allowed to be.
+        converged: Whether it is within.
         products: Calls of `product`.
         trace: The residual of every row after each product; a row that has ended stands still.
     """
 
     x: Float[Tensor, "B D"]
     residual: Float[np.ndarray, " B"]
+    tolerance: Float[np.ndarray, " B"]
     converged: Bool[np.ndarray, " B"]
     products: int
     trace: Float[np.ndarray, "T B"]
@@ -78,6 +76,7 @@ def gmres(
     b: Float[Tensor, "B D"],
     *,
     tolerance: Float[np.ndarray, " B"],
+    by_error: bool = False,
     max_products: int,
     x0: Float[Tensor, "B D"] | None = None,
     restart: int = 30,
@@ -94,6 +93,9 @@ def gmres(
             i alone. It is called with vectors of norm 1, or 0.
         b: The right-hand sides. In half precision, all but the products is done in float32.
         tolerance: What |b - (I - A) x| may be, 0 or more; absolute.
+        by_error: Hold |b - (I - A) x| / (1 - rho) to the tolerance instead, with rho the rate at
+            which it fell lately. Relative to |b| this estimates the relative error of x: within a
+            factor of about two on the workloads of `benchmarks`.
         max_products: Calls of `product` at most, 1 or more.
         x0: Where to start, at the price of one product; None for 0.
         restart: Products in one cycle, 1 or more. Memory: restart + 3 states at most, allocated
@@ -116,11 +118,13 @@ def gmres(
     with torch.no_grad(), np.errstate(all="ignore"):  # rows that are not finite are looked for
         system = _System(product, b, max_products)
         rows = _Rows(system, tolerance, running, x0)
+        rows.by_error = by_error
         rows.solve(min(restart, max(1, b.shape[1])))
     return GmresResult(
         x=system.tensor(rows.x),
         residual=rows.residual,
-        converged=rows.residual <= tolerance,
+        tolerance=rows.tolerance,
+        converged=rows.residual <= rows.tolerance,
         products=len(system.trace),
         trace=np.array(system.trace).reshape(len(system.trace), len(b)),
     )
@@ -131,9 +135,9 @@ class _System:
 
     def __init__(self, product: Product, b: Tensor, max_products: int) -> None:
         self.product, self.left = product, max_products
-        self.dtype, self.eps = b.dtype, torch.finfo(b.dtype).eps
-        self.work = torch.promote_types(b.dtype, torch.float32)
-        self.on_host = b.device.type == "cpu"
+        self.dtype, self.work = b.dtype, torch.promote_types(b.dtype, torch.float32)
+        self.eps = torch.finfo(self.work).eps
+        self.on_host = b.device.type == HOST
         self.b = self.array(b)
         self.norms = _norms(self.b)
         self.trace: list[np.ndarray] = []
@@ -159,7 +163,8 @@ class _Rows:
     def __init__(
         self, system: _System, tolerance: np.ndarray, running: np.ndarray | None, x0: Tensor | None
     ) -> None:
-        self.system, self.tolerance = system, tolerance
+        self.system, self.asked, self.tolerance = system, tolerance, tolerance
+        self.by_error = False
         self.x: Array = _zeros_like(system.b)
         self.size = np.zeros(len(tolerance))  # |x| at most
         self.r: Array | None = system.b  # b - (I - A) x; None where only its norm is known
@@ -202,104 +207,39 @@ class _Rows:
         system = self.system
         self.x_before, self.before = self.x, self.residual
         basis = _Basis(system, r, self.residual, length)
-        small = _Small(self.residual, self.tolerance, self.open, system.eps)
+        trace = [self.residual]
+        small = LeastSquares(self.residual, self.tolerance, self.open, system.eps)
         while not small.closed.all() and system.left and len(small.columns) < length:
             many = min(basis.stride, system.left, length - len(small.columns))
             for overlaps, rest in basis.extend(many, small.closed):
+                if self.by_error:
+                    held = self.asked * (1 - recent_rate(trace))
+                    small.tolerance = np.where(small.closed, small.tolerance, held)
                 small.add(overlaps, rest)
-                system.trace.append(small.residual)
+                trace.append(small.residual)
+        system.trace += trace[1:]
+        self.tolerance = small.tolerance
         y = small.solve()
         self.x = self.x + basis.combine(y)
         self.size = self.size + np.sqrt(np.vecdot(y, y))
-        rounding = ROUNDING * system.eps * (system.norms + small.scale * self.size)
-        claims = np.maximum(small.residual, rounding)
+        rounding = ROUNDING * torch.finfo(system.dtype).eps
+        noise = rounding * (system.norms + small.scale * self.size)
+        claims = np.fmax(small.residual, noise)  # the scale of a row that failed may be nan
         self.residual = np.where(self.open, claims, self.residual)
         self.open = self.open & ~small.failed & (self.residual > self.tolerance)
         self.r = None
 
 
-class _Small:
-    """min |beta e_1 - M y| for each row: the columns of M one by one, and the residual after each.
-
-    A closed row takes no further columns; its residual stands still.
-    """
-
-    def __init__(
-        self, beta: np.ndarray, tolerance: np.ndarray, open_rows: np.ndarray, eps: float
-    ) -> None:
-        self.beta, self.tolerance, self.eps = beta, tolerance, eps
-        self.residual = beta
-        self.closed = ~open_rows
-        self.any_closed = bool(self.closed.any())
-        self.failed = np.zeros(len(beta), dtype=bool)  # a product was not finite
-        self.used = np.zeros(len(beta), dtype=int)  # columns of closed rows
-        self.columns: list[tuple[np.ndarray, np.ndarray]] = []  # of H: its entries, the last apart
-        self.q = np.ones((8, len(beta)))
-
-    def add(self, overlaps: np.ndarray, rest: np.ndarray) -> None:
-        """Take in one column of H: V'w, and the norm of what is left of w."""
-        k = len(self.columns)
-        self.columns.append((overlaps, rest))
-        if k + 2 > len(self.q):
-            self.q = np.concatenate([self.q, np.ones_like(self.q)])
-        if k == 0:
-            self.scale = 1 + np.hypot(overlaps[0], rest)  # of M: |v| + |A v|
-            self.noise = SINGULAR * self.eps * self.scale
-        q = self.q[: k + 1]
-        diagonal = q[k] - np.vecdot(q, overlaps, axis=0)
-        radius = np.hypot(diagonal, rest)
-        sine, cosine = rest / radius, diagonal / radius
-        residual = self.residual * sine
-        goes_on = (residual > self.tolerance) & (radius > self.noise)  # false for nan
-        if np.count_nonzero(goes_on) < len(goes_on) or self.any_closed:
-            sound = (radius > self.noise) & (radius < np.inf) & ~self.closed
-            sine, cosine = np.where(sound, sine, 1.0), np.where(sound, cosine, 0.0)
-            residual = self.residual * sine
-            self.used[sound] = k + 1
-            self.failed |= ~self.closed & ~np.isfinite(radius)
-            self.closed = self.closed | ~sound | (residual <= self.tolerance)
-            self.any_closed = True
-        q *= sine
-        self.q[k + 1] = cosine
-        self.residual = residual
-
-    def solve(self) -> np.ndarray:
-        """Return y, one row each; zero beyond the columns that a row uses."""
-        k = len(self.columns)
-        # beta e_1 = M y + gamma q: one square system, whose matrix [M q] is singular only if the
-        # columns of M are dependent.
-        matrix = np.zeros((len(self.beta), k + 1, k + 1))
-        for j, (overlaps, rest) in enumerate(self.columns):
-            np.negative(overlaps.T, out=matrix[:, : j + 1, j])
-            np.negative(rest, out=matrix[:, j + 1, j])
-        np.einsum("bii->bi", matrix)[:, :k] += 1
-        if self.any_closed:  # columns that a row does not use become those of a shift
-            idle = np.arange(k) >= np.where(self.closed, self.used, k)[:, None]
-            shift = np.eye(k + 1, k, -1)
-            matrix[:, :, :k] = np.where(idle[:, None], shift, matrix[:, :, :k])
-        matrix[:, :, k] = self.q[: k + 1].T
-        right = np.zeros((len(self.beta), k + 1, 1))
-        right[:, 0, 0] = self.beta
-        try:
-            y = np.linalg.solve(matrix, right)[:, :k, 0]
-        except np.linalg.LinAlgError:  # one singular row is enough for it
-            found = torch.linalg.solve_ex(torch.from_numpy(matrix), torch.from_numpy(right))
-            y = found.result.numpy()[:, :k, 0]
-        return y if np.isfinite(y).all() else np.where(np.isfinite(y).all(axis=1)[:, None], y, 0.0)
-
-
 class _Basis:
     """The orthonormal vectors of one cycle, one after another as (B, D) matrices."""
 
-    def __init__(
-        self, system: _System, r: Array, norms: np.ndarray, length: int
-    ) -> None:
+    def __init__(self, system: _System, r: Array, norms: np.ndarray, length: int) -> None:
         self.apply, self.on_host, self.length = system.apply, system.on_host, length
         self.stride = 1 if self.on_host else CHUNK
         self.vectors = _empty(min(8, length) + 1, r)
         self.vectors[0] = r / _like(norms, r)[:, None]
         self.count = 1
-        self.loss = self.eps = float(torch.finfo(system.work).eps)  # of V' V - I, and of the arithmetic
+        self.eps = self.loss = system.eps  # loss: |V' V - I|, about
 
     def extend(self, many: int, idle: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Take this many products; return the columns of H that they are.
@@ -360,6 +300,7 @@ def _dots(basis: Array, w: Array) -> Array:
         return torch.einsum("kbd,bd->kb", basis, w)
     if len(basis) < 8:
         return np.vecdot(basis, w)
+    # Rows times columns: a few long inner products are quicker by vecdot, many by BLAS.
     return np.matmul(w[:, None], basis.transpose(1, 2, 0))[:, 0].T
 
 
@@ -386,7 +327,8 @@ def _norms(matrix: Array) -> np.ndarray:
         scale[scale == 0] = 1.0
         scaled = matrix / scale[:, None]
         return np.asarray(scale * np.sqrt(np.vecdot(scaled, scaled)))
-    return np.sqrt(squares, dtype=np.float64)
+    norms: np.ndarray = np.sqrt(squares, dtype=np.float64)
+    return norms
 
 
 def _where(rows: np.ndarray, yes: Array, no: Array) -> Array:

@@ -42,6 +42,8 @@ class Solution:
         evaluations: Calls of f, for the whole batch.
         products: Products with the Jacobian of f that the method took beside.
         trace: |f(z) - z| at every iterate, one row a step; a finished sample stands still.
+        error: An estimate of |value - z*| / |value|, in the worst block, if an accuracy was asked
+            for; see `solvers.error_control`. nan for samples that have not converged.
         states: The iterates that the solver's `record` names, in its order; a finished sample
             stands still.
         adjoint: One `Solution` of the adjoint system for each backward pass that went through
@@ -56,6 +58,7 @@ class Solution:
     evaluations: int
     trace: Float[Tensor, "T B"]
     products: int = 0
+    error: Float[Tensor, " B"] | None = None
     states: tuple[State, ...] = ()
     adjoint: "list[Solution]" = field(default_factory=list, compare=False, repr=False)
 
@@ -63,6 +66,17 @@ class Solution:
     def converged(self) -> Bool[Tensor, " B"]:
         """True for each sample whose residual is within its tolerance."""
         return self.status == Status.CONVERGED
+
+    @property
+    def gradient_error(self) -> Float[Tensor, " B"] | None:
+        """Estimated relative error of the last gradient that went through `value`, per sample.
+
+        That of the value and that of the adjoint, added in squares; None before the first
+        backward pass, and unless the gradient was asked for an accuracy.
+        """
+        if self.error is None or not self.adjoint or self.adjoint[-1].error is None:
+            return None
+        return torch.hypot(self.error, self.adjoint[-1].error)
 
     @property
     def matrix(self) -> Float[Tensor, "B D"]:

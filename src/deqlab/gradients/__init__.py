@@ -1,7 +1,9 @@
 """Ways to differentiate a fixed point."""
 
+from deqlab.gradients.adjoint import GMRES, Dense
 from deqlab.gradients.base import Gradient
-from deqlab.gradients.implicit import Implicit, JacobianFree
+from deqlab.gradients.implicit import Implicit
+from deqlab.gradients.phantom import JacobianFree, Phantom
 from deqlab.gradients.unrolled import Unrolled
 
-__all__ = ["Gradient", "Implicit", "JacobianFree", "Unrolled"]
+__all__ = ["GMRES", "Dense", "Gradient", "Implicit", "JacobianFree", "Phantom", "Unrolled"]

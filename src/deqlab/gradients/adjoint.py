@@ -7,7 +7,7 @@ partial sum of the Neumann series. A small state is cheapest by a dense factoris
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,13 @@ class Adjoint:
         product: v -> J'v.
         u: The cotangent of the value.
         blocks: Columns of each block.
+        by_error: Whether the tolerance is meant for the estimated relative error of v.
     """
 
     product: Product
     u: Float[Tensor, "B D"]
     blocks: Sequence[int]
+    by_error: bool = False
 
     def balanced(self) -> tuple["Adjoint", Tensor]:
         """Return the equation for v / s, where s is the size of u or J'u in each block, and s.
@@ -54,7 +56,7 @@ class Adjoint:
         def product(v: Tensor) -> Tensor:
             return self.product(v * s) / s
 
-        return Adjoint(product=product, u=self.u / s, blocks=self.blocks), s
+        return replace(self, product=product, u=self.u / s), s
 
 
 class LinearMethod(ABC):
@@ -95,11 +97,13 @@ class GMRES(LinearMethod):
         size = block_norms(plain.u, (plain.u.shape[1],))[:, 0]
         if several:
             size = np.where(size > 0, 1.0, size)
-        tolerance = (rtol if self.rtol is None else self.rtol) * size
+        asked = rtol if self.rtol is None or equation.by_error else self.rtol
+        tolerance = asked * size
         result = gmres(
             plain.product,
             plain.u,
             tolerance=tolerance,
+            by_error=equation.by_error,
             max_products=self.max_products,
             restart=self.restart,
         )
@@ -112,10 +116,11 @@ class GMRES(LinearMethod):
             plain.u,
             result.x if scale is None else result.x * scale,
             residual=result.residual,
-            tolerance=tolerance,
+            tolerance=result.tolerance,
             status=status,
             products=result.products + several,
             trace=np.concatenate([size[None], result.trace]),
+            error=asked * result.residual / result.tolerance if equation.by_error else None,
         )
 
 
@@ -162,12 +167,11 @@ class Dense(LinearMethod):
             status=status,
             products=dim,
             trace=np.stack([size, residual]),
+            error=residual / size if equation.by_error else None,
         )
 
 
-def solve_adjoint(
-    method: Solver[Any] | LinearMethod, equation: Adjoint, rtol: float
-) -> Solution:
+def solve_adjoint(method: Solver[Any] | LinearMethod, equation: Adjoint, rtol: float) -> Solution:
     """Return v by any method; `rtol` is for linear methods that have none of their own."""
     if isinstance(method, LinearMethod):
         return method.solve(equation, rtol)
@@ -190,6 +194,7 @@ def _solution(
     status: np.ndarray,
     products: int,
     trace: np.ndarray,
+    error: np.ndarray | None,
 ) -> Solution:
     steps = np.minimum((trace > tolerance).sum(axis=0), products)
 
@@ -205,4 +210,5 @@ def _solution(
         evaluations=0,
         products=products,
         trace=tensor(trace),
+        error=None if error is None else tensor(np.nan_to_num(error, nan=0.0)),
     )

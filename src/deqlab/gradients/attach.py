@@ -2,8 +2,8 @@
 
 At a fixed point z* = f(z*, theta), with J = df/dz at z*, the vector-Jacobian product is
 
-    u' dz*/dtheta = v' df/dtheta,    where v solves    v = J' v + u          (exact)
-                                     or            v = u                     (Jacobian-free).
+    u' dz*/dtheta = v' df/dtheta,    where v solves    v = J' v + u                     (exact)
+                                     or            v = p(J') u, p a polynomial          (else).
 
 The node's inputs are all tensors that f depends on: the arguments of f, and every leaf that its
 tape reaches (parameters of a module, tensors that a closure captures). So it is safe under
@@ -13,18 +13,19 @@ attached as the fixed-point problem that it is, and derivatives of any order fol
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.gradients.base import MapWithArgs
+from deqlab.gradients.base import MapWithArgs, Problem
 from deqlab.operators import Product, vjp
+from deqlab.solution import Solution, Status
 
 AdjointSolve: TypeAlias = Callable[[Product, Tensor], Tensor]
-"""(v -> J'v, u) -> v, on (B, D) matrices and without a tape."""
+"""(v -> J'v, u) -> v, on (B, D) matrices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,8 @@ class _Node:
     args: tuple[object, ...]
     positions: tuple[int, ...]  # of the differentiable tensors in args
     defined: Bool[Tensor, " B"]  # rows that have a gradient: f was finite
-    solve: AdjointSolve | None  # None: v = u
+    solve: AdjointSolve
+    exact: bool
     leaf: Float[Tensor, "B D"]  # z*, as a leaf of the tape
     sources: tuple[Tensor, ...]  # the inputs of the node, as leaves of the tape
     out: Float[Tensor, "B D"]  # f at the leaf
@@ -56,7 +58,8 @@ def attach(
     args: Sequence[object],
     *,
     defined: Bool[Tensor, " B"],
-    solve: AdjointSolve | None,
+    solve: AdjointSolve,
+    exact: bool = True,
 ) -> Float[Tensor, "B D"]:
     """Return z_star, now carrying the gradient of the fixed point.
 
@@ -69,7 +72,9 @@ def attach(
         args: Passed on to f. A tensor that reaches f through a closure gets its gradient as
             well, but by a second walk over whatever tape made it: pass it here instead.
         defined: False for rows that shall pass no gradient.
-        solve: Solves the adjoint equation for v; None takes v = u.
+        solve: Solves the adjoint equation for v; it is called without a tape.
+        exact: False if `solve` computes something else than the solution: a few products, which
+            a tape may then record.
     """
     z_star = z_star.detach()
     leaf = z_star.detach().requires_grad_()
@@ -91,12 +96,30 @@ def attach(
         positions=tuple(aliases),
         defined=defined,
         solve=solve,
+        exact=exact,
         leaf=leaf,
         sources=(*aliases.values(), *captured),
         out=out,
     )
     value: Tensor = _Attach.apply(node, z_star, *inputs)
     return value
+
+
+def attached(
+    problem: Problem, solution: Solution, solve: AdjointSolve, *, exact: bool = True
+) -> Solution:
+    """Return the solution with a value that carries its gradient, if grad mode is on."""
+    if not torch.is_grad_enabled():
+        return solution
+    value = attach(
+        problem.f,
+        solution.matrix,
+        problem.args,
+        defined=solution.status != Status.NONFINITE,
+        solve=solve,
+        exact=exact,
+    )
+    return replace(solution, value=value)
 
 
 class _Attach(torch.autograd.Function):
@@ -117,7 +140,7 @@ class _Attach(torch.autograd.Function):
         if torch.is_grad_enabled():
             gradients = _recorded_backward(node, z_star, inputs, u)
         else:
-            v = u if node.solve is None else node.solve(node.clean(vjp(node.out, node.leaf)), u)
+            v = node.solve(node.clean(vjp(node.out, node.leaf)), u)
             gradients = _grad(node.out, node.sources, v, create_graph=False)
         return None, None, *gradients
 
@@ -133,15 +156,16 @@ def _recorded_backward(
     args = list(node.args)
     for position, tensor in zip(node.positions, inputs, strict=False):
         args[position] = tensor
-    z_star = attach(node.f, z_star, args, defined=node.defined, solve=node.solve)
+    z_star = attach(node.f, z_star, args, defined=node.defined, solve=node.solve, exact=node.exact)
     # Behind gates: z* depends on the arguments, and these may depend on each other.
     gate = _Switch()
     z: Tensor = _Gate.apply(gate, z_star)
     gated = {i: _Gate.apply(gate, args[i]) for i in node.positions}
     out = node.f(z, *(gated.get(i, arg) for i, arg in enumerate(args)))
     sources = (*gated.values(), *inputs[len(gated) :])
-    v = u
-    if node.solve is not None:
+    if not node.exact:
+        v = node.solve(node.clean(vjp(out, z, create_graph=True)), u)
+    else:
         with torch.no_grad():
             v = node.solve(node.clean(vjp(out, z)), u)
 

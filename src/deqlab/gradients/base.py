@@ -43,14 +43,15 @@ class Problem:
         """Run the forward method under the caller's grad mode."""
         return self.run()[0]
 
-    def run(self, *, taped: bool = False) -> tuple[Solution, Any]:
-        """`solve`, and what the method wrote; `taped` if a tape is to record the steps."""
+    def run(self, *, taped: bool = False, accuracy: float | None = None) -> tuple[Solution, Any]:
+        """`solve`, and what the method wrote; see `Solver.run`."""
         return self.solver.run(
             Bound(self.f, self.args),
             self.z0.detach(),
             blocks=self.blocks,
             narrow=self.narrow,
             taped=taped,
+            accuracy=accuracy,
         )
 
 

@@ -3,9 +3,6 @@
 With J = df/dz at z*, u' dz*/dtheta = v' df/dtheta where v = J' v + u: the backward pass is one
 linear equation a row (see `adjoint`). Memory does not grow with the number of forward steps.
 Source: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models", Theorem 1.
-
-The Jacobian-free gradient takes v = u: one term of the Neumann series of (I - J')^-1. Source:
-Fung et al. (2022), "JFB: Jacobian-Free Backpropagation for Implicit Networks".
 """
 
 from dataclasses import dataclass, replace
@@ -15,13 +12,16 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.errors import report_failure
+from deqlab.errors import report_error, report_failure
 from deqlab.gradients.adjoint import GMRES, Adjoint, LinearMethod, solve_adjoint
-from deqlab.gradients.attach import AdjointSolve, attach
+from deqlab.gradients.attach import attached
 from deqlab.gradients.base import Gradient, Problem
 from deqlab.operators import Product
-from deqlab.solution import Solution, Status
+from deqlab.solution import Solution
 from deqlab.solvers import Solver
+
+SHARE = 0.7
+"""Of the accuracy, for the value and for the adjoint: errors of two sources add in squares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +35,44 @@ class Implicit(Gradient):
     Attributes:
         solver: The method for v = J'v + u: `GMRES()`, `Dense()`, or any solver, which starts at u;
             keep its atol 0 then, for the scale of a loss is arbitrary.
+        accuracy: The relative error that the gradient may have, in (0, 1). The tolerances of both
+            solves follow from it, sample by sample: the forward solver's own rtol, and that of
+            GMRES, are then not used. `Solution.gradient_error` has the estimate, and a sample that
+            misses the accuracy warns or raises. None: the tolerances are as they are set.
     """
 
     solver: Solver[Any] | LinearMethod = GMRES()
+    accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.accuracy is None:
+            return
+        if not 0 < self.accuracy < 1:
+            raise ValueError(f"accuracy must be in (0, 1), got {self.accuracy}")
+        if not isinstance(self.solver, LinearMethod):
+            raise ValueError(
+                f"accuracy needs a linear method for the adjoint, GMRES() or Dense(), got "
+                f"{type(self.solver).__name__}: only these estimate their error"
+            )
 
     @override
     def solve(self, problem: Problem) -> Solution:
-        with torch.no_grad():
-            solution = problem.solve()
         # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
         # another: it is then solved to near rounding.
         rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps
+        if self.accuracy is not None:
+            rtol = SHARE * self.accuracy
+            problem = replace(problem, solver=replace(problem.solver, rtol=self.accuracy))
+        with torch.no_grad():
+            allowed = None if self.accuracy is None else SHARE * self.accuracy
+            solution = problem.run(accuracy=allowed)[0]
+        if allowed is not None:
+            report_error(solution, allowed, on_failure=problem.on_failure)
 
         def solve(product: Product, u: Tensor) -> Tensor:
-            equation = Adjoint(product=product, u=u, blocks=problem.blocks)
+            equation = Adjoint(
+                product=product, u=u, blocks=problem.blocks, by_error=self.accuracy is not None
+            )
             with torch.no_grad():
                 result = solve_adjoint(self.solver, equation, rtol)
             solution.adjoint.append(result)
@@ -56,32 +80,3 @@ class Implicit(Gradient):
             return result.matrix
 
         return attached(problem, solution, solve)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JacobianFree(Gradient):
-    """An inexact gradient at the price of one backward pass through f: v = u.
-
-    Its error is of the order of |J|; where f contracts enough and is well conditioned it keeps a
-    descent direction (Fung et al. 2022).
-    """
-
-    @override
-    def solve(self, problem: Problem) -> Solution:
-        with torch.no_grad():
-            solution = problem.solve()
-        return attached(problem, solution, None)
-
-
-def attached(problem: Problem, solution: Solution, solve: AdjointSolve | None) -> Solution:
-    """Return the solution with a value that carries its gradient, if grad mode is on."""
-    if not torch.is_grad_enabled():
-        return solution
-    value = attach(
-        problem.f,
-        solution.matrix,
-        problem.args,
-        defined=solution.status != Status.NONFINITE,
-        solve=solve,
-    )
-    return replace(solution, value=value)

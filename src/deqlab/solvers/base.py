@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.solution import Solution
+from deqlab.solvers.error_control import ErrorControl
 from deqlab.solvers.ledger import Ledger, take_rows
 from deqlab.solvers.map import Map, MatrixMap, Narrow
 from deqlab.solvers.monitor import Monitor, Rules
@@ -99,6 +99,7 @@ class Solver(ABC, Generic[Memory]):
         blocks: Sequence[int] | None = None,
         narrow: Narrow | None = None,
         taped: bool = False,
+        accuracy: float | None = None,
     ) -> tuple[Solution, Memory]:
         """`solve`, and what the method wrote.
 
@@ -108,6 +109,7 @@ class Solver(ABC, Generic[Memory]):
             blocks: As in `solve`.
             narrow: Returns the map on some rows alone. With it, finished rows leave the batch.
             taped: Take the steps in such a way that a tape can record them.
+            accuracy: Hold each row to this estimated relative error as well; see `error_control`.
         """
         rules = Rules(
             rtol=self.rtol,
@@ -119,20 +121,24 @@ class Solver(ABC, Generic[Memory]):
         monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
         ledger, memory = Ledger(self.record), self.init(z)
         counted = Map(f, monitor.active, taped=taped)
+        control = None if accuracy is None else ErrorControl(accuracy, len(z))
         while True:
-            goes_on = monitor.judge(z, fz := counted(z))
+            fz, z_next = counted(z), None
+            monitor.judge(z, fz)
             ledger.note(monitor, z)
-            if not goes_on:
-                return ledger.solution(monitor, counted), memory
-            if narrow is not None and (rows := ledger.leavers(monitor)) is not None:
-                index = torch.from_numpy(rows).to(z.device)
-                z, fz, memory = z[index], fz[index], take_rows(memory, rows)
-                whole = rows if ledger.rows is None else ledger.rows
-                if counted.weights is not None:
-                    counted.weights = counted.weights[index]
-                counted.f = narrow(torch.from_numpy(whole).to(z.device))
-            counted.running = monitor.active
             if monitor.count == 1 and len(monitor.blocks) > 1:
                 counted.weights = monitor.weights(z)
-            z_next, memory = self.step(counted, z, fz, memory)
+            if control is not None and monitor.fresh.any():
+                counted.running = monitor.active | monitor.fresh
+                z_next, memory = self.step(counted, z, fz, memory)
+                control.review(monitor, ledger, z, z_next)
+            if not monitor.goes_on:
+                solution = ledger.solution(monitor, counted)
+                return solution if control is None else control.closed(solution), memory
+            if z_next is None:
+                if narrow is not None and (stay := ledger.leavers(monitor)) is not None:
+                    z, fz, memory = take_rows((z, fz, memory), stay)
+                    counted.restrict(narrow(ledger.index(z)), take_rows(counted.weights, stay))
+                counted.running = monitor.active
+                z_next, memory = self.step(counted, z, fz, memory)
             z = monitor.hold_finished(z, z_next)

@@ -37,6 +37,13 @@ class Ledger:
         if monitor.count in self.record:
             self.states[monitor.count] = self._spread(monitor.iterate(z))
 
+    def of_rows_in_play(self, entry: tuple[np.ndarray | None, np.ndarray]) -> np.ndarray:
+        """Return an entry of the trace, for the rows that are in the loop now."""
+        rows, residual = entry
+        if self.rows is None or rows is self.rows:
+            return residual
+        return residual[self.rows if rows is None else np.searchsorted(rows, self.rows)]
+
     def leavers(self, monitor: Monitor) -> np.ndarray | None:
         """File the finished rows if they are many; return the rows that go on, or None for all.
 
@@ -49,6 +56,11 @@ class Ledger:
         self.rows = stay if self.rows is None else self.rows[stay]
         monitor.keep_only(stay)
         return stay
+
+    def index(self, z: Tensor) -> Tensor:
+        """Return which rows of the whole batch are in the loop, on the device of z."""
+        rows = np.arange(len(z)) if self.rows is None else self.rows
+        return torch.from_numpy(rows).to(z.device)
 
     def solution(self, monitor: Monitor, f: Map) -> Solution:
         """Return the verdicts, and for each row the iterate they speak of."""

@@ -52,6 +52,10 @@ class Map:
         self.evaluations = 0
         self.products = 0
 
+    def restrict(self, f: MatrixMap, weights: Tensor | None) -> None:
+        """Go on with fewer rows."""
+        self.f, self.weights = f, weights
+
     def __call__(self, z: Tensor) -> Tensor:
         """Return f(z)."""
         self.evaluations += 1

@@ -13,17 +13,18 @@ them costs a tenth of what it costs torch; the states stay where they are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from deqlab.solution import Status
 from deqlab.state import block_norms, choose_rows, residual_norms
 
-Array: TypeAlias = np.ndarray
+Array: TypeAlias = NDArray[Any]
 
 SCALE_CAP = 10.0
 """How far |f(z)| may outgrow the start and still loosen the tolerance."""
@@ -32,6 +33,8 @@ DIVERGENCE = 1e8
 """A residual this many times its minimum is not a transient: even the steep nilpotent maps of
 sawtooth constructions grow only to about 2^D before they collapse."""
 
+
+NONE = np.zeros(0, dtype=bool)
 
 SURE = 1e-15
 """Above it, and up to where it overflows, a norm summed in float32 is right."""
@@ -75,16 +78,25 @@ class Monitor:
         self.improved_at = np.zeros(batch, dtype=int)
         self.active = np.ones(batch, dtype=bool)
         self.all_active = batch > 0
+        self.fresh = np.zeros(batch, dtype=bool)  # rows that converged at the last iterate
         self.start: Array | None = None  # (B, K), the scale of z0 and f(z0)
+        self.cap = self.least  # (B, K), what of |f(z)| may loosen the tolerance
+        self.limit: Array | None = None  # (B, K), tolerances of rows that were reopened
+        self.residuals = self.least  # (B, K), |f(z) - z| at the last iterate, block by block
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether any row needs another step."""
+        return self.count < self.rules.max_steps and _any(self.active)
 
     def judge(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> bool:
         """Take note of f(z) = fz; return whether any row needs another step."""
         self.count += 1
         with np.errstate(all="ignore"):
-            residuals, sizes = residual_norms(fz, z, self.blocks)
+            self.residuals, sizes = residual_norms(fz, z, self.blocks)
             if self.start is None:
                 self._begin(z, fz, sizes)
-            look = self._look(residuals, sizes)
+            look = self._look(self.residuals, sizes)
             gains = look.measure < self.least
             if self.all_active and _all(gains & look.sure & ~look.within):
                 # Every row runs and makes progress, and none is done.
@@ -93,12 +105,23 @@ class Monitor:
                 self.least = look.measure
                 self.steps.fill(self.count)
                 self.improved_at.fill(self.count)
+                self.fresh = NONE
                 return self.count < self.rules.max_steps
             if not _all(look.sure | ~self.active):
                 look = self._look_closely(z, fz)
             self.latest = look.residual
             self._decide(z, look)
-        return self.count < self.rules.max_steps and _any(self.active)
+        return self.goes_on
+
+    def reopen(self, rows: Array, factor: Array) -> None:
+        """Let rows that have converged go on, each to `factor` times its present residual."""
+        if _any(rows):
+            if self.limit is None:
+                self.limit = np.full_like(self.residuals, np.inf, dtype=float)
+            self.limit[rows] = factor[rows, None] * self.residuals[rows]
+            self.status[rows] = Status.MAX_STEPS
+            self.active = self.active | rows
+            self.all_active = _all(self.active)
 
     def hold_finished(
         self, z: Float[Tensor, "B D"], z_next: Float[Tensor, "B D"]
@@ -119,11 +142,10 @@ class Monitor:
 
     def keep_only(self, rows: Array) -> None:
         """Forget all rows but these."""
-        for name in ("least", "latest", "residual", "tolerance", "status", "steps", "improved_at"):
-            setattr(self, name, getattr(self, name)[rows])
-        self.active, self.all_active = self.active[rows], bool(self.active[rows].all())
-        if self.start is not None:
-            self.start, self.cap = self.start[rows], self.cap[rows]
+        for name, known in vars(self).items():
+            if isinstance(known, np.ndarray) and len(known):
+                setattr(self, name, known[rows])
+        self.all_active = _all(self.active)
         self.best = self.best[torch.from_numpy(rows).to(self.best.device)]
 
     def _begin(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], sizes: Array) -> None:
@@ -140,17 +162,20 @@ class Monitor:
     def _look(self, residuals: Array, sizes: Array) -> Look:
         """Measure an iterate by its residuals and sizes, (B, K) each."""
         tolerances = self.rules.atol + self.rules.rtol * np.minimum(sizes, self.cap)
-        sure = (sizes <= self.cap) & (residuals > SURE)
-        within = residuals <= tolerances
+        if self.limit is not None:
+            tolerances = np.minimum(tolerances, self.limit)
+        sure: Array = np.logical_and(sizes <= self.cap, residuals > SURE)
+        within: Array = np.less_equal(residuals, tolerances)
         if residuals.shape[1] == 1:
-            residual = residuals[:, 0]
-            return Look(residual, tolerances[:, 0], residual, within[:, 0], sure[:, 0])
+            residual = residuals.ravel()
+            return Look(residual, tolerances.ravel(), residual, within.ravel(), sure.ravel())
         assert self.start is not None
         relative = residuals / np.maximum(self.start, np.finfo(float).tiny)
         residual, tolerance, measure = (
             np.linalg.norm(part, axis=1) for part in (residuals, tolerances, relative)
         )
-        return Look(residual, tolerance, measure, within.all(axis=1), sure.all(axis=1))
+        every = np.logical_and.reduce
+        return Look(residual, tolerance, measure, every(within, axis=1), every(sure, axis=1))
 
     def _look_closely(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> Look:
         """Measure in float64, where float32 overflows or vanishes, and where z is far out."""
@@ -171,7 +196,7 @@ class Monitor:
         done = self.active & look.within & np.isfinite(look.measure)
         if self.count < self.rules.min_steps:
             done[:] = False
-        take = gains | done
+        self.fresh, take = done, gains | done
         rest = self.active & ~take
         self.steps[self.active] = self.count
         self.improved_at[gains] = self.count

@@ -1,0 +1,99 @@
+"""The least-squares problems that are left of linear systems on their Krylov spaces.
+
+Where A V_k = V_{k+1} H with orthonormal V, the residual of x = V y in (I - A) x = beta v_1 is
+that of a problem of k unknowns, with M = [I; 0] - H of shape (k+1, k):
+
+    min |beta e_1 - M y|
+
+The unit vector q with q'M = 0 tells all of it: beta e_1 = M y + gamma q, so that the residual is
+|gamma| = beta |q_0|. A new column of M changes q by one rotation: it is all that is needed of the
+orthogonal factor of M. So the residual is known after each column at the price of one inner
+product, and y is found once, from the square system [M q].
+
+Source: Saad & Schultz (1986), "GMRES: a generalized minimal residual algorithm for solving
+nonsymmetric linear systems", SIAM J. Sci. Stat. Comput. 7(3), who keep all rotations.
+"""
+
+import numpy as np
+import torch
+
+SINGULAR = 10.0
+"""In units of eps: a column of M that lies this close to the span of the others adds nothing."""
+
+
+class LeastSquares:
+    """One problem per row; (B,) each, float64.
+
+    A row is open until its residual is within the tolerance, or a column brings it nothing. A
+    closed row takes no further columns, and its residual stands still.
+
+    Attributes:
+        residual: The least |beta e_1 - M y| so far.
+        closed: The rows that are closed.
+        failed: The rows that a column with inf or nan has closed.
+        columns: All columns of H: the entries on and above the diagonal, (k, B), and the last.
+        scale: A lower bound of 1 + |A|, from the first column.
+    """
+
+    def __init__(
+        self, beta: np.ndarray, tolerance: np.ndarray, open_rows: np.ndarray, eps: float
+    ) -> None:
+        self.beta, self.tolerance, self.eps = beta, tolerance, eps
+        self.residual = beta
+        self.closed = ~open_rows
+        self.any_closed = bool(self.closed.any())
+        self.failed = np.zeros(len(beta), dtype=bool)
+        self.used = np.zeros(len(beta), dtype=int)  # columns of closed rows
+        self.columns: list[tuple[np.ndarray, np.ndarray]] = []
+        self.q = np.ones((8, len(beta)))
+
+    def add(self, overlaps: np.ndarray, rest: np.ndarray) -> None:
+        """Take in one column of H: V'w, and the norm of what is left of w."""
+        k = len(self.columns)
+        self.columns.append((overlaps, rest))
+        if k + 2 > len(self.q):
+            self.q = np.concatenate([self.q, np.ones_like(self.q)])
+        if k == 0:
+            self.scale = 1 + np.hypot(overlaps[0], rest)
+            self.noise = SINGULAR * self.eps * self.scale
+        q = self.q[: k + 1]
+        diagonal = q[k] - np.einsum("kb,kb->b", q, overlaps)
+        radius = np.hypot(diagonal, rest)
+        sine, cosine = rest / radius, diagonal / radius
+        residual = self.residual * sine
+        goes_on = (residual > self.tolerance) & (radius > self.noise)  # false for nan
+        if np.count_nonzero(goes_on) < len(goes_on) or self.any_closed:
+            sound = (radius > self.noise) & (radius < np.inf) & ~self.closed
+            sine, cosine = np.where(sound, sine, 1.0), np.where(sound, cosine, 0.0)
+            residual = self.residual * sine
+            self.used = np.where(self.closed, self.used, k + sound)
+            self.failed |= ~self.closed & ~np.isfinite(radius)
+            self.closed = self.closed | ~sound | (residual <= self.tolerance)
+            self.any_closed = True
+        q *= sine
+        self.q[k + 1] = cosine
+        self.residual = residual
+
+    def solve(self) -> np.ndarray:
+        """Return y, one row each; zero beyond the columns that a row uses."""
+        k = len(self.columns)
+        # beta e_1 = M y + gamma q: one square system, whose matrix [M q] is singular only if the
+        # columns of M are dependent.
+        matrix = np.zeros((len(self.beta), k + 1, k + 1))
+        for j, (overlaps, rest) in enumerate(self.columns):
+            np.negative(overlaps.T, out=matrix[:, : j + 1, j])
+            np.negative(rest, out=matrix[:, j + 1, j])
+        np.einsum("bii->bi", matrix)[:, :k] += 1
+        if self.any_closed:  # columns that a row does not use become those of a shift
+            idle = np.arange(k) >= np.where(self.closed, self.used, k)[:, None]
+            shift = np.eye(k + 1, k, -1)
+            matrix[:, :, :k] = np.where(idle[:, None], shift, matrix[:, :, :k])
+        matrix[:, :, k] = self.q[: k + 1].T
+        right = np.zeros((len(self.beta), k + 1, 1))
+        right[:, 0, 0] = self.beta
+        try:
+            y = np.linalg.solve(matrix, right)[:, :k, 0]
+        except np.linalg.LinAlgError:  # one singular row is enough for it
+            found = torch.linalg.solve_ex(torch.from_numpy(matrix), torch.from_numpy(right))
+            y = found.result.numpy()[:, :k, 0]
+        return y if np.isfinite(y).all() else np.where(np.isfinite(y).all(axis=1)[:, None], y, 0.0)

@@ -1,0 +1,27 @@
+"""How fast residuals fall, and what error that leaves."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+SPAN = 8
+"""Steps over which a rate is measured: the residuals of accelerated methods fall unevenly."""
+
+SLOWEST = 0.999
+"""Rates above it are noise."""
+
+
+def recent_rate(trace: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the factor per step by which each row's residuals fell lately, 0 to `SLOWEST`.
+
+    Args:
+        trace: Residuals (B,) of successive steps, at least one; of a single one nothing is known,
+            and the rate is 0.
+    """
+    steps = min(SPAN, len(trace) - 1)
+    if steps == 0:
+        return np.zeros(len(trace[-1]))
+    with np.errstate(all="ignore"):
+        factor = (trace[-1] / trace[-1 - steps]) ** (1 / steps)
+    rate: np.ndarray = np.clip(np.nan_to_num(factor, nan=SLOWEST), 0.0, SLOWEST)
+    return rate
