@@ -12,7 +12,7 @@ import deqlab
 
 LAYERS = [
     {"state", "operators", "rates", "hessenberg", "version"},
-    {"solution", "krylov"},
+    {"solution", "krylov", "flat_map"},
     {"errors"},
     {"solvers"},
     {"gradients"},

@@ -13,7 +13,7 @@ from deqlab.version import __version__
 
 if TYPE_CHECKING:
     from deqlab.errors import ConvergenceError, ConvergenceWarning
-    from deqlab.gradients import Implicit, JacobianFree, Unrolled
+    from deqlab.gradients import Implicit, JacobianFree, Phantom, Unrolled
     from deqlab.nn.deq import DEQ
     from deqlab.solution import Solution, Status
     from deqlab.solve import fixed_point
@@ -26,6 +26,7 @@ _HOMES = {
     "ConvergenceWarning": "deqlab.errors",
     "Implicit": "deqlab.gradients",
     "JacobianFree": "deqlab.gradients",
+    "Phantom": "deqlab.gradients",
     "Picard": "deqlab.solvers",
     "Solution": "deqlab.solution",
     "Status": "deqlab.solution",
@@ -40,6 +41,7 @@ __all__ = [
     "ConvergenceWarning",
     "Implicit",
     "JacobianFree",
+    "Phantom",
     "Picard",
     "Solution",
     "Status",

@@ -59,6 +59,7 @@ class GmresResult:
             Not finite where b, or the first product, is not.
         tolerance: What `residual` was allowed to be.
         converged: Whether it is within.
+        failed: Whether a product of the row was not finite.
         products: Calls of `product`.
         trace: The residual of every row after each product; a row that has ended stands still.
     """
@@ -67,6 +68,7 @@ class GmresResult:
     residual: Float[np.ndarray, " B"]
     tolerance: Float[np.ndarray, " B"]
     converged: Bool[np.ndarray, " B"]
+    failed: Bool[np.ndarray, " B"]
     products: int
     trace: Float[np.ndarray, "T B"]
 
@@ -125,6 +127,7 @@ def gmres(
         residual=rows.residual,
         tolerance=rows.tolerance,
         converged=rows.residual <= rows.tolerance,
+        failed=rows.failed,
         products=len(system.trace),
         trace=np.array(system.trace).reshape(len(system.trace), len(b)),
     )
@@ -165,6 +168,7 @@ class _Rows:
     ) -> None:
         self.system, self.asked, self.tolerance = system, tolerance, tolerance
         self.by_error = False
+        self.failed = np.zeros(len(tolerance), dtype=bool)
         self.x: Array = _zeros_like(system.b)
         self.size = np.zeros(len(tolerance))  # |x| at most
         self.r: Array | None = system.b  # b - (I - A) x; None where only its norm is known
@@ -219,6 +223,7 @@ class _Rows:
                 trace.append(small.residual)
         system.trace += trace[1:]
         self.tolerance = small.tolerance
+        self.failed |= small.failed
         y = small.solve()
         self.x = self.x + basis.combine(y)
         self.size = self.size + np.sqrt(np.vecdot(y, y))

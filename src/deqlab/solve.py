@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from deqlab.errors import OnFailure, check_on_failure, report_failure
+from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import Problem
 from deqlab.solution import Solution
@@ -52,6 +53,8 @@ def fixed_point(
         ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
         TypeError: z0 is not a tensor, or a tuple or dict of tensors.
         ValueError: f changed the structure, a shape or a dtype of z, or wrote to it.
+        NotImplementedError: The call stands under a transform of torch.func, or forward-mode
+            differentiation.
 
     Example:
         >>> import torch
@@ -66,7 +69,9 @@ def fixed_point(
     """
     check_on_failure(on_failure)
     layout = Layout.of(z0)
-    flat_f, start = FlatMap(f, layout), layout.flatten(z0)
+    start = layout.flatten(z0)
+    check_not_followed(start, *args)
+    flat_f = FlatMap(f, layout, start.device)
     problem = Problem(
         f=flat_f,
         # No tape can hold a tensor made in inference mode: a warm start from one is copied.
@@ -84,27 +89,6 @@ def fixed_point(
         value=layout.unflatten(solution.matrix),
         states=tuple(layout.unflatten(state) for state in solution.state_matrices),
     )
-
-
-class FlatMap:
-    """f on (B, D) matrices."""
-
-    def __init__(self, f: Callable[..., State], layout: Layout) -> None:
-        self.f, self.layout = f, layout
-        # What methods may look at for the structure of f.
-        self.origin = f if layout.is_matrix else self
-
-    def __call__(self, z: Tensor, *args: object) -> Tensor:
-        """Return f(z, *args) as a matrix.
-
-        Raises:
-            ValueError: f changed the structure, a shape or a dtype of z, or wrote to it.
-        """
-        version = None if z.is_inference() else z._version
-        fz = self.layout.flatten(self.f(self.layout.unflatten(z), *args))
-        if version is not None and z._version != version:
-            raise ValueError("f wrote to z in place; it must return a new tensor")
-        return fz
 
 
 def _narrow(
@@ -134,9 +118,8 @@ def _narrow(
             )
 
     def narrow(rows: Tensor) -> Bound:
-        part = FlatMap(f.f, f.layout.narrowed(len(rows)))
         return Bound(
-            part,
+            f.narrowed(len(rows)),
             [
                 arg[rows] if flag and isinstance(arg, Tensor) else arg
                 for flag, arg in zip(narrowed, args, strict=True)

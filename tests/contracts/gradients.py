@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from deqlab.gradients import Gradient, Implicit, JacobianFree, Unrolled
+from deqlab.gradients import (
+    GMRES,
+    Dense,
+    Gradient,
+    Implicit,
+    JacobianFree,
+    Phantom,
+    Unrolled,
+)
 from deqlab.solvers import Anderson, Picard, Solver
 
 PICARD = Picard(rtol=1e-13, atol=0.0, max_steps=2000)
@@ -29,6 +37,9 @@ class Case:
 
 GRADIENTS = {
     "Implicit": Case(gradient=Implicit()),
+    "Implicit-GMRES-restarted": Case(gradient=Implicit(solver=GMRES(restart=2))),
+    "Implicit-Dense": Case(gradient=Implicit(solver=Dense())),
+    "Implicit-accuracy": Case(gradient=Implicit(accuracy=1e-12)),
     "Implicit-Picard": Case(gradient=Implicit(solver=PICARD)),
     "Implicit-Picard-damped": Case(
         gradient=Implicit(solver=Picard(rtol=1e-13, atol=0.0, max_steps=2000, damping=0.7)),
@@ -38,7 +49,13 @@ GRADIENTS = {
         gradient=Implicit(solver=Anderson(rtol=1e-13, atol=0.0, max_steps=500, memory=2))
     ),
     "JacobianFree": Case(gradient=JacobianFree(), exact=False),
+    "Phantom": Case(gradient=Phantom(steps=3, damping=0.8), exact=False),
+    "Phantom-unrolled": Case(
+        gradient=Phantom(steps=3, damping=0.8, unrolled=True), exact=False, taped=True
+    ),
+    "Unrolled-truncated": Case(gradient=Unrolled(steps=2), exact=False, taped=True),
     "Unrolled-Picard": Case(gradient=Unrolled(), solver=PICARD, taped=True),
+    "Unrolled-checkpoint": Case(gradient=Unrolled(checkpoint=True), solver=PICARD, taped=True),
     "Unrolled-Anderson": Case(gradient=Unrolled(), solver=ANDERSON, taped=True),
 }
 

@@ -110,17 +110,23 @@ class GMRES(LinearMethod):
         status = np.full(len(size), int(Status.STAGNATED))
         if result.products >= self.max_products:
             status[:] = Status.MAX_STEPS
-        status[~np.isfinite(result.residual)] = Status.NONFINITE
+        status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         status[result.converged] = Status.CONVERGED
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = asked * result.residual / result.tolerance
+        v = result.x if scale is None else result.x * scale
+        if not np.isfinite(size).all():
+            # A cotangent that is not finite goes on as it is: nobody shall read it as zero.
+            v = torch.where(equation.u.isfinite().all(dim=1, keepdim=True), v, equation.u)
         return _solution(
             plain.u,
-            result.x if scale is None else result.x * scale,
+            v,
             residual=result.residual,
             tolerance=result.tolerance,
             status=status,
             products=result.products + several,
             trace=np.concatenate([size[None], result.trace]),
-            error=asked * result.residual / result.tolerance if equation.by_error else None,
+            error=error if equation.by_error else None,
         )
 
 

@@ -38,9 +38,15 @@ class _Node:
     defined: Bool[Tensor, " B"]  # rows that have a gradient: f was finite
     solve: AdjointSolve
     exact: bool
-    leaf: Float[Tensor, "B D"]  # z*, as a leaf of the tape
-    sources: tuple[Tensor, ...]  # the inputs of the node, as leaves of the tape
-    out: Float[Tensor, "B D"]  # f at the leaf
+    captured: tuple[Tensor, ...]  # leaves that f reaches by itself
+    tape: "_Tape | None"  # None where it is to be recorded anew
+
+    def with_args(self, inputs: Sequence[Tensor]) -> list[object]:
+        """Return the args of f, the differentiable ones as they were saved."""
+        args = list(self.args)
+        for position, tensor in zip(self.positions, inputs, strict=False):
+            args[position] = tensor
+        return args
 
     def clean(self, product: Product) -> Product:
         """Keep the undefined rows of a product at zero: they may be 0 * inf."""
@@ -50,6 +56,27 @@ class _Node:
         if bool(self.defined.all()):
             return v
         return torch.where(self.defined[:, None], v, 0.0)
+
+
+@dataclass(frozen=True)
+class _Tape:
+    """One evaluation of f, recorded."""
+
+    leaf: Float[Tensor, "B D"]  # z*, as a leaf
+    sources: tuple[Tensor, ...]  # the differentiable args, as leaves
+    out: Float[Tensor, "B D"]  # f at the leaf
+
+    @classmethod
+    def record(cls, f: MapWithArgs, z_star: Tensor, args: Sequence[object]) -> "_Tape":
+        leaf = z_star.detach().requires_grad_()
+        aliases = {
+            i: arg.detach().requires_grad_()
+            for i, arg in enumerate(args)
+            if isinstance(arg, Tensor) and arg.requires_grad
+        }
+        with torch.enable_grad():
+            out = f(leaf, *(aliases.get(i, arg) for i, arg in enumerate(args)))
+        return cls(leaf, tuple(aliases.values()), out)
 
 
 def attach(
@@ -77,29 +104,25 @@ def attach(
             a tape may then record.
     """
     z_star = z_star.detach()
-    leaf = z_star.detach().requires_grad_()
-    aliases = {
-        i: arg.detach().requires_grad_()
-        for i, arg in enumerate(args)
-        if isinstance(arg, Tensor) and arg.requires_grad
-    }
-    with torch.enable_grad():
-        out = f(leaf, *(aliases.get(i, arg) for i, arg in enumerate(args)))
-    known = (leaf, *aliases.values())
-    captured = tuple(t for t in _leaves(out) if not any(t is k for k in known))
-    inputs = (*(args[i] for i in aliases), *captured)
-    if not inputs or not out.requires_grad:
+    tape = _Tape.record(f, z_star, args)
+    known = (tape.leaf, *tape.sources)
+    captured = tuple(t for t in _leaves(tape.out) if not any(t is k for k in known))
+    given = {i: arg for i, arg in enumerate(args) if isinstance(arg, Tensor) and arg.requires_grad}
+    inputs = (*given.values(), *captured)
+    if not inputs or not tape.out.requires_grad:
         return z_star
     node = _Node(
         f=f,
         args=tuple(args),
-        positions=tuple(aliases),
+        positions=tuple(given),
         defined=defined,
         solve=solve,
         exact=exact,
-        leaf=leaf,
-        sources=(*aliases.values(), *captured),
-        out=out,
+        captured=captured,
+        # Where someone packs what a tape saves (activation checkpointing, offloading), each of
+        # the many walks over this tape would unpack it all: it is then recorded in the backward
+        # pass.
+        tape=None if _is_packed() else tape,
     )
     value: Tensor = _Attach.apply(node, z_star, *inputs)
     return value
@@ -134,14 +157,22 @@ class _Attach(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         if cotangent is None:
             return (None,) * len(ctx.needs_input_grad)
+        if torch._C._functorch.is_legacy_batchedtensor(cotangent):
+            raise NotImplementedError(
+                "the gradient of fixed_point for a batch of cotangents at once (vmap, "
+                "is_grads_batched, vectorize=True): an adjoint solve decides row by row when to "
+                "stop; call torch.autograd.grad once for each cotangent instead"
+            )
         node: _Node = ctx.node
         z_star, *inputs = ctx.saved_tensors
         u = node.zero_undefined(cotangent)
         if torch.is_grad_enabled():
             gradients = _recorded_backward(node, z_star, inputs, u)
         else:
-            v = node.solve(node.clean(vjp(node.out, node.leaf)), u)
-            gradients = _grad(node.out, node.sources, v, create_graph=False)
+            tape = node.tape or _Tape.record(node.f, z_star, node.with_args(inputs))
+            v = node.solve(node.clean(vjp(tape.out, tape.leaf)), u)
+            sources = (*tape.sources, *node.captured)
+            gradients = _grad(tape.out, sources, v, create_graph=False)
         return None, None, *gradients
 
 
@@ -153,16 +184,14 @@ def _recorded_backward(
     z* is attached once more, so that it carries its own derivative, and so is v: as the fixed
     point of v -> J(z*, theta)' v + u.
     """
-    args = list(node.args)
-    for position, tensor in zip(node.positions, inputs, strict=False):
-        args[position] = tensor
+    args = node.with_args(inputs)
     z_star = attach(node.f, z_star, args, defined=node.defined, solve=node.solve, exact=node.exact)
     # Behind gates: z* depends on the arguments, and these may depend on each other.
     gate = _Switch()
     z: Tensor = _Gate.apply(gate, z_star)
     gated = {i: _Gate.apply(gate, args[i]) for i in node.positions}
     out = node.f(z, *(gated.get(i, arg) for i, arg in enumerate(args)))
-    sources = (*gated.values(), *inputs[len(gated) :])
+    sources = (*gated.values(), *node.captured)
     if not node.exact:
         v = node.solve(node.clean(vjp(out, z, create_graph=True)), u)
     else:
@@ -205,6 +234,11 @@ def _grad(
     return torch.autograd.grad(
         out, sources, v, retain_graph=True, create_graph=create_graph, allow_unused=True
     )
+
+
+def _is_packed() -> bool:
+    """Return whether hooks on saved tensors are active."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 def _leaves(out: Tensor) -> list[Tensor]:

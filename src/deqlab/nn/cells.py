@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,14 @@ from deqlab.state import State
 
 
 class Cell(nn.Module, ABC):
-    """A map f(z, x) that knows where to start and what stays the same during a solve."""
+    """A map f(z, x) that knows where to start and what stays the same during a solve.
+
+    Attributes:
+        row_args: For each of the args that `prepare` returns, whether it has a row per sample.
+            None: the cell does not know, and its finished rows stay in the batch.
+    """
+
+    row_args: ClassVar[tuple[bool, ...] | None] = None
 
     @abstractmethod
     def initial(self, x: Tensor) -> State:
@@ -66,6 +74,8 @@ class DenseCell(Cell):
         self.constraint = Unconstrained() if constraint is None else constraint
         self.inject = nn.Linear(num_inputs, width)
         self.free = nn.Parameter(torch.randn(width, width) * gain / width**0.5)
+
+    row_args = (False, True)  # W, U x + b
 
     @property
     def weight(self) -> Float[Tensor, "m m"]:

@@ -35,7 +35,8 @@ class SpectralNorm(nn.Module):
 
     @override
     def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
-        norm = torch.linalg.matrix_norm(free, ord=2)
+        # Not matrix_norm: it takes another routine, and rounds otherwise, if a tape is on.
+        norm = torch.linalg.svd(free, full_matrices=False)[1][0]
         # Not min(1, bound / norm): its gradient at norm 0 is 0 * inf.
         scale: Tensor = self.bound / norm.clamp_min(self.bound)
         return free * scale

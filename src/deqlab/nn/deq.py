@@ -25,6 +25,10 @@ class DEQ(nn.Module):
         solver: The forward method, with its tolerance and step limit.
         gradient: How to differentiate z*.
         on_failure: What a sample that misses its tolerance does: "raise", "warn" or "ignore".
+        rows_independent: Let finished samples leave the batch: f is then called on the rest. It
+            pays where f is costly and some samples are much harder than others. The cell must
+            treat its rows independently (no batch norm) and know its `row_args`; a plain module
+            is called on rows of x.
 
     Example:
         >>> import torch
@@ -41,13 +45,20 @@ class DEQ(nn.Module):
         solver: Solver[Any] = Anderson(),
         gradient: Gradient = Implicit(),
         on_failure: OnFailure = "warn",
+        rows_independent: bool = False,
     ) -> None:
         super().__init__()
         check_on_failure(on_failure)
+        if rows_independent and isinstance(cell, Cell) and cell.row_args is None:
+            raise ValueError(
+                f"rows_independent: {type(cell).__name__} does not say which of its args have a "
+                "row per sample; set its class attribute row_args"
+            )
         self.cell = cell
         self.solver = solver
         self.gradient = gradient
         self.on_failure: OnFailure = on_failure
+        self.rows_independent = rows_independent
 
     @override
     def forward(self, x: Tensor) -> State:
@@ -72,6 +83,7 @@ class DEQ(nn.Module):
             solver=self.solver,
             gradient=self.gradient,
             on_failure=self.on_failure,
+            rows_independent=self._row_args(),
         )
 
     def _prepare(self, x: Tensor) -> tuple[Callable[..., State], tuple[Tensor, ...]]:
@@ -80,6 +92,17 @@ class DEQ(nn.Module):
     def _initial(self, x: Tensor) -> State:
         return self.cell.initial(x) if isinstance(self.cell, Cell) else torch.zeros_like(x)
 
+    def _row_args(self) -> bool | tuple[bool, ...]:
+        if not self.rows_independent:
+            return False
+        return self.cell.row_args or True if isinstance(self.cell, Cell) else True
+
     @override
     def extra_repr(self) -> str:
-        return f"solver={self.solver}, gradient={self.gradient}, on_failure={self.on_failure!r}"
+        options = {
+            "solver": self.solver,
+            "gradient": self.gradient,
+            "on_failure": self.on_failure,
+            "rows_independent": self.rows_independent,
+        }
+        return ", ".join(f"{name}={value!r}" for name, value in options.items())

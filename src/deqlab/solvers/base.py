@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -130,7 +131,7 @@ class Solver(ABC, Generic[Memory]):
                 counted.weights = monitor.weights(z)
             if control is not None and monitor.fresh.any():
                 counted.running = monitor.active | monitor.fresh
-                z_next, memory = self.step(counted, z, fz, memory)
+                z_next, memory = self._step(counted, z, fz, memory)
                 control.review(monitor, ledger, z, z_next)
             if not monitor.goes_on:
                 solution = ledger.solution(monitor, counted)
@@ -140,5 +141,14 @@ class Solver(ABC, Generic[Memory]):
                     z, fz, memory = take_rows((z, fz, memory), stay)
                     counted.restrict(narrow(ledger.index(z)), take_rows(counted.weights, stay))
                 counted.running = monitor.active
-                z_next, memory = self.step(counted, z, fz, memory)
+                z_next, memory = self._step(counted, z, fz, memory)
             z = monitor.hold_finished(z, z_next)
+
+    def _step(
+        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Memory
+    ) -> tuple[Float[Tensor, "B D"], Memory]:
+        """`step`, in the precision of the state under autocast too."""
+        if not torch.is_autocast_enabled(z.device.type):
+            return self.step(f, z, fz, memory)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.step(f, z, fz, memory)

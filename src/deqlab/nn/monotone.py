@@ -1,0 +1,80 @@
+"""The monotone equilibrium cell: well-posed at any size of its weights.
+
+    z = sigma(W z + U x + b),    W = (1 - m) I - A'A + B - B'
+
+I - W = m I + A'A - B + B' is at least m I whatever A and B are, and each W with I - W >= m I has
+this form. Then z is unique, and 1/m bounds how fast it moves with U x + b. Source: Winston & Kolter
+(2020), "Monotone operator equilibrium networks", Proposition 1.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from typing_extensions import override
+
+from deqlab.nn.cells import Cell
+from deqlab.solvers.monotone_map import MonotoneMap
+from deqlab.solvers.proximal import Proximal, proximal
+
+
+class MonotoneCell(Cell):
+    """f(z, x) = sigma(W z + U x + b), with I - W >= margin I.
+
+    Shapes: x (B, num_inputs), z (B, width). U and b start as in `nn.Linear`; A and B start Gaussian
+    with standard deviation `gain` / sqrt(width). All solvers take it; the splitting methods need
+    it, and converge for every W.
+
+    Args:
+        num_inputs: Size of x.
+        width: Size of z.
+        margin: m, more than 0. The smaller it is, the more the cell can express and the slower its
+            solves are.
+        activation: sigma: a function of torch that is a proximal operator (`torch.relu`,
+            `torch.tanh`, `torch.sigmoid`), or a `Proximal`.
+        gain: Initial scale of A and B, 0 or more.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        width: int,
+        *,
+        margin: float = 0.1,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
+        gain: float = 0.5,
+    ) -> None:
+        super().__init__()
+        for name, size in (("num_inputs", num_inputs), ("width", width)):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if not 0 < margin < float("inf"):
+            raise ValueError(f"margin must be more than 0, and finite, got {margin}")
+        if not gain >= 0:
+            raise ValueError(f"gain must be 0 or more, got {gain}")
+        self.width = width
+        self.margin = margin
+        self.activation: Proximal = proximal(activation)
+        self.inject = nn.Linear(num_inputs, width)
+        self.symmetric = nn.Parameter(torch.randn(width, width) * gain / width**0.5)
+        self.skew = nn.Parameter(torch.randn(width, width) * gain / width**0.5)
+
+    @property
+    def weight(self) -> Float[Tensor, "m m"]:
+        """W, from A = `symmetric` and B = `skew`."""
+        a, b = self.symmetric, self.skew
+        eye = torch.eye(self.width, dtype=a.dtype, device=a.device)
+        return (1 - self.margin) * eye - a.mT @ a + b - b.mT
+
+    @override
+    def initial(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B m"]:
+        return x.new_zeros(x.shape[0], self.width)
+
+    @override
+    def prepare(self, x: Float[Tensor, "B n"]) -> tuple[MonotoneMap, tuple[Tensor, Tensor]]:
+        return MonotoneMap(self.activation), (self.weight, self.inject(x))
+
+    @override
+    def extra_repr(self) -> str:
+        return f"margin={self.margin}, activation={self.activation}"
