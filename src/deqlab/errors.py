@@ -38,7 +38,7 @@ def report_failure(solution: Solution, *, what: str, on_failure: OnFailure) -> N
     warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-def report_error(solution: Solution, allowed: float, *, on_failure: OnFailure) -> None:
+def report_error(solution: Solution, allowed: float, *, what: str, on_failure: OnFailure) -> None:
     """Raise, warn or stay silent if a converged sample is not as accurate as it was to be.
 
     Raises:
@@ -51,12 +51,21 @@ def report_error(solution: Solution, allowed: float, *, on_failure: OnFailure) -
         return
     worst = int(solution.error.where(missed, solution.error.new_tensor(-1.0)).argmax())
     message = (
-        f"fixed_point: {int(missed.sum())} of {len(missed)} samples missed the accuracy that the "
-        f"gradient asks of the value (worst: sample {worst}, estimated relative error "
-        f"{solution.error[worst]:.1e} where {allowed:.1e} is allowed, after "
-        f"{int(solution.steps[worst])} steps).\nRaise max_steps or patience; if the residual no "
-        "longer shrinks, the dtype cannot resolve it: solve in float64, or ask for less accuracy."
+        f"{what}: {int(missed.sum())} of {len(missed)} samples missed the accuracy (worst: sample "
+        f"{worst}, estimated relative error {solution.error[worst]:.1e} where {allowed:.1e} is "
+        f"allowed, after {int(solution.steps[worst])} steps).\n"
     )
+    if solution.evaluations:
+        message += (
+            "Raise max_steps or patience; if the residual no longer shrinks, the dtype cannot "
+            "resolve it: solve in float64, or ask for less accuracy."
+        )
+    else:
+        message += (
+            "The slope of f changes within the error of the value, as it does at the kinks of "
+            "relu: ask for more accuracy (the error falls like its root), solve in float64, or "
+            "take a smooth activation."
+        )
     if on_failure == "raise":
         raise ConvergenceError(message)
     warnings.warn(message, ConvergenceWarning, stacklevel=3)

@@ -44,6 +44,7 @@ class Solution:
         trace: |f(z) - z| at every iterate, one row a step; a finished sample stands still.
         error: An estimate of |value - z*| / |value|, in the worst block, if an accuracy was asked
             for; see `solvers.error_control`. nan for samples that have not converged.
+        correction: An estimate of z* - value, likewise; zero for samples that have not converged.
         states: The iterates that the solver's `record` names, in its order; a finished sample
             stands still.
         adjoint: One `Solution` of the adjoint system for each backward pass that went through
@@ -59,6 +60,7 @@ class Solution:
     trace: Float[Tensor, "T B"]
     products: int = 0
     error: Float[Tensor, " B"] | None = None
+    correction: State | None = None
     states: tuple[State, ...] = ()
     adjoint: "list[Solution]" = field(default_factory=list, compare=False, repr=False)
 
@@ -83,6 +85,12 @@ class Solution:
         """The value as the one matrix that solvers work on; before `fixed_point` unfolds it."""
         assert isinstance(self.value, Tensor)
         return self.value
+
+    @property
+    def correction_matrix(self) -> Float[Tensor, "B D"]:
+        """The correction, likewise."""
+        assert isinstance(self.correction, Tensor)
+        return self.correction
 
     @property
     def state_matrices(self) -> list[Float[Tensor, "B D"]]:

@@ -87,6 +87,9 @@ def fixed_point(
     return replace(
         solution,
         value=layout.unflatten(solution.matrix),
+        correction=None
+        if solution.correction is None
+        else layout.unflatten(solution.correction_matrix),
         states=tuple(layout.unflatten(state) for state in solution.state_matrices),
     )
 

@@ -32,12 +32,15 @@ class Adjoint:
         u: The cotangent of the value.
         blocks: Columns of each block.
         by_error: Whether the tolerance is meant for the estimated relative error of v.
+        elsewhere: v -> J'v at the value as it is estimated to be: what its error does to v shows
+            in the residual there. None not to look.
     """
 
     product: Product
     u: Float[Tensor, "B D"]
     blocks: Sequence[int]
     by_error: bool = False
+    elsewhere: Product | None = None
 
     def balanced(self) -> tuple["Adjoint", Tensor]:
         """Return the equation for v / s, where s is the size of u or J'u in each block, and s.
@@ -57,6 +60,15 @@ class Adjoint:
             return self.product(v * s) / s
 
         return replace(self, product=product, u=self.u / s), s
+
+    def worst(self, residual: np.ndarray, v: Tensor, scale: Tensor | None = None) -> np.ndarray:
+        """Return the residual of v here or elsewhere, whichever is larger."""
+        if self.elsewhere is None:
+            return residual
+        away = self.u + self.elsewhere(v) - v
+        away = away if scale is None else away / scale
+        worst: np.ndarray = np.fmax(residual, block_norms(away, (away.shape[1],))[:, 0])
+        return worst
 
 
 class LinearMethod(ABC):
@@ -112,9 +124,9 @@ class GMRES(LinearMethod):
             status[:] = Status.MAX_STEPS
         status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         status[result.converged] = Status.CONVERGED
-        with np.errstate(invalid="ignore", divide="ignore"):
-            error = asked * result.residual / result.tolerance
         v = result.x if scale is None else result.x * scale
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = asked * equation.worst(result.residual, v, scale) / result.tolerance
         if not np.isfinite(size).all():
             # A cotangent that is not finite goes on as it is: nobody shall read it as zero.
             v = torch.where(equation.u.isfinite().all(dim=1, keepdim=True), v, equation.u)
@@ -160,6 +172,8 @@ class Dense(LinearMethod):
         rest = u - torch.einsum("bij,bj->bi", system, v)
         residual = block_norms(rest, (dim,))[:, 0]
         size = block_norms(u, (dim,))[:, 0]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = equation.worst(residual, v) / size
         # To rounding: that is all a factorisation promises.
         rounding = 10 * dim * torch.finfo(u.dtype).eps * block_norms(v, (dim,))[:, 0]
         tolerance = np.maximum(rtol * size, rounding)
@@ -173,7 +187,7 @@ class Dense(LinearMethod):
             status=status,
             products=dim,
             trace=np.stack([size, residual]),
-            error=residual / size if equation.by_error else None,
+            error=error if equation.by_error else None,
         )
 
 

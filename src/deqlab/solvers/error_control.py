@@ -37,6 +37,7 @@ class ErrorControl:
         # Of the whole batch.
         self.error = np.full(batch, np.nan)  # relative
         self.met = np.full(batch, np.nan)  # the tolerance that a row met first
+        self.correction: Tensor | None = None  # z* - z
 
     def review(
         self,
@@ -55,15 +56,33 @@ class ErrorControl:
             # f(z) is only known to its rounding, which the solution amplifies as it does g.
             g, rounding = monitor.residuals, torch.finfo(z.dtype).eps * sizes
             amplified = np.where(g > 0, step / g, 1.0) * (g + rounding)
-            error = amplified / (1 - self._rate(ledger))[:, None]
+            growth = 1 / (1 - self._rate(ledger))
+            error = amplified * growth[:, None]
             relative = np.where(error > 0, error / sizes, 0.0)
         worst, fresh = relative.max(axis=1, initial=0.0), monitor.fresh
         rows = np.flatnonzero(fresh) if ledger.rows is None else ledger.rows[fresh]
         self.error[rows] = worst[fresh]
         self.met[rows] = np.fmax(self.met[rows], monitor.tolerance[fresh])
+        self._correct(z, z_next, growth, fresh, rows)
         # A little less than what is missing, so that rounding does not ask for a second time.
         factor = np.maximum(0.9 * self.accuracy / np.maximum(worst, self.accuracy), SMALLEST)
         monitor.reopen(fresh & (worst > self.accuracy), factor)
+
+    def _correct(
+        self,
+        z: Float[Tensor, "B D"],
+        z_next: Float[Tensor, "B D"],
+        growth: np.ndarray,
+        fresh: np.ndarray,
+        rows: np.ndarray,
+    ) -> None:
+        """Enter the correction of the fresh rows; `rows` are their places in the whole batch."""
+        if self.correction is None:
+            self.correction = z.new_zeros(len(self.error), z.shape[1])
+        index = torch.from_numpy(np.flatnonzero(fresh)).to(z.device)
+        scale = torch.from_numpy(growth[fresh]).to(z)[:, None]
+        step = scale * (z_next[index] - z[index]).detach()
+        self.correction[torch.from_numpy(rows).to(z.device)] = step
 
     def closed(self, solution: Solution) -> Solution:
         """Return the solution with its errors.
@@ -76,6 +95,7 @@ class ErrorControl:
         return replace(
             solution,
             error=torch.from_numpy(self.error).to(met.device),
+            correction=self.correction,
             status=torch.where(kept, int(Status.CONVERGED), solution.status),
             tolerance=torch.where(kept, met, solution.tolerance),
         )
