@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.cells import residual, rowwise_tanh, tanh, transformer
+from benchmarks.cells import kinked, residual, rowwise_tanh, tanh, transformer
 
 CONSTANTS = frozenset({"scale"})
 """Names of tensors that need no gradient."""
@@ -117,17 +117,15 @@ def _norms(count: int, width: int) -> dict[str, Tensor]:
     return norms
 
 
-def _residual_workload() -> Workload:
+def _residual_workload(key: str, what: str, cell: Callable[..., Tensor], std: float) -> Workload:
     draw, channels = Draw(2), 48
     x = draw.normal(32, channels, 32, 32).float()
 
     def convolution() -> Tensor:
-        # .0125 lets the Anderson acceleration of torchdeq 0.1.0 take 17 evaluations to 1e-4; at
-        # .03 it takes more than 50.
-        return (0.0125 * draw.normal(channels, channels, 3, 3)).float()
+        return (std * draw.normal(channels, channels, 3, 3)).float()
 
     tensors = {"x": x, "conv1": convolution(), "conv2": convolution(), **_norms(3, channels)}
-    return Workload("c", "residual convolution", residual, torch.zeros_like(x), tensors)
+    return Workload(key, what, cell, torch.zeros_like(x), tensors)
 
 
 def _transformer_workload() -> Workload:
@@ -152,14 +150,20 @@ def _transformer_workload() -> Workload:
     return Workload("d", "transformer block", transformer, torch.zeros(16, 64, width), tensors)
 
 
-def workloads(keys: str = "abcdefgh") -> list[Workload]:
+KEYS = "abcdefghk"
+
+
+def workloads(keys: str = KEYS) -> list[Workload]:
     """Return the workloads named by their letters, in alphabetical order."""
-    unknown = sorted(set(keys) - set("abcdefgh"))
+    unknown = sorted(set(keys) - set(KEYS))
     if unknown:
-        raise ValueError(f"no workload {', '.join(unknown)}; there are a to h")
+        raise ValueError(f"no workload {', '.join(unknown)}; there are a to h, and k")
     every = _tanh_workloads()
     if "c" in keys:
-        every.append(_residual_workload())
+        # Weights that let the Anderson acceleration of torchdeq 0.1.0 take 17 evaluations to 1e-4.
+        every.append(_residual_workload("c", "residual convolution", residual, 0.016))
+    if "k" in keys:
+        every.append(_residual_workload("k", "the same with relu", kinked, 0.0125))
     if "d" in keys:
         every.append(_transformer_workload())
     return sorted((w for w in every if w.key in keys), key=lambda workload: workload.key)
