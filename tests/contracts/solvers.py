@@ -6,7 +6,7 @@ and step limits themselves, by `dataclasses.replace`.
 
 import pytest
 
-from deqlab.solvers import Anderson, Picard
+from deqlab.solvers import Anderson, Auto, Picard
 
 SOLVERS = [
     pytest.param(Picard(), id="Picard"),
@@ -14,6 +14,8 @@ SOLVERS = [
     pytest.param(Anderson(), id="Anderson"),
     pytest.param(Anderson(memory=1), id="Anderson-1"),
     pytest.param(Anderson(damping=0.7), id="Anderson-damped"),
+    pytest.param(Auto(), id="Auto"),
+    pytest.param(Auto(promise=1, stall=3), id="Auto-eager"),
 ]
 
 every_solver = pytest.mark.parametrize("solver", SOLVERS)

@@ -161,10 +161,13 @@ class Dense(LinearMethod):
                 f"Dense holds D x D numbers a row, and this state has D = {dim}, more than "
                 f"max_size = {self.max_size}; take GMRES(), or raise max_size"
             )
-        # Row i of J is J' e_i. A row that is not finite must not spoil the factorisation.
+        # Row i of J is J' e_i. A row that is not finite must not spoil the factorisation, which
+        # half precision does not have.
         unit = torch.eye(dim, dtype=u.dtype, device=u.device)
         rows = [equation.product(unit[i].expand_as(u)) for i in range(dim)]
         system = unit - (torch.stack(rows, dim=2) if rows else u.new_zeros(*u.shape, dim))
+        dtype, wide = u.dtype, torch.promote_types(u.dtype, torch.float32)
+        u, unit, system = u.to(wide), unit.to(wide), system.to(wide)
         sound = system.isfinite().all(dim=(1, 2)) & u.isfinite().all(dim=1)
         v, info = torch.linalg.solve_ex(torch.where(sound[:, None, None], system, unit), u)
         solved = sound & (info == 0) & v.isfinite().all(dim=1)
@@ -173,7 +176,7 @@ class Dense(LinearMethod):
         residual = block_norms(rest, (dim,))[:, 0]
         size = block_norms(u, (dim,))[:, 0]
         with np.errstate(invalid="ignore", divide="ignore"):
-            error = equation.worst(residual, v) / size
+            error = equation.worst(residual, v.to(dtype)) / size
         # To rounding: that is all a factorisation promises.
         rounding = 10 * dim * torch.finfo(u.dtype).eps * block_norms(v, (dim,))[:, 0]
         tolerance = np.maximum(rtol * size, rounding)
@@ -181,7 +184,7 @@ class Dense(LinearMethod):
         status[~np.isfinite(residual) | ~solved.cpu().numpy()] = Status.NONFINITE
         return _solution(
             u,
-            v,
+            v.to(dtype),
             residual=residual,
             tolerance=tolerance,
             status=status,
