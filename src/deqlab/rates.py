@@ -16,12 +16,11 @@ def recent_rate(trace: Sequence[np.ndarray]) -> np.ndarray:
 
     Args:
         trace: Residuals (B,) of successive steps, at least one; of a single one nothing is known,
-            and the rate is 0.
+            and the rate is 0. Call this under `np.errstate`: they may be 0, inf or nan.
     """
     steps = min(SPAN, len(trace) - 1)
     if steps == 0:
         return np.zeros(len(trace[-1]))
-    with np.errstate(all="ignore"):
-        factor = (trace[-1] / trace[-1 - steps]) ** (1 / steps)
-    rate: np.ndarray = np.clip(np.nan_to_num(factor, nan=SLOWEST), 0.0, SLOWEST)
+    factor = (trace[-1] / trace[-1 - steps]) ** (1 / steps)
+    rate: np.ndarray = np.fmin(factor, SLOWEST)  # of nan, too
     return rate

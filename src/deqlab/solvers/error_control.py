@@ -23,7 +23,7 @@ from deqlab.rates import SPAN, recent_rate
 from deqlab.solution import Solution, Status
 from deqlab.solvers.ledger import Ledger
 from deqlab.solvers.monitor import Monitor
-from deqlab.state import block_norms
+from deqlab.state import choose_rows, residual_norms
 
 SMALLEST = 0.05
 """A tolerance is tightened by no more than this at once: estimates far out are poor."""
@@ -37,7 +37,8 @@ class ErrorControl:
         # Of the whole batch.
         self.error = np.full(batch, np.nan)  # relative
         self.met = np.full(batch, np.nan)  # the tolerance that a row met first
-        self.correction: Tensor | None = None  # z* - z
+        self.growth = np.zeros(batch)  # 1 / (1 - rho); 0 for rows that have not converged
+        self.ahead: Tensor | None = None  # the next step
 
     def review(
         self,
@@ -50,9 +51,8 @@ class ErrorControl:
 
         In a state of several blocks the largest relative error counts.
         """
-        step = block_norms(z_next.detach() - z.detach(), monitor.blocks)
-        sizes = block_norms(z, monitor.blocks)
         with np.errstate(all="ignore"):
+            step, sizes = residual_norms(z_next, z, monitor.blocks)
             # f(z) is only known to its rounding, which the solution amplifies as it does g.
             g, rounding = monitor.residuals, torch.finfo(z.dtype).eps * sizes
             amplified = np.where(g > 0, step / g, 1.0) * (g + rounding)
@@ -63,26 +63,31 @@ class ErrorControl:
         rows = np.flatnonzero(fresh) if ledger.rows is None else ledger.rows[fresh]
         self.error[rows] = worst[fresh]
         self.met[rows] = np.fmax(self.met[rows], monitor.tolerance[fresh])
-        self._correct(z, z_next, growth, fresh, rows)
+        self.growth[rows] = growth[fresh]
+        self._keep(z_next, fresh, rows, ledger)
         # A little less than what is missing, so that rounding does not ask for a second time.
         factor = np.maximum(0.9 * self.accuracy / np.maximum(worst, self.accuracy), SMALLEST)
         monitor.reopen(fresh & (worst > self.accuracy), factor)
 
-    def _correct(
-        self,
-        z: Float[Tensor, "B D"],
-        z_next: Float[Tensor, "B D"],
-        growth: np.ndarray,
-        fresh: np.ndarray,
-        rows: np.ndarray,
+    def _keep(
+        self, z_next: Float[Tensor, "B D"], fresh: np.ndarray, rows: np.ndarray, ledger: Ledger
     ) -> None:
-        """Enter the correction of the fresh rows; `rows` are their places in the whole batch."""
-        if self.correction is None:
-            self.correction = z.new_zeros(len(self.error), z.shape[1])
-        index = torch.from_numpy(np.flatnonzero(fresh)).to(z.device)
-        scale = torch.from_numpy(growth[fresh]).to(z)[:, None]
-        step = scale * (z_next[index] - z[index]).detach()
-        self.correction[torch.from_numpy(rows).to(z.device)] = step
+        """Remember the next step of the fresh rows; `rows` are their places in the whole batch."""
+        z_next = z_next.detach()
+        if self.ahead is None:
+            self.ahead = z_next.new_zeros(len(self.error), z_next.shape[1])
+        if ledger.rows is None:
+            self.ahead = choose_rows(fresh, z_next, self.ahead)
+        else:
+            index = torch.from_numpy(rows).to(z_next.device)
+            some = z_next[torch.from_numpy(np.flatnonzero(fresh)).to(z_next.device)]
+            self.ahead = self.ahead.index_copy(0, index, some)
+
+    def _correction(self, value: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        if self.ahead is None:
+            return torch.zeros_like(value)
+        growth = torch.from_numpy(self.growth).to(value)[:, None]
+        return torch.where(growth > 0, growth * (self.ahead - value.detach()), 0.0)
 
     def closed(self, solution: Solution) -> Solution:
         """Return the solution with its errors.
@@ -95,7 +100,7 @@ class ErrorControl:
         return replace(
             solution,
             error=torch.from_numpy(self.error).to(met.device),
-            correction=self.correction,
+            correction=self._correction(solution.matrix),
             status=torch.where(kept, int(Status.CONVERGED), solution.status),
             tolerance=torch.where(kept, met, solution.tolerance),
         )
