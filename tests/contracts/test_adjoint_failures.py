@@ -141,7 +141,8 @@ def test_a_nonfinite_cotangent_leaves_the_gradients_of_other_rows(case, bad):
     assert not x.grad[SICK].isfinite().all()
     assert not w.grad.isfinite().all()
     for adjoint in solution.adjoint:
-        assert adjoint.status.tolist() == [Status.CONVERGED, Status.NONFINITE, Status.CONVERGED]
+        assert (adjoint.status == Status.NONFINITE).tolist() == [False, True, False]
+        assert not case.exact or adjoint.converged.tolist() == [True, False, True]
 
 
 @every_gradient
@@ -198,7 +199,8 @@ def test_a_slope_without_value_in_one_row_leaves_all_other_gradients(case, f):
     # w acts on the healthy rows alone here, and must not hear of the sick one.
     torch.testing.assert_close(w.grad, by_w, rtol=1e-9, atol=1e-9)
     for adjoint in solution.adjoint:
-        assert adjoint.status.tolist() == [Status.CONVERGED, Status.NONFINITE, Status.CONVERGED]
+        assert (adjoint.status == Status.NONFINITE).tolist() == [False, True, False]
+        assert not case.exact or adjoint.converged.tolist() == [True, False, True]
 
 
 @every_starved

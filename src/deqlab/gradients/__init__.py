@@ -4,6 +4,7 @@ from deqlab.gradients.adjoint import GMRES, Dense
 from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
 from deqlab.gradients.phantom import JacobianFree, Phantom
+from deqlab.gradients.shine import Shine
 from deqlab.gradients.unrolled import Unrolled
 
-__all__ = ["GMRES", "Dense", "Gradient", "Implicit", "JacobianFree", "Phantom", "Unrolled"]
+__all__ = ["GMRES", "Dense", "Gradient", "Implicit", "JacobianFree", "Phantom", "Shine", "Unrolled"]

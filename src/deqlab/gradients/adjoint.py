@@ -130,7 +130,7 @@ class GMRES(LinearMethod):
         if not np.isfinite(size).all():
             # A cotangent that is not finite goes on as it is: nobody shall read it as zero.
             v = torch.where(equation.u.isfinite().all(dim=1, keepdim=True), v, equation.u)
-        return _solution(
+        return linear_solution(
             plain.u,
             v,
             residual=result.residual,
@@ -182,7 +182,7 @@ class Dense(LinearMethod):
         tolerance = np.maximum(rtol * size, rounding)
         status = np.where(residual <= tolerance, Status.CONVERGED, Status.STAGNATED)
         status[~np.isfinite(residual) | ~solved.cpu().numpy()] = Status.NONFINITE
-        return _solution(
+        return linear_solution(
             u,
             v.to(dtype),
             residual=residual,
@@ -208,7 +208,7 @@ def check_rtol(rtol: float | None) -> None:
         raise ValueError(f"rtol must be 0 or more, and finite, got {rtol}")
 
 
-def _solution(
+def linear_solution(
     u: Tensor,
     v: Tensor,
     *,
@@ -219,6 +219,7 @@ def _solution(
     trace: np.ndarray,
     error: np.ndarray | None,
 ) -> Solution:
+    """Return what a linear method found, as a solution; arrays are (B,), the trace (T, B)."""
     steps = np.minimum((trace > tolerance).sum(axis=0), products)
 
     def tensor(array: np.ndarray) -> Tensor:
