@@ -13,8 +13,8 @@ from torch import Tensor
 from benchmarks.gold import Gold
 from benchmarks.timing import Counted
 from benchmarks.workloads import Workload
-from deqlab import Anderson, Picard, Solution, Status, fixed_point
-from deqlab.solvers import Solver
+from deqlab import Solution, Status, fixed_point
+from deqlab.solvers import Anderson, Auto, Broyden, NewtonKrylov, Picard, Solver
 
 RTOL = 1e-4
 """What every solver is asked for, in its own measure."""
@@ -23,6 +23,9 @@ SOLVERS: dict[str, Solver[Any]] = {
     "Picard": Picard(rtol=RTOL, max_steps=1000),
     "Anderson(5)": Anderson(rtol=RTOL, max_steps=200),
     "Anderson(10)": Anderson(rtol=RTOL, max_steps=200, memory=10),
+    "Broyden(10)": Broyden(rtol=RTOL, max_steps=200),
+    "NewtonKrylov": NewtonKrylov(rtol=RTOL),
+    "Auto": Auto(rtol=RTOL, max_steps=200),
 }
 
 
@@ -83,7 +86,7 @@ def deqlab_contender(name: str, solver: Solver[Any]) -> Contender:
             return Answer(
                 value=solution.value,
                 evaluations=counted.evaluations,
-                products=getattr(solution, "products", 0),
+                products=solution.products,
                 verdict="/".join(Status(code).name for code in codes),
             )
 

@@ -13,21 +13,23 @@ from torch import Tensor
 from benchmarks import gold
 from benchmarks.timing import Counted, seconds
 from benchmarks.workloads import Workload
-from deqlab import Anderson, Implicit, fixed_point
-from deqlab.gradients import Gradient
-from deqlab.solvers import Solver
+from deqlab import fixed_point
+from deqlab.gradients import GMRES, Gradient, Implicit, Unrolled
+from deqlab.solvers import Anderson, Auto, Picard, Solver
 
 ACCURACY = 3e-3
 """Relative error of the gradient, over all trainable tensors together, that a setting may have."""
 
 SETTINGS: dict[str, tuple[Solver[Any], Gradient]] = {
     "deqlab, defaults": (Anderson(), Implicit()),
-    "deqlab, rtol=1e-4": (Anderson(rtol=1e-4), Implicit()),
-    "deqlab, rtol=1e-3": (Anderson(rtol=1e-3), Implicit()),
-    "deqlab, rtol=1e-6, adjoint 1e-3": (
-        Anderson(rtol=1e-6),
-        Implicit(solver=Anderson(rtol=1e-3, atol=0.0, memory=10)),
+    "deqlab, accuracy=1e-3": (Anderson(max_steps=400), Implicit(accuracy=1e-3)),
+    "deqlab, Auto, accuracy=1e-3": (Auto(max_steps=400), Implicit(accuracy=1e-3)),
+    "deqlab, Auto, rtol=1e-4": (Auto(rtol=1e-4, max_steps=400), Implicit()),
+    "deqlab, Auto, rtol=1e-3, adjoint 1e-3": (
+        Auto(rtol=1e-3, max_steps=400),
+        Implicit(solver=GMRES(rtol=1e-3)),
     ),
+    "deqlab, Picard, 10 steps unrolled": (Picard(rtol=1e-2, max_steps=400), Unrolled(steps=10)),
 }
 
 Solve = Callable[[Callable[..., Tensor], Tensor, Sequence[Tensor]], Tensor]

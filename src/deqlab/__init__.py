@@ -13,21 +13,26 @@ from deqlab.version import __version__
 
 if TYPE_CHECKING:
     from deqlab.errors import ConvergenceError, ConvergenceWarning
-    from deqlab.gradients import Implicit, JacobianFree, Phantom, Unrolled
+    from deqlab.gradients import Implicit, JacobianFree, Phantom, Shine, Unrolled
     from deqlab.nn.deq import DEQ
     from deqlab.solution import Solution, Status
     from deqlab.solve import fixed_point
-    from deqlab.solvers import Anderson, Picard
+    from deqlab.solvers import Anderson, Auto, Broyden, Newton, NewtonKrylov, Picard
 
 _HOMES = {
-    "DEQ": "deqlab.nn.deq",
     "Anderson": "deqlab.solvers",
+    "Auto": "deqlab.solvers",
+    "Broyden": "deqlab.solvers",
     "ConvergenceError": "deqlab.errors",
     "ConvergenceWarning": "deqlab.errors",
+    "DEQ": "deqlab.nn.deq",
     "Implicit": "deqlab.gradients",
     "JacobianFree": "deqlab.gradients",
+    "Newton": "deqlab.solvers",
+    "NewtonKrylov": "deqlab.solvers",
     "Phantom": "deqlab.gradients",
     "Picard": "deqlab.solvers",
+    "Shine": "deqlab.gradients",
     "Solution": "deqlab.solution",
     "Status": "deqlab.solution",
     "Unrolled": "deqlab.gradients",
@@ -37,12 +42,17 @@ _HOMES = {
 __all__ = [
     "DEQ",
     "Anderson",
+    "Auto",
+    "Broyden",
     "ConvergenceError",
     "ConvergenceWarning",
     "Implicit",
     "JacobianFree",
+    "Newton",
+    "NewtonKrylov",
     "Phantom",
     "Picard",
+    "Shine",
     "Solution",
     "Status",
     "Unrolled",

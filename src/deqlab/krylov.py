@@ -14,6 +14,7 @@ times faster than torch on small ones. On another device the basis stays there, 
 H come to the host a few at a time.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -109,10 +110,10 @@ def gmres(
 
     Example:
         >>> import numpy as np, torch
-        >>> result = gmres(lambda v: 0.5 * v, torch.ones(1, 2), tolerance=np.zeros(1),
+        >>> result = gmres(lambda v: 0.5 * v, torch.ones(1, 4), tolerance=np.array([1e-5]),
         ...     max_products=5)
         >>> result.x, result.products
-        (tensor([[2., 2.]]), 1)
+        (tensor([[2., 2., 2., 2.]]), 1)
     """
     for name, value in (("restart", restart), ("max_products", max_products)):
         if value < 1:
@@ -264,7 +265,8 @@ class _Basis:
     def _loses(self, overlaps: np.ndarray, rest: np.ndarray) -> bool:
         """Return whether one pass leaves a vector that is too far from orthogonal."""
         # The product's own rounding, and what V' V - I makes of V h, relative to what is left.
-        growth = np.fmax.reduce(_row_norms(overlaps.T) / rest, initial=0.0)  # leaves out nan
+        squares = np.vecdot(overlaps.T, overlaps.T) / (rest * rest)
+        growth = math.sqrt(np.fmax.reduce(squares, initial=0.0))  # leaves out nan
         loss = self.loss * growth + self.eps * (1 + growth)
         if loss > LOSS:
             return True
@@ -280,12 +282,12 @@ class _Basis:
         basis = self.vectors[:k]
         w = self.apply(basis[k - 1])
         overlaps = _dots(basis, w)
-        w = w - _mix(basis, overlaps)
+        w = _less(w, _mix(basis, overlaps))
         rest = _row_norms(w)
         # On a device, looking would take longer than doing it.
         if not self.on_host or self._loses(overlaps, rest):
             more = _dots(basis, w)
-            w = w - _mix(basis, more)
+            w = _less(w, _mix(basis, more))
             overlaps, rest = overlaps + more, _row_norms(w)
         if self.on_host:
             np.divide(w, rest[:, None], out=self.vectors[k])
@@ -314,6 +316,13 @@ def _mix(basis: Array, weights: Array) -> Array:
     if not isinstance(basis, np.ndarray):
         return torch.einsum("kbd,kb->bd", basis, weights)
     return np.matmul(weights.T[:, None], basis.swapaxes(0, 1))[:, 0]
+
+
+def _less(w: Array, part: Array) -> Array:
+    """Return w - part, in the memory of the second."""
+    if isinstance(w, np.ndarray):
+        return np.subtract(w, part, out=part)
+    return w - part
 
 
 def _row_norms(w: Array) -> Array:

@@ -6,7 +6,7 @@ and step limits themselves, by `dataclasses.replace`.
 
 import pytest
 
-from deqlab.solvers import Anderson, Auto, Picard
+from deqlab.solvers import Anderson, Auto, Broyden, Newton, NewtonKrylov, Picard
 
 SOLVERS = [
     pytest.param(Picard(), id="Picard"),
@@ -14,8 +14,20 @@ SOLVERS = [
     pytest.param(Anderson(), id="Anderson"),
     pytest.param(Anderson(memory=1), id="Anderson-1"),
     pytest.param(Anderson(damping=0.7), id="Anderson-damped"),
+    pytest.param(Broyden(), id="Broyden"),
+    pytest.param(Broyden(memory=3), id="Broyden-3"),
+    pytest.param(Broyden(damping=0.7), id="Broyden-damped"),
+    pytest.param(Newton(), id="Newton"),
+    pytest.param(NewtonKrylov(), id="NewtonKrylov"),
+    pytest.param(NewtonKrylov(restart=1), id="NewtonKrylov-restarted"),
     pytest.param(Auto(), id="Auto"),
     pytest.param(Auto(promise=1, stall=3), id="Auto-eager"),
 ]
+
+
+def calls_per_step(solver):
+    """Evaluations of f in one iteration: methods that linearise record one more."""
+    return 2 if isinstance(solver, Newton | NewtonKrylov) else 1
+
 
 every_solver = pytest.mark.parametrize("solver", SOLVERS)

@@ -99,7 +99,7 @@ def test_nan_midway_leaves_the_row_at_its_best_iterate(solver):
     reference = solve(beside_healthy_rows(lambda z: 0.5 * z), z0, solver)
     assert solution.status[SICK] == Status.NONFINITE
     assert 1 < solution.steps[SICK] < solution.evaluations
-    assert 0 < solution.value[SICK] < 10
+    assert 0 <= solution.value[SICK] < 10
     residual, _ = recompute(beside_healthy_rows(sick), z0, solution.value, solver)
     torch.testing.assert_close(solution.residual, residual[:, 0], rtol=1e-12, atol=1e-12)
     assert_healthy_rows_are_those_of(solution, reference)
@@ -114,8 +114,9 @@ def test_a_frozen_row_stands_still_in_the_trace(solver):
 
     with torch.no_grad():
         solution = solve(f, torch.zeros(3, 1, dtype=F64), solver)
-    end = int(solution.steps[SICK])
-    assert all(torch.equal(z, seen[end - 1]) for z in seen[end:])
+    end = next(i for i, z in enumerate(seen) if z >= 10)
+    assert solution.steps[SICK] <= end + 1 < len(seen)
+    assert all(torch.equal(z, seen[end]) for z in seen[end:])
 
 
 def test_a_map_that_overflows_has_a_finite_value(solver):

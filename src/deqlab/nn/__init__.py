@@ -4,5 +4,15 @@ from deqlab.nn.cells import Cell, DenseCell
 from deqlab.nn.constraints import SpectralNorm, Triangular, Unconstrained
 from deqlab.nn.deq import DEQ
 from deqlab.nn.explicit import mlp
+from deqlab.nn.monotone import MonotoneCell
 
-__all__ = ["DEQ", "Cell", "DenseCell", "SpectralNorm", "Triangular", "Unconstrained", "mlp"]
+__all__ = [
+    "DEQ",
+    "Cell",
+    "DenseCell",
+    "MonotoneCell",
+    "SpectralNorm",
+    "Triangular",
+    "Unconstrained",
+    "mlp",
+]

@@ -4,7 +4,7 @@
 
 I - W = m I + A'A - B + B' is at least m I whatever A and B are, and each W with I - W >= m I has
 this form. Then z is unique, and 1/m bounds how fast it moves with U x + b. Source: Winston & Kolter
-(2020), "Monotone operator equilibrium networks", Proposition 1.
+(2020), "Monotone operator equilibrium networks".
 """
 
 from collections.abc import Callable

@@ -1,7 +1,25 @@
 """Methods that find fixed points. All share one loop; see `base`."""
 
 from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.auto import Auto
 from deqlab.solvers.base import Solver
+from deqlab.solvers.broyden import Broyden
+from deqlab.solvers.monotone_map import MonotoneMap
+from deqlab.solvers.newton import Newton
+from deqlab.solvers.newton_krylov import NewtonKrylov
 from deqlab.solvers.picard import Picard
+from deqlab.solvers.splitting import DouglasRachford, ForwardBackward, PeacemanRachford
 
-__all__ = ["Anderson", "Picard", "Solver"]
+__all__ = [
+    "Anderson",
+    "Auto",
+    "Broyden",
+    "DouglasRachford",
+    "ForwardBackward",
+    "MonotoneMap",
+    "Newton",
+    "NewtonKrylov",
+    "PeacemanRachford",
+    "Picard",
+    "Solver",
+]

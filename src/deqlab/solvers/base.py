@@ -127,6 +127,7 @@ class Solver(ABC, Generic[Memory]):
             fz, z_next = counted(z), None
             monitor.judge(z, fz)
             ledger.note(monitor, z)
+            counted.look = monitor.look
             if monitor.count == 1 and len(monitor.blocks) > 1:
                 counted.weights = monitor.weights(z)
             if control is not None and monitor.fresh.any():
@@ -139,6 +140,7 @@ class Solver(ABC, Generic[Memory]):
             if z_next is None:
                 if narrow is not None and (stay := ledger.leavers(monitor)) is not None:
                     z, fz, memory = take_rows((z, fz, memory), stay)
+                    counted.look = monitor.look
                     counted.restrict(narrow(ledger.index(z)), take_rows(counted.weights, stay))
                 counted.running = monitor.active
                 z_next, memory = self._step(counted, z, fz, memory)

@@ -116,7 +116,12 @@ class Ledger:
 
 
 def take_rows(memory: Memory, rows: np.ndarray) -> Memory:
-    """Return what a method remembers of these rows: every tensor and array has them first."""
+    """Return what a method remembers of these rows: every tensor and array has them first.
+
+    A memory that is arranged in another way has a method `take_rows`.
+    """
+    if hasattr(memory, "take_rows"):
+        return cast(Memory, memory.take_rows(rows))
     if isinstance(memory, Tensor):
         return cast(Memory, memory[torch.from_numpy(rows).to(memory.device)])
     if isinstance(memory, np.ndarray):

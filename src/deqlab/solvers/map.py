@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from deqlab.solvers.monitor import Look
 
 MatrixMap: TypeAlias = Callable[[Tensor], Tensor]
 """One (B, D) matrix to another, row to row; it must not write to its argument."""
@@ -41,6 +44,7 @@ class Map:
         products: Products with its Jacobian that a method took beside; the method counts them.
         running: (B,) bool, the rows that still look for an answer.
         taped: Whether a tape records the steps.
+        look: The verdict's measures of the last iterate.
         weights: (B, D), what brings blocks of different scales to one; None for one block.
     """
 
@@ -49,8 +53,26 @@ class Map:
         self.running = running
         self.taped = taped
         self.weights: Tensor | None = None
+        self.look: Look | None = None
         self.evaluations = 0
         self.products = 0
+
+    def weighed(self, g: Tensor) -> Tensor:
+        """Return g with its blocks brought to one scale."""
+        return g if self.weights is None else g * self.weights
+
+    def part(self, rows: np.ndarray, z: Tensor) -> "Map":
+        """Return the map on some rows, while the others stay at z."""
+        index = torch.from_numpy(rows).to(z.device)
+        part = Map(
+            lambda some: self.f(z.index_copy(0, index, some))[index],
+            self.running[rows],
+            taped=self.taped,
+        )
+        part.look = None if self.look is None else Look(*(each[rows] for each in self.look))
+        part.weights = None if self.weights is None else self.weights[index]
+        part.evaluations, part.products = self.evaluations, self.products
+        return part
 
     def restrict(self, f: MatrixMap, weights: Tensor | None) -> None:
         """Go on with fewer rows."""

@@ -71,6 +71,7 @@ class Monitor:
         self.best = z
         self.least = np.full(batch, np.inf)  # the measure of `best`
         self.latest = self.least  # |f(z) - z| at the last iterate
+        self.look = Look(*(self.least,) * 3, self.least > 0, self.least > 0)  # at it, the rest
         self.residual = self.least  # at `best`, as is the tolerance
         self.tolerance = self.least
         self.status = np.full(batch, int(Status.MAX_STEPS))
@@ -105,11 +106,11 @@ class Monitor:
                 self.least = look.measure
                 self.steps.fill(self.count)
                 self.improved_at.fill(self.count)
-                self.fresh = NONE
+                self.fresh, self.look = NONE, look
                 return self.count < self.rules.max_steps
             if not _all(look.sure | ~self.active):
                 look = self._look_closely(z, fz)
-            self.latest = look.residual
+            self.latest, self.look = look.residual, look
             self._decide(z, look)
         return self.goes_on
 
@@ -145,6 +146,7 @@ class Monitor:
         for name, known in vars(self).items():
             if isinstance(known, np.ndarray) and len(known):
                 setattr(self, name, known[rows])
+        self.look = Look(*(part[rows] for part in self.look))
         self.all_active = _all(self.active)
         self.best = self.best[torch.from_numpy(rows).to(self.best.device)]
 

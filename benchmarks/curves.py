@@ -1,0 +1,150 @@
+"""Residual and gradient error against time, over tolerances: the pictures of docs/choosing-*.md.
+
+    python -m benchmarks.curves [--threads 1] [--repeats 5] [--workloads a,b] [--out FOLDER]
+
+One results file, and one SVG a question in docs/figures. Times are medians over interleaved rounds.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import matplotlib
+
+from benchmarks import results
+from benchmarks.steps import Bench, deqlab_solve
+from benchmarks.timing import seconds
+from benchmarks.workloads import Workload, workloads
+from deqlab import fixed_point
+from deqlab.gradients import GMRES, Gradient, Implicit, JacobianFree, Phantom, Shine, Unrolled
+from deqlab.solvers import Anderson, Auto, Broyden, NewtonKrylov, Picard, Solver
+
+matplotlib.use("svg")
+from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
+
+FIGURES = Path(__file__).parent.parent / "docs" / "figures"
+TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+
+SOLVERS: dict[str, Callable[[float], Solver[Any]]] = {
+    "Picard": lambda rtol: Picard(rtol=rtol, max_steps=500),
+    "Anderson(5)": lambda rtol: Anderson(rtol=rtol, max_steps=300),
+    "Anderson(10)": lambda rtol: Anderson(rtol=rtol, max_steps=300, memory=10),
+    "Broyden(10)": lambda rtol: Broyden(rtol=rtol, max_steps=300),
+    "NewtonKrylov": lambda rtol: NewtonKrylov(rtol=rtol),
+    "Auto": lambda rtol: Auto(rtol=rtol, max_steps=300),
+}
+
+GRADIENTS: dict[str, Callable[[float], tuple[Solver[Any], Gradient]]] = {
+    "Implicit, by tolerance": lambda rtol: (Auto(rtol=rtol, max_steps=400), Implicit()),
+    "Implicit(accuracy)": lambda rtol: (Auto(max_steps=400), Implicit(accuracy=rtol)),
+    "Implicit, adjoint by Anderson": lambda rtol: (
+        Auto(rtol=rtol, max_steps=400),
+        Implicit(solver=Anderson(rtol=rtol, atol=0.0, memory=10, max_steps=300)),
+    ),
+    "Implicit, tight adjoint": lambda rtol: (
+        Auto(rtol=rtol, max_steps=400),
+        Implicit(solver=GMRES(rtol=1e-5)),
+    ),
+    "Shine(refine=3)": lambda rtol: (Broyden(rtol=rtol, max_steps=300), Shine(refine=3)),
+    "Phantom(5)": lambda rtol: (Auto(rtol=rtol, max_steps=400), Phantom(steps=5)),
+    "JacobianFree": lambda rtol: (Auto(rtol=rtol, max_steps=400), JacobianFree()),
+    "Unrolled(steps=10)": lambda rtol: (Auto(rtol=rtol, max_steps=400), Unrolled(steps=10)),
+}
+
+Row = dict[str, Any]
+
+
+def forward_rows(workload: Workload, repeats: int) -> list[Row]:
+    """Return time and worst true residual of every solver at every tolerance."""
+    f, z0 = workload.map(), workload.z0
+    solvers = {(name, rtol): make(rtol) for name, make in SOLVERS.items() for rtol in TOLERANCES}
+    runs = {
+        key: partial(fixed_point, f, z0, solver=solver, on_failure="ignore")
+        for key, solver in solvers.items()
+    }
+    taken = _times(runs, repeats)
+    rows = []
+    for (name, rtol), run in runs.items():
+        value = run().value
+        gap = (f(value) - value).flatten(1).norm(dim=1) / f(value).flatten(1).norm(dim=1)
+        row = {"name": name, "rtol": rtol, "milliseconds": taken[name, rtol]}
+        rows.append(row | {"error": gap.max().item()})
+    return rows
+
+
+def gradient_rows(workload: Workload, repeats: int) -> list[Row]:
+    """Return time and true error of every gradient at every tolerance."""
+    bench = Bench.of(workload)
+    solves = {
+        (name, rtol): deqlab_solve(*make(rtol))
+        for name, make in GRADIENTS.items()
+        for rtol in TOLERANCES
+    }
+    taken = _times({key: (lambda s=s: bench.step(s)) for key, s in solves.items()}, repeats)
+    return [
+        {"name": name, "rtol": rtol, "milliseconds": taken[name, rtol]}
+        | {"error": bench.measure(solve)["gradient_error"]}
+        for (name, rtol), solve in solves.items()
+    ]
+
+
+def _times(runs: dict[Any, Callable[[], object]], repeats: int) -> dict[Any, float]:
+    times: dict[Any, list[float]] = {key: [] for key in runs}
+    for run in runs.values():
+        run()
+    for _ in range(repeats):
+        for key, run in runs.items():
+            times[key].append(seconds(run))
+    return {key: 1e3 * median(each) for key, each in times.items()}
+
+
+def picture(file: str, label: str, panels: dict[str, list[Row]]) -> None:
+    """Draw one panel a workload: error against time, one line a contender."""
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.2 * len(panels), 3.6), sharey=True, layout="constrained"
+    )
+    for axis, (title, rows) in zip(_each(axes), panels.items(), strict=True):
+        for i, name in enumerate(dict.fromkeys(row["name"] for row in rows)):
+            points = [(row["milliseconds"], row["error"]) for row in rows if row["name"] == name]
+            style = {"marker": "osD^vPX*"[i % 8], "markersize": 4, "linewidth": 1.2}
+            axis.plot(*zip(*points, strict=True), label=name, **style)
+        axis.set(xscale="log", yscale="log", title=title, xlabel="milliseconds")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.grid(alpha=0.3)
+    _each(axes).__next__().set_ylabel(label)
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    # No date and no random ids: the same rows draw the same file.
+    with plt.rc_context({"svg.hashsalt": file, "svg.fonttype": "none"}):
+        figure.savefig(FIGURES / file, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _each(axes: Any) -> Iterator[Any]:  # noqa: ANN401
+    return iter(axes.ravel() if hasattr(axes, "ravel") else [axes])
+
+
+def main() -> None:
+    parser = results.parser(__doc__, repeats=5)
+    parser.set_defaults(workloads="b,d,e,f,g")
+    options = parser.parse_args()
+    environment = results.start("python -m benchmarks.curves", options)
+    forward, training = {}, {}
+    for workload in workloads(results.letters(options.workloads)):
+        title = f"{workload.key}: {workload.what}"
+        results.console.print(title)
+        forward[title] = forward_rows(workload, options.repeats)
+        training[title] = gradient_rows(workload, options.repeats)
+    content = {"environment": environment, "forward": forward, "training": training}
+    results.save("curves", options, json.loads(json.dumps(content)))
+    picture("solvers.svg", "true residual / |f(z)|, worst row", forward)
+    picture("gradients.svg", "error of the gradient", training)
+
+
+if __name__ == "__main__":
+    main()

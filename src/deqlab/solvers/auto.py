@@ -1,0 +1,182 @@
+"""Starts cheap, watches how fast each row gets better, and escalates.
+
+    Picard              while the rate at which |g| falls promises the end within a few steps;
+    Anderson            for rows where it does not;
+    Newton-Krylov       for rows where Anderson finds nothing better any more.
+
+Each row decides for itself, from its own residuals: its answer does not depend on its batch. Rows
+that change their method at the same iteration go on as a group, apart from the others.
+
+The scheme is this library's own; what it costs beside the best fixed choice is measured in
+`benchmarks`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import override
+
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.base import Solver
+from deqlab.solvers.ledger import take_rows
+from deqlab.solvers.map import Map
+from deqlab.solvers.monitor import Look
+from deqlab.solvers.newton_krylov import NewtonKrylov
+
+PICARD, ANDERSON, NEWTON = range(3)
+
+PROBE = 3
+"""Evaluations after which a rate is believed; one that grows is believed at once."""
+
+
+@dataclass
+class Group:
+    """Rows that go on by one method."""
+
+    rows: np.ndarray  # their places in the batch
+    method: Solver[Any]
+    memory: Any
+
+
+@dataclass
+class Levels:
+    """What is known of each row, (B,), and the groups that have left Picard iteration."""
+
+    level: np.ndarray
+    last: np.ndarray  # |g| one iteration ago
+    best: np.ndarray  # the least |g| since it was halved last; of rows with Anderson
+    since: np.ndarray  # iterations since then
+    count: int = 0
+    groups: list[Group] = field(default_factory=list)
+
+    def take_rows(self, rows: np.ndarray) -> "Levels":
+        """Return the same for some of the rows, in their order."""
+        place = np.full(len(self.level), -1)
+        place[rows] = np.arange(len(rows))
+        groups = []
+        for group in self.groups:
+            stay = np.flatnonzero(place[group.rows] >= 0)
+            if len(stay):
+                memory = take_rows(group.memory, stay)
+                groups.append(Group(place[group.rows[stay]], group.method, memory))
+        return Levels(
+            self.level[rows],
+            self.last[rows],
+            self.best[rows],
+            self.since[rows],
+            self.count,
+            groups,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto(Solver[Levels]):
+    """The default choice where nothing is known of f.
+
+    Memory: 2 memory + 4 states once a row has left Picard iteration; more only for rows that come
+    to Newton-Krylov.
+
+    Attributes:
+        memory: Of Anderson, at least 1.
+        promise: Picard iteration goes on where its rate promises the end in so many steps, at
+            least 1.
+        stall: A row whose |g| Anderson does not halve in so many steps comes to Newton-Krylov, at
+            least 1.
+    """
+
+    memory: int = 10
+    promise: int = 12
+    stall: int = 20
+
+    unrollable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("memory", "promise", "stall"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @override
+    def init(self, z: Float[Tensor, "B D"]) -> Levels:
+        batch = len(z)
+        unknown = np.full(batch, np.inf)
+        return Levels(np.full(batch, PICARD), unknown, unknown, np.zeros(batch, dtype=int))
+
+    @override
+    def step(
+        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Levels
+    ) -> tuple[Float[Tensor, "B D"], Levels]:
+        look = f.look
+        assert look is not None
+        memory.count += 1
+        # Looked at now and then only: one bad step is no rate.
+        if memory.count <= PROBE or memory.count % self.promise == 0:
+            self._escalate(self._slow(look, memory) & f.running, ANDERSON, z, memory)
+        if memory.groups:
+            self._escalate(self._stalled(look.measure, memory) & f.running, NEWTON, z, memory)
+        memory.last = look.measure
+        z_next = fz
+        for group in memory.groups:
+            if f.running[group.rows].any():
+                z_next = self._advance(group, f, z, fz, z_next)
+        return z_next, memory
+
+    def _slow(self, look: Look, memory: Levels) -> np.ndarray:
+        """Return which rows Picard iteration does not bring to the end soon."""
+        with np.errstate(all="ignore"):
+            rate = look.measure / memory.last
+            if memory.count < PROBE:
+                slow = rate >= 1
+            else:  # rate^n residual = tolerance
+                distance = np.log(np.maximum(look.residual / look.tolerance, 1.0))
+                slow = ~(distance <= -self.promise * np.log(np.minimum(rate, 1.0)))
+        found: np.ndarray = (memory.level == PICARD) & slow
+        return found
+
+    def _stalled(self, measure: np.ndarray, memory: Levels) -> np.ndarray:
+        """Return which rows have found nothing much better by Anderson for long."""
+        halved = measure <= 0.5 * memory.best
+        memory.best = np.where(halved, measure, memory.best)
+        memory.since = np.where(halved, 0, memory.since + 1)
+        found: np.ndarray = (memory.level == ANDERSON) & (memory.since >= self.stall)
+        return found
+
+    def _escalate(self, rows: np.ndarray, level: int, z: Tensor, memory: Levels) -> None:
+        """Start a group of these rows, and take them out of theirs."""
+        if not rows.any():
+            return
+        method: Solver[Any] = Anderson(memory=self.memory)
+        if level == NEWTON:
+            method = NewtonKrylov(rtol=self.rtol, atol=self.atol)
+        for group in memory.groups:
+            stay = np.flatnonzero(~rows[group.rows])
+            if len(stay) < len(group.rows):
+                group.memory = take_rows(group.memory, stay)
+                group.rows = group.rows[stay]
+        memory.groups = [group for group in memory.groups if len(group.rows)]
+        memory.level = np.where(rows, level, memory.level)
+        memory.since = np.where(rows, 0, memory.since)
+        places = np.flatnonzero(rows)
+        memory.groups.append(Group(places, method, method.init(z[torch.from_numpy(places)])))
+
+    def _advance(
+        self,
+        group: Group,
+        f: Map,
+        z: Float[Tensor, "B D"],
+        fz: Float[Tensor, "B D"],
+        z_next: Float[Tensor, "B D"],
+    ) -> Float[Tensor, "B D"]:
+        """Return `z_next` with one step of the group in its rows."""
+        if len(group.rows) == len(z):
+            step, group.memory = group.method.step(f, z, fz, group.memory)
+            return step
+        rows = torch.from_numpy(group.rows).to(z.device)
+        part = f.part(group.rows, z)
+        step, group.memory = group.method.step(part, z[rows], fz[rows], group.memory)
+        f.evaluations, f.products = part.evaluations, part.products
+        return z_next.index_copy(0, rows, step)

@@ -1,0 +1,126 @@
+"""A line search for Newton's method that takes no evaluation of its own.
+
+From a good point z with |g(z)| known, the trial z + t d is good as well if (Armijo 1966)
+
+    |g(z + t d)| <= (1 - c t) |g(z)|.
+
+The loop evaluates f once an iteration, so that the verdict on a trial falls in the next one: a
+row whose trial was bad goes back to its good point, and on with a smaller t.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from deqlab.state import block_norms, choose_rows
+
+DECREASE = 1e-4
+"""c: so little that any step in the right direction passes."""
+
+SLACK = 4.0
+"""In units of the root of eps: a residual may rise by that share. A step that just crosses a kink
+of f must end a little beyond it, and may gain less than that costs."""
+
+TRIALS = 12
+"""Bad trials in a row, after which d is no direction to go: halved as often, t is 2e-4."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where each row goes; exactly one of good, bad and lost is true.
+
+    Attributes:
+        size: |g| at its point.
+        good: On by a full step from its point.
+        bad: Back to its last good point, and on by a smaller t.
+        lost: Anew from f(z), and from wherever that is: no t will do.
+    """
+
+    size: Float[np.ndarray, " B"]
+    good: Bool[np.ndarray, " B"]
+    bad: Bool[np.ndarray, " B"]
+    lost: Bool[np.ndarray, " B"]
+
+
+@dataclass
+class Backtrack:
+    """The line that each row is on.
+
+    Attributes:
+        z: The last good point.
+        d: The full step from it.
+        size: |g| there; inf where any point is good.
+        t: The share of d in the last trial.
+        trials: Bad trials so far.
+    """
+
+    z: Float[Tensor, "B D"]
+    d: Float[Tensor, "B D"]
+    size: Float[np.ndarray, " B"]
+    t: Float[np.ndarray, " B"]
+    trials: Int[np.ndarray, " B"]
+
+    @classmethod
+    def start(cls, z: Float[Tensor, "B D"]) -> "Backtrack":
+        """Return the state of rows that have not moved yet."""
+        rows = len(z)
+        return cls(z, z, np.full(rows, np.inf), np.ones(rows), np.zeros(rows, dtype=int))
+
+    def judge(self, size: Float[np.ndarray, " B"]) -> Verdict:
+        """Return where each row goes from a trial with this |g|."""
+        slack = SLACK * torch.finfo(self.z.dtype).eps ** 0.5
+        with np.errstate(invalid="ignore"):  # 0 * inf, where t has come to 0
+            good = size <= (1 - DECREASE * self.t + slack) * self.size
+        lost = ~good & (self.trials + 1 >= TRIALS)
+        return Verdict(size, good, ~good & ~lost, lost)
+
+    def shorter(self, size: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """Return where a parabola through what is known of |g|^2 on the line is least.
+
+        Its value and slope at the good point, -2 |g|^2, and its value at the trial; within 0.1
+        and 0.5 of the last t.
+        """
+        with np.errstate(all="ignore"):
+            growth = (size / self.size) ** 2 - 1
+            least = self.t / np.maximum(growth + 2 * self.t, self.t)
+        share: np.ndarray = np.clip(np.where(np.isfinite(least), least, 0.0), 0.1, 0.5)
+        return np.asarray(self.t * share)
+
+    def follow(
+        self,
+        verdict: Verdict,
+        z: Float[Tensor, "B D"],
+        fz: Float[Tensor, "B D"],
+        d: Float[Tensor, "B D"],
+        t: Float[np.ndarray, " B"],
+    ) -> tuple[Float[Tensor, "B D"], "Backtrack"]:
+        """Return the next trial of every row, and its state there.
+
+        Args:
+            verdict: What `judge` says of z.
+            z: Where the rows are.
+            fz: f there.
+            d: The full step from there, for good rows.
+            t: The next t, for bad rows.
+        """
+        good, bad, lost = verdict.good, verdict.bad, verdict.lost
+        z_next = z + d
+        if bad.any():
+            z_next = choose_rows(bad, self.z + z.new_tensor(t)[:, None] * self.d, z_next)
+        if lost.any():
+            z_next = choose_rows(lost, fz, z_next)
+        return z_next, Backtrack(
+            z=choose_rows(good, z, self.z),
+            d=choose_rows(good, d, self.d),
+            size=np.where(good, verdict.size, np.where(lost, np.inf, self.size)),
+            t=np.where(bad, t, 1.0),
+            trials=np.where(bad, self.trials + 1, 0),
+        )
+
+
+def row_norms(g: Float[Tensor, "B D"], weights: Tensor | None) -> Float[np.ndarray, " B"]:
+    """Return the norm of each row, on the host, in units of the weights."""
+    return block_norms(g if weights is None else g * weights, (g.shape[1],))[:, 0]

@@ -1,0 +1,136 @@
+"""Newton's method with Krylov spaces: no Jacobian is ever formed.
+
+Write g(z) = f(z) - z and J = df/dz. The step solves, to a share eta of |g| in each row,
+
+    |g(z) - (I - J) d| <= eta |g(z)|,    z+ = z + t d
+
+by GMRES on products J v (see `krylov`); `backtrack` finds t. How exact a direction is worth having
+follows from how well the last one did (Eisenstat & Walker 1996, "Choosing the forcing terms in an
+inexact Newton method", SIAM J. Sci. Comput. 17(1), choice 2 with gamma = 0.9 and alpha = 2):
+
+    eta_k = 0.9 (|g_k| / |g_{k-1}|)^2,
+
+but not much below the one before, no more than `forcing`, and never so small that the step would
+end far below the tolerance of the solve (Kelley 1995, "Iterative Methods for Linear and Nonlinear
+Equations", SIAM). Convergence is then as fast as the forcing terms allow: quadratic in the end.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+from typing_extensions import override
+
+from deqlab.krylov import gmres
+from deqlab.operators import Product, jvp
+from deqlab.solvers.backtrack import Backtrack, row_norms
+from deqlab.solvers.base import Solver
+from deqlab.solvers.map import Map
+from deqlab.solvers.recordable import recordable
+from deqlab.state import choose_rows
+
+GAMMA, ALPHA = 0.9, 2.0
+"""Of Eisenstat & Walker."""
+
+NEEDED = 0.5
+"""Of the tolerance: a linear residual that small leaves the rest to the nonlinear one."""
+
+USELESS = 0.99
+"""A direction whose linear residual is more than this share of |g| is none."""
+
+
+@dataclass
+class Search:
+    """The line that each row is on, and how exact its direction is."""
+
+    line: Backtrack
+    eta: Float[np.ndarray, " B"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewtonKrylov(Solver[Search]):
+    """Newton's method by GMRES, for states of any size.
+
+    A step costs one more evaluation of f, with a tape, and some products with J. Memory: that
+    tape, and at most restart + 8 states. A row that finds no direction takes a Picard step.
+
+    Attributes:
+        forcing: The share of |g| that the linear residual may have at most, in (0, 1).
+        max_products: Products with J in one step at most, 1 or more.
+        restart: Products in one cycle of GMRES, 1 or more.
+    """
+
+    forcing: float = 0.9
+    max_products: int = 60
+    restart: int = 30
+
+    unrollable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.forcing < 1:
+            raise ValueError(f"forcing must be in (0, 1), got {self.forcing}")
+        for name in ("max_products", "restart"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @override
+    def init(self, z: Float[Tensor, "B D"]) -> Search:
+        return Search(Backtrack.start(z), np.full(len(z), self.forcing))
+
+    @override
+    def step(
+        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Search
+    ) -> tuple[Float[Tensor, "B D"], Search]:
+        line, g = memory.line, fz - z
+        size = row_norms(g, f.weights)
+        verdict = line.judge(size)
+        d, eta, seek = g, memory.eta, verdict.good & f.running
+        if seek.any():
+            tolerance = self.atol + self.rtol * row_norms(fz, f.weights)
+            eta = np.where(seek, self._forcing(size, memory, tolerance), eta)
+            d = self._direction(f, z, g, eta * size, seek)
+        z_next, line = line.follow(verdict, z, fz, d, line.shorter(size))
+        return z_next, Search(line, eta)
+
+    def _forcing(
+        self, size: np.ndarray, memory: Search, tolerance: np.ndarray
+    ) -> Float[np.ndarray, " B"]:
+        """Return eta for the next direction of each row."""
+        with np.errstate(all="ignore"):
+            eta = GAMMA * (size / memory.line.size) ** ALPHA
+            kept = GAMMA * memory.eta**ALPHA
+            eta = np.where(kept > 0.1, np.maximum(eta, kept), eta)
+            eta = np.where(np.isfinite(memory.line.size), eta, self.forcing)  # the first
+            needed = NEEDED * tolerance / size
+        return np.clip(eta, np.minimum(needed, self.forcing), self.forcing)
+
+    def _direction(
+        self,
+        f: Map,
+        z: Float[Tensor, "B D"],
+        g: Float[Tensor, "B D"],
+        tolerance: Float[np.ndarray, " B"],
+        rows: np.ndarray,
+    ) -> Float[Tensor, "B D"]:
+        """Return (I - J)^-1 g to the tolerance, or g in rows that come nowhere near."""
+        _, product = jvp(recordable(f), z)
+        result = gmres(
+            product if f.weights is None else _weighted(product, f.weights),
+            g if f.weights is None else g * f.weights,
+            tolerance=tolerance,
+            max_products=self.max_products,
+            restart=self.restart,
+            running=rows,
+        )
+        f.products += result.products
+        useful = result.residual <= USELESS * row_norms(g, f.weights)
+        d = result.x if f.weights is None else result.x / f.weights
+        return choose_rows(useful, d, g)
+
+
+def _weighted(product: Product, weights: Tensor) -> Product:
+    """Return the same map where every block has the scale 1."""
+    return lambda v: product(v / weights) * weights
