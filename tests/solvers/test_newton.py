@@ -114,6 +114,14 @@ def test_large_complementarity_problems_too_where_no_iteration_contracts(family,
         assert 2 * other.converged.sum() < 25
 
 
+def test_two_kinks_in_one_place_do_not_hold_a_row_up():
+    # Rows of this batch cross a kink right after another, which gains less than ending beyond it
+    # costs: without slack in Armijo's rule they go round and round.
+    problem = Complementarity("positive", 24, batch=60, seed=3)
+    solution = solve(problem, problem.z0, max_steps=400)
+    assert (problem.defect(solution.value) <= 1e-14).all()
+
+
 @every_family
 def test_float32_solves_them_to_its_own_rounding(family):
     problem = Complementarity(family, 12, batch=25, seed=7)

@@ -57,7 +57,7 @@ class MemoryConfig:
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
-    width: int = 256
+    width: int = 512
     batch_size: int = 64
     iterations: tuple[int, ...] = (10, 50, 250)
 

@@ -76,6 +76,10 @@ class RunDirectory:
         """The (arm, seed) of every finished job."""
         return {(row["arm"], row["seed"]) for row in self.rows if row["kind"] == "summary"}
 
+    def look_again(self) -> None:
+        """Take the rows from the disk: an interruption may fall just after they were written."""
+        self.rows = [row for row, _ in _parse_rows(self.path / "rows.jsonl")[0]]
+
     def begin_session(self, environment: dict[str, Any]) -> None:
         """Record where and how this part of the run is made."""
         file = self.path / "environment.json"

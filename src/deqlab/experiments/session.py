@@ -47,6 +47,7 @@ def run_session(
         work = partial(run_jobs, experiment, config, run, jobs=jobs, backend=backend)
         verdict = _with_progress(experiment.name, work, run, console)
     except KeyboardInterrupt:
+        run.look_again()
         console.print(
             f"Interrupted: {len(run.done)} jobs of {experiment.name} are saved in "
             f"{escape(str(path))}; the same command goes on from there."

@@ -37,6 +37,7 @@ class _Node:
     positions: tuple[int, ...]  # of the differentiable tensors in args
     defined: Bool[Tensor, " B"]  # rows that have a gradient: f was finite
     solve: AdjointSolve
+    solve_again: AdjointSolve
     exact: bool
     captured: tuple[Tensor, ...]  # leaves that f reaches by itself
     tape: "_Tape | None"  # None where it is to be recorded anew
@@ -86,6 +87,7 @@ def attach(
     *,
     defined: Bool[Tensor, " B"],
     solve: AdjointSolve,
+    solve_again: AdjointSolve | None = None,
     exact: bool = True,
 ) -> Float[Tensor, "B D"]:
     """Return z_star, now carrying the gradient of the fixed point.
@@ -100,6 +102,7 @@ def attach(
             well, but by a second walk over whatever tape made it: pass it here instead.
         defined: False for rows that shall pass no gradient.
         solve: Solves the adjoint equation for v; it is called without a tape.
+        solve_again: Solves the equations that derivatives of v lead to; None for the same.
         exact: False if `solve` computes something else than the solution: a few products, which
             a tape may then record.
     """
@@ -117,6 +120,7 @@ def attach(
         positions=tuple(given),
         defined=defined,
         solve=solve,
+        solve_again=solve_again or solve,
         exact=exact,
         captured=captured,
         # Where someone packs what a tape saves (activation checkpointing, offloading), each of
@@ -129,7 +133,12 @@ def attach(
 
 
 def attached(
-    problem: Problem, solution: Solution, solve: AdjointSolve, *, exact: bool = True
+    problem: Problem,
+    solution: Solution,
+    solve: AdjointSolve,
+    *,
+    solve_again: AdjointSolve | None = None,
+    exact: bool = True,
 ) -> Solution:
     """Return the solution with a value that carries its gradient, if grad mode is on."""
     if not torch.is_grad_enabled():
@@ -140,6 +149,7 @@ def attached(
         problem.args,
         defined=solution.status != Status.NONFINITE,
         solve=solve,
+        solve_again=solve_again,
         exact=exact,
     )
     return replace(solution, value=value)
@@ -202,7 +212,7 @@ def _recorded_backward(
             product = vjp(node.f(z, *args), z, create_graph=True)
             return node.zero_undefined(product(v)) + u
 
-        v = attach(adjoint_map, v, (z_star, u, *args), defined=node.defined, solve=node.solve)
+        v = attach(adjoint_map, v, (z_star, u, *args), defined=node.defined, solve=node.solve_again)
     gate.closed = True  # v' df/dtheta is the partial derivative
     gradients = _grad(out, sources, v, create_graph=True)
     gate.closed = False  # but it depends on what lies behind, which the next derivative must see

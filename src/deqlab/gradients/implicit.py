@@ -6,6 +6,7 @@ Source: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models", Theorem 1.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,11 +74,13 @@ class Implicit(Gradient):
                 solution = problem.run(accuracy=rtol)[0]
             report_error(solution, rtol, what="fixed_point", on_failure=problem.on_failure)
 
-        def solve(product: Product, u: Tensor) -> Tensor:
+        def solve(product: Product, u: Tensor, *, looks: bool) -> Tensor:
             with torch.no_grad():
-                result = solve_adjoint(
-                    self.solver, self._equation(problem, solution, product, u), rtol
-                )
+                equation = Adjoint(product=product, u=u, blocks=problem.blocks)
+                if self.accuracy is not None:
+                    elsewhere = _product_at_the_correction(problem, solution) if looks else None
+                    equation = replace(equation, by_error=True, elsewhere=elsewhere)
+                result = solve_adjoint(self.solver, equation, rtol)
             solution.adjoint.append(result)
             what = "adjoint of fixed_point"
             report_failure(result, what=what, on_failure=problem.on_failure)
@@ -86,19 +89,17 @@ class Implicit(Gradient):
                 report_error(whole, self.accuracy, what=what, on_failure=problem.on_failure)
             return result.matrix
 
-        return attached(problem, solution, solve)
-
-    def _equation(
-        self, problem: Problem, solution: Solution, product: Product, u: Tensor
-    ) -> Adjoint:
-        if self.accuracy is None or solution.correction is None:
-            return Adjoint(product=product, u=u, blocks=problem.blocks)
-        args = [arg.detach() if isinstance(arg, Tensor) else arg for arg in problem.args]
-        corrected = solution.matrix.detach() + solution.correction_matrix
-        return Adjoint(
-            product=product,
-            u=u,
-            blocks=problem.blocks,
-            by_error=True,
-            elsewhere=linearize(lambda z: problem.f(z, *args), corrected)[2],
+        return attached(
+            problem,
+            solution,
+            partial(solve, looks=True),
+            # The equations of higher derivatives are others; only the first is looked at twice.
+            solve_again=partial(solve, looks=False),
         )
+
+
+def _product_at_the_correction(problem: Problem, solution: Solution) -> Product:
+    """Return v -> J'v where the value is estimated to be."""
+    args = [arg.detach() if isinstance(arg, Tensor) else arg for arg in problem.args]
+    corrected = solution.matrix.detach() + solution.correction_matrix
+    return linearize(lambda z: problem.f(z, *args), corrected)[2]
