@@ -43,8 +43,11 @@ types: $(VENV)/.installed-lint ## static types
 docs: $(VENV)/.installed-docs ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/.installed ## time solvers and gradients; prints where the results are
-	$(BIN)/python benchmarks/solvers.py
+bench: $(VENV)/.installed-bench ## time and memory of solvers and gradients, into benchmarks/results/
+	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.curves
 
 clean: ## remove what these targets made, but for runs/
 	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
