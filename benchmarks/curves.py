@@ -131,7 +131,7 @@ def _each(axes: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def main() -> None:
     parser = results.parser(__doc__, repeats=5)
-    parser.set_defaults(workloads="b,d,e,f,g")
+    parser.set_defaults(workloads="b,e,f,g")
     options = parser.parse_args()
     environment = results.start("python -m benchmarks.curves", options)
     forward, training = {}, {}

@@ -46,7 +46,8 @@ class Solution:
             for; see `solvers.error_control`. nan for samples that have not converged.
         correction: An estimate of z* - value, likewise; zero for samples that have not converged.
         states: The iterates that the solver's `record` names, in its order; a finished sample
-            stands still.
+            stands still. Each carries the gradient of one evaluation of f at it, for losses on
+            intermediate states.
         adjoint: One `Solution` of the adjoint system for each backward pass that went through
             `value`; empty before the first, and for gradients that solve none.
     """

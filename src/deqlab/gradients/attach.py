@@ -152,7 +152,19 @@ def attached(
         solve_again=solve_again,
         exact=exact,
     )
-    return replace(solution, value=value)
+    return replace(solution, value=value, states=attached_states(problem, solution))
+
+
+def attached_states(problem: Problem, solution: Solution) -> tuple[Tensor, ...]:
+    """Return the recorded iterates, each with the gradient of one evaluation of f there.
+
+    They are no fixed points: v = u is what fixed-point correction uses.
+    """
+    defined = solution.status != Status.NONFINITE
+    return tuple(
+        attach(problem.f, z, problem.args, defined=defined, solve=lambda product, u: u, exact=False)
+        for z in solution.state_matrices
+    )
 
 
 class _Attach(torch.autograd.Function):

@@ -54,7 +54,7 @@ class Phantom(Gradient):
             solution = problem.solve()
         if self.unrolled:
             end = continued(problem, solution.matrix, steps=self.steps, damping=self.damping)
-            return carry(solution, end)
+            return carry(problem, solution, end)
         return attached(problem, solution, self._neumann, exact=False)
 
     def _neumann(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:

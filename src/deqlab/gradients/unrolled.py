@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
+from deqlab.gradients.attach import attached_states
 from deqlab.gradients.base import Gradient, MapWithArgs, Problem
 from deqlab.solution import Solution, Status
 
@@ -52,7 +53,8 @@ class Unrolled(Gradient):
             return taped.run(taped=True)[0]
         with torch.no_grad():
             solution = problem.solve()
-        return carry(solution, continued(taped, solution.matrix, steps=self.steps, damping=1.0))
+        end = continued(taped, solution.matrix, steps=self.steps, damping=1.0)
+        return carry(problem, solution, end)
 
 
 def continued(
@@ -67,13 +69,13 @@ def continued(
     return z
 
 
-def carry(solution: Solution, end: Float[Tensor, "B D"]) -> Solution:
+def carry(problem: Problem, solution: Solution, end: Float[Tensor, "B D"]) -> Solution:
     """Return the solution with its value as it is, and the gradient of `end`."""
     if not end.requires_grad:
         return solution
     defined = (solution.status != Status.NONFINITE)[:, None]
     value: Tensor = _Carry.apply(solution.matrix, torch.where(defined, end, 0.0))
-    return replace(solution, value=value)
+    return replace(solution, value=value, states=attached_states(problem, solution))
 
 
 class _Carry(torch.autograd.Function):
