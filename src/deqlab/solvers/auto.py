@@ -89,7 +89,7 @@ class Auto(Solver[Levels]):
     """
 
     memory: int = 10
-    promise: int = 12
+    promise: int = 8
     stall: int = 20
 
     unrollable: ClassVar[bool] = False
