@@ -6,7 +6,7 @@ and step limits themselves, by `dataclasses.replace`.
 
 import pytest
 
-from deqlab.solvers import Anderson, Auto, Broyden, Newton, NewtonKrylov, Picard
+from deqlab.solvers import Anderson, Auto, Broyden, Newton, NewtonKrylov, Picard, Reversible
 
 SOLVERS = [
     pytest.param(Picard(), id="Picard"),
@@ -20,14 +20,17 @@ SOLVERS = [
     pytest.param(Newton(), id="Newton"),
     pytest.param(NewtonKrylov(), id="NewtonKrylov"),
     pytest.param(NewtonKrylov(restart=1), id="NewtonKrylov-restarted"),
+    pytest.param(Reversible(), id="Reversible"),
+    pytest.param(Reversible(damping=0.8), id="Reversible-0.8"),
+    pytest.param(Reversible(damping=1.0), id="Reversible-undamped"),
     pytest.param(Auto(), id="Auto"),
     pytest.param(Auto(promise=1, stall=3), id="Auto-eager"),
 ]
 
 
 def calls_per_step(solver):
-    """Evaluations of f in one iteration: methods that linearise record one more."""
-    return 2 if isinstance(solver, Newton | NewtonKrylov) else 1
+    """Evaluations of f in one iteration: methods that linearise, or have two states, take two."""
+    return 2 if isinstance(solver, Newton | NewtonKrylov | Reversible) else 1
 
 
 every_solver = pytest.mark.parametrize("solver", SOLVERS)

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.gradients.base import MapWithArgs, Problem
+from deqlab.gradients.tape import Tape
 from deqlab.operators import Product, vjp
 from deqlab.solution import Solution, Status
 
@@ -40,7 +41,7 @@ class _Node:
     solve_again: AdjointSolve
     exact: bool
     captured: tuple[Tensor, ...]  # leaves that f reaches by itself
-    tape: "_Tape | None"  # None where it is to be recorded anew
+    tape: Tape | None  # None where it is to be recorded anew
 
     def with_args(self, inputs: Sequence[Tensor]) -> list[object]:
         """Return the args of f, the differentiable ones as they were saved."""
@@ -57,27 +58,6 @@ class _Node:
         if bool(self.defined.all()):
             return v
         return torch.where(self.defined[:, None], v, 0.0)
-
-
-@dataclass(frozen=True)
-class _Tape:
-    """One evaluation of f, recorded."""
-
-    leaf: Float[Tensor, "B D"]  # z*, as a leaf
-    sources: tuple[Tensor, ...]  # the differentiable args, as leaves
-    out: Float[Tensor, "B D"]  # f at the leaf
-
-    @classmethod
-    def record(cls, f: MapWithArgs, z_star: Tensor, args: Sequence[object]) -> "_Tape":
-        leaf = z_star.detach().requires_grad_()
-        aliases = {
-            i: arg.detach().requires_grad_()
-            for i, arg in enumerate(args)
-            if isinstance(arg, Tensor) and arg.requires_grad
-        }
-        with torch.enable_grad():
-            out = f(leaf, *(aliases.get(i, arg) for i, arg in enumerate(args)))
-        return cls(leaf, tuple(aliases.values()), out)
 
 
 def attach(
@@ -107,9 +87,8 @@ def attach(
             a tape may then record.
     """
     z_star = z_star.detach()
-    tape = _Tape.record(f, z_star, args)
-    known = (tape.leaf, *tape.sources)
-    captured = tuple(t for t in _leaves(tape.out) if not any(t is k for k in known))
+    tape = Tape.record(f, z_star, args)
+    captured = tape.captured()
     given = {i: arg for i, arg in enumerate(args) if isinstance(arg, Tensor) and arg.requires_grad}
     inputs = (*given.values(), *captured)
     if not inputs or not tape.out.requires_grad:
@@ -191,7 +170,7 @@ class _Attach(torch.autograd.Function):
         if torch.is_grad_enabled():
             gradients = _recorded_backward(node, z_star, inputs, u)
         else:
-            tape = node.tape or _Tape.record(node.f, z_star, node.with_args(inputs))
+            tape = node.tape or Tape.record(node.f, z_star, node.with_args(inputs))
             v = node.solve(node.clean(vjp(tape.out, tape.leaf)), u)
             sources = (*tape.sources, *node.captured)
             gradients = _grad(tape.out, sources, v, create_graph=False)
@@ -261,19 +240,3 @@ def _grad(
 def _is_packed() -> bool:
     """Return whether hooks on saved tensors are active."""
     return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
-
-
-def _leaves(out: Tensor) -> list[Tensor]:
-    """Return the leaves that need a gradient on the tape of `out`, in the order they are met."""
-    leaves: list[Tensor] = []
-    seen, stack = set(), [out.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        variable = getattr(node, "variable", None)  # AccumulateGrad nodes have one
-        if isinstance(variable, Tensor):
-            leaves.append(variable)
-        stack.extend(parent for parent, _ in node.next_functions)
-    return leaves

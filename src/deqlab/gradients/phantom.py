@@ -53,7 +53,7 @@ class Phantom(Gradient):
         with torch.no_grad():
             solution = problem.solve()
         if self.unrolled:
-            end = continued(problem, solution.matrix, steps=self.steps, damping=self.damping)
+            end = continued(problem, solution, steps=self.steps, damping=self.damping)
             return carry(problem, solution, end)
         return attached(problem, solution, self._neumann, exact=False)
 

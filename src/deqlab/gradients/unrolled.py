@@ -53,18 +53,23 @@ class Unrolled(Gradient):
             return taped.run(taped=True)[0]
         with torch.no_grad():
             solution = problem.solve()
-        end = continued(taped, solution.matrix, steps=self.steps, damping=1.0)
+        end = continued(taped, solution, steps=self.steps, damping=1.0)
         return carry(problem, solution, end)
 
 
 def continued(
-    problem: Problem, z_star: Float[Tensor, "B D"], *, steps: int, damping: float
+    problem: Problem, solution: Solution, *, steps: int, damping: float
 ) -> Float[Tensor, "B D"]:
-    """Return z after this many damped steps from z*, which is no part of the tape."""
-    z = z_star.detach()
+    """Return z after this many damped steps from z*, which is no part of the tape.
+
+    A row where f was not finite stays at its best iterate: beyond it f may be nan, and 0 * nan is
+    nan in the backward pass.
+    """
+    z = z_star = solution.matrix.detach()
+    defined = (solution.status != Status.NONFINITE)[:, None]
     if torch.is_grad_enabled():
         for _ in range(steps):
-            fz = problem.f(z, *problem.args)
+            fz = torch.where(defined, problem.f(z, *problem.args), z_star)
             z = fz if damping == 1 else torch.lerp(z, fz, damping)
     return z
 
@@ -73,8 +78,7 @@ def carry(problem: Problem, solution: Solution, end: Float[Tensor, "B D"]) -> So
     """Return the solution with its value as it is, and the gradient of `end`."""
     if not end.requires_grad:
         return solution
-    defined = (solution.status != Status.NONFINITE)[:, None]
-    value: Tensor = _Carry.apply(solution.matrix, torch.where(defined, end, 0.0))
+    value: Tensor = _Carry.apply(solution.matrix, end)
     return replace(solution, value=value, states=attached_states(problem, solution))
 
 

@@ -8,6 +8,7 @@ from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.newton import Newton
 from deqlab.solvers.newton_krylov import NewtonKrylov
 from deqlab.solvers.picard import Picard
+from deqlab.solvers.reversible import Reversible
 from deqlab.solvers.splitting import DouglasRachford, ForwardBackward, PeacemanRachford
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "NewtonKrylov",
     "PeacemanRachford",
     "Picard",
+    "Reversible",
     "Solver",
 ]

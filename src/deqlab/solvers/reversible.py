@@ -1,0 +1,99 @@
+"""A coupled iteration whose steps can be taken back: the solver of reversible DEQs.
+
+Two states, which start together at z_0:
+
+    y_{k+1} = (1 - b) y_k + b f(z_k)
+    z_{k+1} = (1 - b) z_k + b f(y_{k+1})
+
+Source: McCallum, Arora & Foster (2025), "Reversible Deep Equilibrium Models", arXiv:2509.12917. If
+f has the Lipschitz constant L < 1, a step shrinks max(|y - z*|, |z - z*|) to at most 1 - b (1 - L)
+of it. For b < 1 the pair (y, z) after a step determines the pair before it,
+
+    z_k = (z_{k+1} - b f(y_{k+1})) / (1 - b),    y_k = (y_{k+1} - b f(z_k)) / (1 - b),
+
+so that `gradients.Reversed` needs to keep one pair only. With b = 1 a step is two of Picard
+iteration.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from typing_extensions import override
+
+from deqlab.solution import Solution
+from deqlab.solvers.base import Solver
+from deqlab.solvers.map import Map
+from deqlab.solvers.picard import check_damping
+from deqlab.state import choose_rows
+
+
+@dataclass(frozen=True)
+class Partner:
+    """The state y that goes with z, and each row's best pair so far."""
+
+    y: Float[Tensor, "B D"]
+    best_y: Float[Tensor, "B D"]
+    best_z: Float[Tensor, "B D"]
+    best_at: np.ndarray  # (B,), the iteration of the best pair, counted from 1
+    least: np.ndarray  # (B,), how good it is
+    count: int = 0  # iterations
+
+    def beside(self, solution: Solution) -> tuple[Float[Tensor, "B D"], np.ndarray]:
+        """Return the y that goes with each row's value, and the iteration that the pair is of.
+
+        The value of a row is its last iterate, which no step has seen, or the best of those before.
+        """
+        moved = (solution.matrix != self.best_z).any(dim=1)
+        last = (solution.converged | moved).cpu().numpy()
+        at = np.where(last, solution.steps.cpu().numpy(), self.best_at)
+        return take(last, self.y, self.best_y), at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reversible(Solver[Partner]):
+    """The reversible coupled iteration: two evaluations of f a step.
+
+    Memory: 4 states. It is there for the sake of its gradient, `Reversed`; Picard iteration takes
+    fewer evaluations.
+
+    Attributes:
+        damping: b, in (0, 1]; the gradient needs it below 1.
+    """
+
+    damping: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_damping(self.damping)
+
+    @override
+    def init(self, z: Float[Tensor, "B D"]) -> Partner:
+        return Partner(z, z, z, np.ones(len(z), dtype=int), np.full(len(z), np.inf))
+
+    @override
+    def step(
+        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Partner
+    ) -> tuple[Float[Tensor, "B D"], Partner]:
+        assert f.look is not None
+        measure, count = f.look.measure, memory.count + 1
+        gained = measure < memory.least  # false for nan
+        # A finished row keeps its y, for it belongs to the z that the row has ended at.
+        y = take(f.running, torch.lerp(memory.y, fz, self.damping), memory.y)
+        return torch.lerp(z, f(y), self.damping), Partner(
+            y=y,
+            best_y=take(gained, memory.y.detach(), memory.best_y),
+            best_z=take(gained, z.detach(), memory.best_z),
+            best_at=np.where(gained, count, memory.best_at),
+            least=np.where(gained, measure, memory.least),
+            count=count,
+        )
+
+
+def take(
+    mask: Bool[np.ndarray, " B"], yes: Float[Tensor, "B D"], no: Float[Tensor, "B D"]
+) -> Float[Tensor, "B D"]:
+    """`choose_rows`, and no copy where all rows are chosen."""
+    return yes if mask.all() else choose_rows(mask, yes, no)
