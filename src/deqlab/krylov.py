@@ -315,6 +315,8 @@ def _mix(basis: Array, weights: Array) -> Array:
     """Return the sum of the vectors with these weights, (k, B)."""
     if not isinstance(basis, np.ndarray):
         return torch.einsum("kbd,kb->bd", basis, weights)
+    if len(basis) == 1:  # matmul does not hand it to BLAS
+        return basis[0] * weights[0][:, None]
     return np.matmul(weights.T[:, None], basis.swapaxes(0, 1))[:, 0]
 
 

@@ -32,22 +32,23 @@ class Adjoint:
         u: The cotangent of the value.
         blocks: Columns of each block.
         by_error: Whether the tolerance is meant for the estimated relative error of v.
-        elsewhere: v -> J'v at the value as it is estimated to be: what its error does to v shows
-            in the residual there. None not to look.
+        scale: What v is measured in, if the equation is for v / scale; None for 1.
     """
 
     product: Product
     u: Float[Tensor, "B D"]
     blocks: Sequence[int]
     by_error: bool = False
-    elsewhere: Product | None = None
+    scale: Float[Tensor, "B D"] | None = None
 
-    def balanced(self) -> tuple["Adjoint", Tensor]:
-        """Return the equation for v / s, where s is the size of u or J'u in each block, and s.
+    def balanced(self) -> "Adjoint":
+        """Return the equation for v / s, where s is the size of u or J'u in each block.
 
         A block that the loss does not touch, or with another unit than the rest, is then held to
-        its own scale.
+        its own scale. The equation of one block stays as it is.
         """
+        if len(self.blocks) == 1:
+            return self
         sizes = block_norms(self.u, self.blocks)
         sizes = np.fmax(sizes, block_norms(self.product(self.u), self.blocks))
         sizes = np.where(np.isfinite(sizes), sizes, 0.0)
@@ -59,16 +60,7 @@ class Adjoint:
         def product(v: Tensor) -> Tensor:
             return self.product(v * s) / s
 
-        return replace(self, product=product, u=self.u / s), s
-
-    def worst(self, residual: np.ndarray, v: Tensor, scale: Tensor | None = None) -> np.ndarray:
-        """Return the residual of v here or elsewhere, whichever is larger."""
-        if self.elsewhere is None:
-            return residual
-        away = self.u + self.elsewhere(v) - v
-        away = away if scale is None else away / scale
-        worst: np.ndarray = np.fmax(residual, block_norms(away, (away.shape[1],))[:, 0])
-        return worst
+        return replace(self, product=product, u=self.u / s, blocks=(s.shape[1],), scale=s)
 
 
 class LinearMethod(ABC):
@@ -78,7 +70,7 @@ class LinearMethod(ABC):
     def solve(self, equation: Adjoint, rtol: float) -> Solution:
         """Return v, and the verdict on each row: |u + J'v - v| <= rtol |u|.
 
-        In a state of several blocks each is held to rtol max(|u|, |J'u|) of its own.
+        In a balanced equation |u| counts as 1.
         """
 
 
@@ -104,16 +96,12 @@ class GMRES(LinearMethod):
 
     @override
     def solve(self, equation: Adjoint, rtol: float) -> Solution:
-        several = len(equation.blocks) > 1
-        plain, scale = equation.balanced() if several else (equation, None)
-        size = block_norms(plain.u, (plain.u.shape[1],))[:, 0]
-        if several:
-            size = np.where(size > 0, 1.0, size)
+        u, size = equation.u, _size(equation)
         asked = rtol if self.rtol is None or equation.by_error else self.rtol
         tolerance = asked * size
         result = gmres(
-            plain.product,
-            plain.u,
+            equation.product,
+            u,
             tolerance=tolerance,
             by_error=equation.by_error,
             max_products=self.max_products,
@@ -124,19 +112,19 @@ class GMRES(LinearMethod):
             status[:] = Status.MAX_STEPS
         status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         status[result.converged] = Status.CONVERGED
-        v = result.x if scale is None else result.x * scale
+        v = result.x
         with np.errstate(invalid="ignore", divide="ignore"):
-            error = asked * equation.worst(result.residual, v, scale) / result.tolerance
+            error = asked * result.residual / result.tolerance
         if not np.isfinite(size).all():
             # A cotangent that is not finite goes on as it is: nobody shall read it as zero.
-            v = torch.where(equation.u.isfinite().all(dim=1, keepdim=True), v, equation.u)
+            v = torch.where(u.isfinite().all(dim=1, keepdim=True), v, u)
         return linear_solution(
-            plain.u,
+            u,
             v,
             residual=result.residual,
             tolerance=result.tolerance,
             status=status,
-            products=result.products + several,
+            products=result.products,
             trace=np.concatenate([size[None], result.trace]),
             error=error if equation.by_error else None,
         )
@@ -174,9 +162,9 @@ class Dense(LinearMethod):
         v = torch.where(solved[:, None], v, u)
         rest = u - torch.einsum("bij,bj->bi", system, v)
         residual = block_norms(rest, (dim,))[:, 0]
-        size = block_norms(u, (dim,))[:, 0]
+        size = _size(equation)
         with np.errstate(invalid="ignore", divide="ignore"):
-            error = equation.worst(residual, v.to(dtype)) / size
+            error = residual / size
         # To rounding: that is all a factorisation promises.
         rounding = 10 * dim * torch.finfo(u.dtype).eps * block_norms(v, (dim,))[:, 0]
         tolerance = np.maximum(rtol * size, rounding)
@@ -196,10 +184,33 @@ class Dense(LinearMethod):
 
 def solve_adjoint(method: Solver[Any] | LinearMethod, equation: Adjoint, rtol: float) -> Solution:
     """Return v by any method; `rtol` is for linear methods that have none of their own."""
-    if isinstance(method, LinearMethod):
-        return method.solve(equation, rtol)
     u, product = equation.u, equation.product
-    return method.solve(lambda v: product(v) + u, u, blocks=equation.blocks)
+    with torch.no_grad():
+        if isinstance(method, LinearMethod):
+            result = method.solve(equation, rtol)
+        else:
+            result = method.solve(lambda v: product(v) + u, u, blocks=equation.blocks)
+    if equation.scale is None:
+        return result
+    products = result.products + 1
+    return replace(result, value=result.matrix * equation.scale, products=products)
+
+
+def looked_at(result: Solution, equation: Adjoint, rest: Float[Tensor, "B D"]) -> Solution:
+    """Return the solution of an equation by error, now that its residual elsewhere is known."""
+    assert result.error is not None
+    rest = rest if equation.scale is None else rest / equation.scale
+    away = torch.from_numpy(block_norms(rest, (rest.shape[1],))[:, 0]).to(rest.device)
+    size = torch.from_numpy(_size(equation)).to(rest.device)
+    growth = torch.where(result.residual > 0, result.error / result.residual, 1 / size)
+    error = growth * torch.fmax(result.residual, away)
+    return replace(result, error=error.nan_to_num(nan=0.0))
+
+
+def _size(equation: Adjoint) -> np.ndarray:
+    """Return |u|, which in a balanced equation counts as 1."""
+    size = block_norms(equation.u, (equation.u.shape[1],))[:, 0]
+    return size if equation.scale is None else np.where(size > 0, 1.0, size)
 
 
 def check_rtol(rtol: float | None) -> None:

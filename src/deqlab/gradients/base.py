@@ -11,7 +11,7 @@ from torch import Tensor
 from deqlab.errors import OnFailure
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
-from deqlab.solvers.map import Bound, Narrow
+from deqlab.solvers.map import Bound, MatrixMap, Narrow
 
 MapWithArgs: TypeAlias = Callable[..., Tensor]
 """f(z, *args), with z one (B, D) matrix."""
@@ -43,7 +43,13 @@ class Problem:
         """Run the forward method under the caller's grad mode."""
         return self.run()[0]
 
-    def run(self, *, taped: bool = False, accuracy: float | None = None) -> tuple[Solution, Any]:
+    def run(
+        self,
+        *,
+        taped: bool = False,
+        accuracy: float | None = None,
+        last: MatrixMap | None = None,
+    ) -> tuple[Solution, Any]:
         """`solve`, and what the method wrote; see `Solver.run`."""
         return self.solver.run(
             Bound(self.f, self.args),
@@ -52,6 +58,7 @@ class Problem:
             narrow=self.narrow,
             taped=taped,
             accuracy=accuracy,
+            last=last,
         )
 
 

@@ -6,7 +6,6 @@ Source: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models", Theorem 1.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,16 +13,19 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.errors import report_error, report_failure
-from deqlab.gradients.adjoint import GMRES, Adjoint, LinearMethod, solve_adjoint
-from deqlab.gradients.attach import attached
+from deqlab.gradients.adjoint import GMRES, Adjoint, LinearMethod, looked_at, solve_adjoint
+from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Gradient, Problem
-from deqlab.operators import Product, linearize
+from deqlab.gradients.node import SecondLook
+from deqlab.operators import Product
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
 
-SHARE = 0.6
+SHARE = 0.7
 """Of the accuracy, for the value and for the adjoint: errors of two sources add in squares, and a
 little is left for what the error of the value does to the adjoint."""
+
+ADJOINT = "adjoint of fixed_point"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +41,9 @@ class Implicit(Gradient):
             keep its atol 0 then, for the scale of a loss is arbitrary.
         accuracy: The relative error that the gradient may have, in (0, 1). The tolerances of both
             solves follow from it, sample by sample: the forward solver's own rtol, and that of
-            GMRES, are then not used. One more evaluation of f and one more product look whether
-            the slope of f changes within the error of the value, as at the kinks of relu.
+            GMRES, are then not used. The gradient leaves f where z* is estimated to be, by one
+            more evaluation there: it tells whether the slope of f changes within the error of the
+            value, as it does at the kinks of relu.
             `Solution.gradient_error` has the estimate, and a sample that misses the accuracy warns
             or raises. None: the tolerances are as they are set.
     """
@@ -61,45 +64,56 @@ class Implicit(Gradient):
 
     @override
     def solve(self, problem: Problem) -> Solution:
-        if self.accuracy is None:
-            with torch.no_grad():
-                solution = problem.solve()
-            # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
-            # another: it is then solved to near rounding.
-            rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps
-        else:
-            rtol = SHARE * self.accuracy
-            problem = replace(problem, solver=replace(problem.solver, rtol=self.accuracy))
-            with torch.no_grad():
-                solution = problem.run(accuracy=rtol)[0]
-            report_error(solution, rtol, what="fixed_point", on_failure=problem.on_failure)
+        if self.accuracy is not None:
+            return self._solve_by_error(problem, self.accuracy)
+        solution, _, tape = solved(problem)
+        # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
+        # another: it is then solved to near rounding.
+        rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps
 
-        def solve(product: Product, u: Tensor, *, looks: bool) -> Tensor:
-            with torch.no_grad():
-                equation = Adjoint(product=product, u=u, blocks=problem.blocks)
-                if self.accuracy is not None:
-                    elsewhere = _product_at_the_correction(problem, solution) if looks else None
-                    equation = replace(equation, by_error=True, elsewhere=elsewhere)
-                result = solve_adjoint(self.solver, equation, rtol)
+        def solve(product: Product, u: Tensor) -> Tensor:
+            equation = Adjoint(product=product, u=u, blocks=problem.blocks)
+            if isinstance(self.solver, LinearMethod):
+                equation = equation.balanced()
+            result = solve_adjoint(self.solver, equation, rtol)
             solution.adjoint.append(result)
-            what = "adjoint of fixed_point"
-            report_failure(result, what=what, on_failure=problem.on_failure)
-            if self.accuracy is not None:
-                whole = replace(result, error=solution.gradient_error)
-                report_error(whole, self.accuracy, what=what, on_failure=problem.on_failure)
+            report_failure(result, what=ADJOINT, on_failure=problem.on_failure)
             return result.matrix
+
+        return attached(problem, solution, tape, solve)
+
+    def _solve_by_error(self, problem: Problem, accuracy: float) -> Solution:
+        share = SHARE * accuracy
+        problem = replace(problem, solver=replace(problem.solver, rtol=accuracy))
+        solution, _, tape = solved(problem, accuracy=share)
+        report_error(solution, share, what="fixed_point", on_failure=problem.on_failure)
+        equations: list[Adjoint] = []
+
+        def solve(product: Product, u: Tensor) -> Tensor:
+            equation = Adjoint(product=product, u=u, blocks=problem.blocks, by_error=True)
+            equations[:] = [equation.balanced()]
+            result = solve_adjoint(self.solver, equations[0], share)
+            solution.adjoint.append(result)
+            report_failure(result, what=ADJOINT, on_failure=problem.on_failure)
+            return result.matrix
+
+        def tell(rest: Tensor) -> None:
+            result = solution.adjoint[-1] = looked_at(solution.adjoint[-1], equations.pop(), rest)
+            whole = replace(result, error=solution.gradient_error)
+            report_error(whole, accuracy, what=ADJOINT, on_failure=problem.on_failure)
 
         return attached(
             problem,
             solution,
-            partial(solve, looks=True),
-            # The equations of higher derivatives are others; only the first is looked at twice.
-            solve_again=partial(solve, looks=False),
+            tape,
+            solve,
+            look=SecondLook(point=_corrected(solution, share), tell=tell),
         )
 
 
-def _product_at_the_correction(problem: Problem, solution: Solution) -> Product:
-    """Return v -> J'v where the value is estimated to be."""
-    args = [arg.detach() if isinstance(arg, Tensor) else arg for arg in problem.args]
-    corrected = solution.matrix.detach() + solution.correction_matrix
-    return linearize(lambda z: problem.f(z, *args), corrected)[2]
+def _corrected(solution: Solution, accuracy: float) -> Tensor:
+    """Return where z* is estimated to be; the value itself where the estimate is a wild one."""
+    assert solution.error is not None
+    near = (solution.error <= accuracy)[:, None]
+    value = solution.matrix.detach()
+    return torch.where(near, value + solution.correction_matrix, value)

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.gradients.attach import attached
+from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Gradient, Problem
 from deqlab.gradients.unrolled import carry, continued
 from deqlab.operators import Product
@@ -50,12 +50,13 @@ class Phantom(Gradient):
 
     @override
     def solve(self, problem: Problem) -> Solution:
-        with torch.no_grad():
-            solution = problem.solve()
         if self.unrolled:
+            with torch.no_grad():
+                solution = problem.solve()
             end = continued(problem, solution, steps=self.steps, damping=self.damping)
             return carry(problem, solution, end)
-        return attached(problem, solution, self._neumann, exact=False)
+        solution, _, tape = solved(problem)
+        return attached(problem, solution, tape, self._neumann, exact=False)
 
     def _neumann(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         term = v = self.damping * u
@@ -75,6 +76,5 @@ class JacobianFree(Gradient):
 
     @override
     def solve(self, problem: Problem) -> Solution:
-        with torch.no_grad():
-            solution = problem.solve()
-        return attached(problem, solution, lambda product, u: u, exact=False)
+        solution, _, tape = solved(problem)
+        return attached(problem, solution, tape, lambda product, u: u, exact=False)

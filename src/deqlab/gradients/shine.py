@@ -20,7 +20,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.gradients.adjoint import linear_solution
-from deqlab.gradients.attach import attached
+from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Gradient, Problem
 from deqlab.krylov import gmres
 from deqlab.operators import Product
@@ -63,8 +63,8 @@ class Shine(Gradient):
                 "Shine takes the inverse Jacobian that Broyden has built: pass solver=Broyden(), "
                 f"got {type(solver).__name__}; Implicit() goes with any solver"
             )
-        with torch.no_grad():  # every row's memory is wanted: none may leave
-            solution, memory = replace(problem, narrow=None).run()
+        # Every row's memory is wanted: none may leave.
+        solution, memory, tape = solved(replace(problem, narrow=None))
 
         def adjoint(product: Product, u: Tensor) -> Tensor:
             if torch.is_grad_enabled():
@@ -77,7 +77,7 @@ class Shine(Gradient):
             solution.adjoint.append(result)
             return result.matrix
 
-        return attached(problem, solution, adjoint, exact=False)
+        return attached(problem, solution, tape, adjoint, exact=False)
 
     def _refined(self, product: Product, u: Tensor, guess: Tensor) -> Solution:
         size = block_norms(u, (u.shape[1],))[:, 0]

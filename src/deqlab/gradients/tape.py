@@ -37,6 +37,27 @@ class Tape:
         return tuple(t for t in _leaves(self.out) if not any(t is k for k in known))
 
 
+class LastTape:
+    """f at given args, recorded: for the evaluation that a solve expects to be its last.
+
+    The tape that an implicit gradient needs is one of f at z*, where the loop evaluates f anyway.
+    """
+
+    def __init__(self, f: MapWithArgs, args: Sequence[object]) -> None:
+        self.f, self.args = f, args
+        self.tape: Tape | None = None
+        self.point: Tensor | None = None
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return f(z, *args), and keep its tape in place of an earlier one."""
+        self.point, self.tape = z, Tape.record(self.f, z, self.args)
+        return self.tape.out.detach()
+
+    def at(self, z: Tensor) -> Tape | None:
+        """Return the tape if it was recorded at this very tensor."""
+        return self.tape if self.point is z else None
+
+
 def _leaves(out: Tensor) -> list[Tensor]:
     """Return the leaves that need a gradient on the tape of `out`, in the order they are met."""
     leaves: list[Tensor] = []

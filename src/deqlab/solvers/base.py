@@ -101,6 +101,7 @@ class Solver(ABC, Generic[Memory]):
         narrow: Narrow | None = None,
         taped: bool = False,
         accuracy: float | None = None,
+        last: MatrixMap | None = None,
     ) -> tuple[Solution, Memory]:
         """`solve`, and what the method wrote.
 
@@ -111,6 +112,7 @@ class Solver(ABC, Generic[Memory]):
             narrow: Returns the map on some rows alone. With it, finished rows leave the batch.
             taped: Take the steps in such a way that a tape can record them.
             accuracy: Hold each row to this estimated relative error as well; see `error_control`.
+            last: Called in place of f where an evaluation is expected to be the last.
         """
         rules = Rules(
             rtol=self.rtol,
@@ -121,10 +123,10 @@ class Solver(ABC, Generic[Memory]):
         )
         monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
         ledger, memory = Ledger(self.record), self.init(z)
-        counted = Map(f, monitor.active, taped=taped)
+        counted = Map(f, monitor.active, taped=taped, last=last)
         control = None if accuracy is None else ErrorControl(accuracy, len(z))
         while True:
-            fz, z_next = counted(z), None
+            fz, z_next = counted(z, ends=last is not None and monitor.foresees_the_end()), None
             monitor.judge(z, fz)
             ledger.note(monitor, z)
             counted.look = monitor.look

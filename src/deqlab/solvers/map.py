@@ -46,10 +46,20 @@ class Map:
         taped: Whether a tape records the steps.
         look: The verdict's measures of the last iterate.
         weights: (B, D), what brings blocks of different scales to one; None for one block.
+        last: f once more, for an evaluation that is expected to be the last; None if that makes
+            no difference.
     """
 
-    def __init__(self, f: MatrixMap, running: np.ndarray, *, taped: bool = False) -> None:
+    def __init__(
+        self,
+        f: MatrixMap,
+        running: np.ndarray,
+        *,
+        taped: bool = False,
+        last: MatrixMap | None = None,
+    ) -> None:
         self.f = f
+        self.last = last
         self.running = running
         self.taped = taped
         self.weights: Tensor | None = None
@@ -76,9 +86,9 @@ class Map:
 
     def restrict(self, f: MatrixMap, weights: Tensor | None) -> None:
         """Go on with fewer rows."""
-        self.f, self.weights = f, weights
+        self.f, self.weights, self.last = f, weights, None
 
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return f(z)."""
+    def __call__(self, z: Tensor, *, ends: bool = False) -> Tensor:
+        """Return f(z); `ends` if this is expected to be the last evaluation."""
         self.evaluations += 1
-        return self.f(z)
+        return self.last(z) if ends and self.last is not None else self.f(z)
