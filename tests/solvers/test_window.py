@@ -119,3 +119,28 @@ def test_a_large_block_does_not_drown_a_small_one():
     )
     assert (scaled.steps - plain.steps).abs().max() <= 1
     torch.testing.assert_close(scaled.value[1], plain.value[1], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("blocks", [None, (8, 4)])
+@pytest.mark.parametrize("damping", [1.0, 0.7])
+def test_steps_by_parts_are_the_steps_of_the_whole(damping, blocks, monkeypatch):
+    """Rows of a large state are worked on a few at a time; row 2 restarts on the way."""
+    x = normal(5, 12, seed=0) * torch.tensor([1.0] * 8 + [100.0] * 4)
+    x[4] *= 1e-3
+    eigenvalues = torch.linspace(-0.9, 0.9, 12, dtype=F64)
+
+    def f(z):
+        far = torch.zeros_like(z)
+        far[2] = 3.0 * torch.sin(5.0 * z[2])
+        return eigenvalues * z + x + far
+
+    solver = Anderson(max_steps=25, memory=3, damping=damping)
+    start = torch.zeros_like(x)
+    whole = solver.solve(f, start, blocks=blocks)
+    monkeypatch.setattr("deqlab.solvers.window.CACHED", 24)  # two rows at a time
+    window = Window.for_states(start, 3, taped=False)
+    assert window.parts() == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    parts = solver.solve(f, start, blocks=blocks)
+    torch.testing.assert_close(parts.value, whole.value, rtol=1e-9, atol=1e-9)
+    assert torch.equal(parts.status, whole.status)
+    assert torch.equal(parts.steps, whole.steps)

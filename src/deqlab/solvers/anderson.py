@@ -42,7 +42,8 @@ class Recent:
 class Anderson(Solver[Recent]):
     """Anderson acceleration with a window of `memory` differences.
 
-    Memory: 2 memory + 3 states. Work per step beyond f: 2 memory inner products per row.
+    Memory: 2 memory states beside z, f(z) and the next z. Work per step beyond f: 2 memory inner
+    products per row.
 
     Attributes:
         memory: m, at least 1; no more than D differences are ever kept.
@@ -78,17 +79,34 @@ class Anderson(Solver[Recent]):
             columns = max(1, min(self.memory, z.shape[1]))
             memory.window = Window.for_states(z, columns, taped=f.taped)
         array = memory.window.array
-        weights = None if f.weights is None else array(f.weights)
+        states = array(fz), array(z), None if f.weights is None else array(f.weights)
         with np.errstate(all="ignore"):  # what is not finite is judged by the loop
-            z_next = self._next(array(fz), array(fz) - array(z), memory, memory.window, weights)
+            z_next = self._by_parts(memory, memory.window, *states)
         z_next = torch.from_numpy(z_next) if isinstance(z_next, np.ndarray) else z_next
         return z_next.to(z.dtype), memory
 
+    def _by_parts(
+        self, memory: Recent, window: Window, fz: Array, z: Array, weights: Array | None
+    ) -> Array:
+        """Return the next iterate, a few rows at a time where their window fits a cache."""
+        parts = window.parts()
+        if len(parts) == 1:
+            return self._next(fz, z, weights, memory, window)
+        z_next, least, part = np.empty_like(fz), np.empty(len(fz)), window
+        for rows in parts:
+            part = window.part(rows)
+            some = Recent(part, None if memory.least is None else memory.least[rows])
+            part_weights = None if weights is None else weights[rows]
+            z_next[rows] = self._next(fz[rows], z[rows], part_weights, some, part)
+            least[rows] = some.least
+        memory.least, window.used, window.open = least, part.used, part.open
+        return z_next
+
     def _next(
-        self, fz: Array, g: Array, memory: Recent, window: Window, weights: Array | None
+        self, fz: Array, z: Array, weights: Array | None, memory: Recent, window: Window
     ) -> Array:
         """Return the next iterate; g is kept in units of the weights."""
-        g = g if weights is None else g * weights
+        g = fz - z if weights is None else (fz - z) * weights
         residual = row_norms(g)
         if memory.least is None:
             memory.least = residual

@@ -147,6 +147,7 @@ class Solver(ABC, Generic[Memory]):
                 counted.running = monitor.active
                 z_next, memory = self._step(counted, z, fz, memory)
             z = monitor.hold_finished(z, z_next)
+            del fz, z_next  # not to be held while f works
 
     def _step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Memory

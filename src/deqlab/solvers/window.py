@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deqlab.state import as_array
+from deqlab.state import CACHED, as_array
 
 Array: TypeAlias = Any
 """np.ndarray, or Tensor."""
@@ -35,6 +35,18 @@ class Window:
     gram: Array  # dG' dG, one row and column updated a step
     used: int = 0  # columns
     open: int = 0  # the column that holds the last point
+
+    def parts(self) -> list[slice]:
+        """Return which rows are best worked on together."""
+        batch, _, dim = self.dg.shape
+        rows = max(1, CACHED // max(1, dim))
+        if not isinstance(self.dg, np.ndarray) or batch <= rows:
+            return [slice(None)]
+        return [slice(first, first + rows) for first in range(0, batch, rows)]
+
+    def part(self, rows: slice) -> "Window":
+        """Return the window of some rows, in the memory of this one."""
+        return Window(self.dg[rows], self.df[rows], self.gram[rows], self.used, self.open)
 
     @classmethod
     def for_states(cls, z: Tensor, m: int, *, taped: bool) -> "Window":
@@ -65,8 +77,8 @@ class Window:
         """Turn the open column into the differences between this point and the one it holds."""
         i = self.open
         self.used = max(self.used, i + 1)
-        self.df = _write(self.df, i, fz - self.df[:, i])
-        self.dg = _write(self.dg, i, g - self.dg[:, i])
+        self.df = _take_from(fz, self.df, i)
+        self.dg = _take_from(g, self.dg, i)
         products = self._products(self.dg[:, i])
         self.gram = _write(self.gram, (slice(self.used), i), products)
         self.gram = _write(self.gram, (i, slice(self.used)), products)
@@ -136,6 +148,14 @@ def _write(array: Array, column: Any, values: Array) -> Array:  # noqa: ANN401
         array = array.clone()
     array[index] = values
     return array
+
+
+def _take_from(values: Array, array: Array, column: int) -> Array:
+    """Return `array` with values - array[:, column] in place of that column."""
+    if isinstance(array, np.ndarray):
+        np.subtract(values, array[:, column], out=array[:, column])
+        return array
+    return _write(array, column, values - array[:, column])
 
 
 def _solve(gram: np.ndarray, products: np.ndarray) -> np.ndarray:
