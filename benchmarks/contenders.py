@@ -28,6 +28,9 @@ SOLVERS: dict[str, Solver[Any]] = {
     "Auto": Auto(rtol=RTOL, max_steps=200),
 }
 
+LEAVING = ("Picard", "Anderson(5)", "Auto")
+"""Solvers that are measured with rows that leave the batch, too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -37,12 +40,14 @@ class Answer:
         value: The fixed point it found, as a torch tensor.
         evaluations: Calls of f.
         products: Products with the Jacobian of f that the solver took beside.
+        rows: Rows of z in all these calls; None for all of them in each.
         verdict: What the solver says of it.
     """
 
     value: Tensor
     evaluations: int
     products: int = 0
+    rows: int | None = None
     verdict: str
 
 
@@ -69,17 +74,24 @@ Contender = Callable[[Workload, Gold], list[Case]]
 """The cases of one solver on one workload: none if it cannot run there."""
 
 
-def deqlab_contender(name: str, solver: Solver[Any]) -> Contender:
-    """Return one solver of deqlab, as `fixed_point` calls it."""
+def deqlab_contender(name: str, solver: Solver[Any], *, leaving: bool = False) -> Contender:
+    """Return one solver of deqlab, as `fixed_point` calls it; finished rows may leave the batch."""
 
     def cases(workload: Workload, gold: Gold) -> list[Case]:
-        f, z0 = workload.map(), workload.z0
+        f, z0, arguments = workload.map(), workload.z0, workload.arguments()
 
-        def run(f: Callable[[Tensor], Tensor], solver: Solver[Any] = solver) -> Solution:
-            return fixed_point(f, z0, solver=solver, on_failure="ignore")
+        def run(f: Callable[..., Tensor], solver: Solver[Any] = solver) -> Solution:
+            return fixed_point(
+                f,
+                z0,
+                *arguments,
+                solver=solver,
+                on_failure="ignore",
+                rows_independent=workload.rowwise() if leaving else False,
+            )
 
         def answer(solver: Solver[Any] = solver) -> Answer:
-            counted = Counted(f)
+            counted = Counted(workload.cell)
             solution = run(counted, solver)
             assert isinstance(solution.value, Tensor)
             codes = sorted(set(solution.status.tolist()))
@@ -87,6 +99,7 @@ def deqlab_contender(name: str, solver: Solver[Any]) -> Contender:
                 value=solution.value,
                 evaluations=counted.evaluations,
                 products=solution.products,
+                rows=counted.rows,
                 verdict="/".join(Status(code).name for code in codes),
             )
 
@@ -101,7 +114,7 @@ def deqlab_contender(name: str, solver: Solver[Any]) -> Contender:
         return [
             Case(
                 name=name,
-                solve=lambda: run(f),
+                solve=lambda: run(workload.cell),
                 bare=lambda: f(point),
                 answer=answer,
                 iterates=iterates,

@@ -12,7 +12,15 @@ from typing import Any
 import torch
 
 from benchmarks import gold, results
-from benchmarks.contenders import RTOL, SOLVERS, Case, Contender, deqlab_contender, first_within
+from benchmarks.contenders import (
+    LEAVING,
+    RTOL,
+    SOLVERS,
+    Case,
+    Contender,
+    deqlab_contender,
+    first_within,
+)
 from benchmarks.timing import interleaved, median_ratio, repeated
 from benchmarks.workloads import Workload, workloads
 
@@ -20,6 +28,7 @@ COLUMNS = {
     "name": "",
     "evaluations": "d",
     "products": "d",
+    "share_of_rows": ".2f",
     "to_true_1e-4": "d",
     "true_residual": ".1e",
     "true_error": ".1e",
@@ -34,6 +43,12 @@ def contenders(threads: int) -> dict[str, Contender]:
     found = {
         f"deqlab {name}": deqlab_contender(f"deqlab {name}", solver)
         for name, solver in SOLVERS.items()
+    }
+    found |= {
+        f"deqlab {name}, rows leave": deqlab_contender(
+            f"deqlab {name}, rows leave", SOLVERS[name], leaving=True
+        )
+        for name in LEAVING
     }
     if results.installed("torchdeq"):
         from benchmarks import peers_torchdeq
@@ -54,12 +69,14 @@ def contenders(threads: int) -> dict[str, Contender]:
 def describe(case: Case, workload: Workload, truth: gold.Gold) -> dict[str, Any]:
     """Return what is known of a case before it is timed."""
     answer = case.answer()
+    whole = answer.evaluations * len(workload.z0)
     return {
         "workload": workload.key,
         "what": workload.what,
         "name": case.name,
         "evaluations": answer.evaluations,
         "products": answer.products,
+        "share_of_rows": 1.0 if answer.rows is None else answer.rows / whole,
         "to_true_1e-4": first_within(workload.map(), case.iterates(), RTOL),
         "true_residual": gold.residual(workload, answer.value),
         "true_error": truth.error(answer.value),

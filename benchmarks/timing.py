@@ -52,7 +52,7 @@ def repeated(run: Callable[[], object], least: float = 2e-3) -> tuple[Callable[[
 
 
 class Counted:
-    """A map that counts its evaluations, and the products with its transposed Jacobian.
+    """A map that counts its evaluations, their rows, and products with its transposed Jacobian.
 
     Every walk over its tape counts, the last one to the parameters included.
     """
@@ -60,10 +60,12 @@ class Counted:
     def __init__(self, f: Callable[..., Tensor]) -> None:
         self.f = f
         self.evaluations = 0
+        self.rows = 0
         self.backward_passes = 0
 
     def __call__(self, *arguments: Tensor) -> Tensor:
         self.evaluations += 1
+        self.rows += len(arguments[0])
         out = self.f(*arguments)
         if torch.is_grad_enabled() and out.requires_grad:
             out.register_hook(self._count)

@@ -5,13 +5,13 @@
 README.md in this folder says how the fastest setting of torchdeq is found.
 """
 
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Any
 
 import numpy as np
 
 from benchmarks import results
-from benchmarks.steps import ACCURACY, SETTINGS, Bench, Solve, deqlab_solve
+from benchmarks.steps import ACCURACY, SETTINGS, STRICT, Bench, Solve, deqlab_solve
 from benchmarks.timing import interleaved, median_ratio
 from benchmarks.workloads import Workload, workloads
 
@@ -87,6 +87,14 @@ def _fastest(bench: Bench, rows: list[Row]) -> list[Row]:
     return [chosen[name] for name in dict.fromkeys((*names[:FINE], *exact[:1]))]
 
 
+def headline(rows: list[Row]) -> Row | None:
+    """Return the fastest setting of deqlab whose gradient is within `STRICT`."""
+    ours = [
+        row for row in rows if row["name"] in SETTINGS and row.get("gradient_error", 1.0) <= STRICT
+    ]
+    return min(ours, key=lambda row: row["milliseconds"], default=None)
+
+
 def _run(bench: Bench, solve: Solve) -> Any:  # noqa: ANN401
     return lambda: bench.step(solve)
 
@@ -126,17 +134,29 @@ def main() -> None:
     rows: list[Row] = []
     screened: list[Row] = []
     sentences = {}
+    ratios: dict[str, float] = {}
     for workload in workloads(results.letters(options.workloads)):
         with results.console.status(f"{workload.key}: {workload.what}"):
             found, measured, sentences[workload.key] = measure(workload, options.repeats)
         results.show(f"({workload.key}) {workload.what}", COLUMNS, found)
-        results.console.print(f"{sentences[workload.key]}\n")
+        results.console.print(f"{sentences[workload.key]}")
+        best = headline(found)
+        if best is not None and best["torchdeq/this"]:
+            ratios[workload.key] = best["torchdeq/this"]
+            results.console.print(
+                f"Fastest within {STRICT:g}: {best['name']}, {best['torchdeq/this']:.2f} times as "
+                "fast as torchdeq's."
+            )
+        results.console.print()
         rows += found
         screened += measured
     content = {
         "environment": environment,
         "accuracy": ACCURACY,
         "sentences": sentences,
+        "fastest_within": STRICT,
+        "torchdeq/fastest": ratios,
+        "geometric_mean": geometric_mean(ratios.values()) if ratios else None,
         "rows": rows,
         "screened": screened,
     }

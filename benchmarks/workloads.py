@@ -15,6 +15,9 @@ from benchmarks.cells import kinked, residual, rowwise_tanh, tanh, transformer
 CONSTANTS = frozenset({"scale"})
 """Names of tensors that need no gradient."""
 
+ROWWISE = frozenset({"x", "scale"})
+"""Names of tensors that have one row for each row of z."""
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -42,6 +45,10 @@ class Workload:
             tensor.to(dtype, copy=True).requires_grad_(trainable and name not in CONSTANTS)
             for name, tensor in self.tensors.items()
         ]
+
+    def rowwise(self) -> list[bool]:
+        """Return which arguments have one row for each row of z."""
+        return [name in ROWWISE for name in self.tensors]
 
     def map(self, dtype: torch.dtype = torch.float32) -> Callable[[Tensor], Tensor]:
         """Return z -> f(z) in one precision, without gradients."""
