@@ -115,3 +115,18 @@ def test_taking_rows_of_the_memory_keeps_groups_consistent():
 def test_a_setting_outside_its_domain_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         Auto(**{name: 0})
+
+
+def test_anderson_begins_with_what_picard_has_seen():
+    """Where Picard iteration fails at once, the change of method costs no evaluation."""
+    w = symmetric_with(torch.linspace(-3, 0, 32, dtype=F64), seed=3)
+    x = normal(5, 32, seed=4)
+    start = torch.zeros_like(x)
+
+    def f(z):
+        return torch.tanh(z @ w.T + x)
+
+    auto = Auto(memory=10, rtol=1e-6).solve(f, start)
+    anderson = Anderson(memory=10, rtol=1e-6).solve(f, start)
+    assert bool(auto.converged.all())
+    assert auto.evaluations <= anderson.evaluations

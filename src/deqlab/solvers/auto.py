@@ -50,6 +50,7 @@ class Levels:
     last: np.ndarray  # |g| one iteration ago
     best: np.ndarray  # the least |g| since it was halved last; of rows with Anderson
     since: np.ndarray  # iterations since then
+    before: Tensor | None = None  # z one iteration ago, if a row is still with Picard iteration
     count: int = 0
     groups: list[Group] = field(default_factory=list)
 
@@ -68,6 +69,7 @@ class Levels:
             self.last[rows],
             self.best[rows],
             self.since[rows],
+            take_rows(self.before, rows),
             self.count,
             groups,
         )
@@ -115,10 +117,11 @@ class Auto(Solver[Levels]):
         memory.count += 1
         # Looked at now and then only: one bad step is no rate.
         if memory.count <= PROBE or memory.count % self.promise == 0:
-            self._escalate(self._slow(look, memory) & f.running, ANDERSON, z, memory)
+            self._escalate(self._slow(look, memory) & f.running, ANDERSON, f, z, memory)
         if memory.groups:
-            self._escalate(self._stalled(look.measure, memory) & f.running, NEWTON, z, memory)
+            self._escalate(self._stalled(look.measure, memory) & f.running, NEWTON, f, z, memory)
         memory.last = look.measure
+        memory.before = z if (memory.level == PICARD).any() else None
         z_next = fz
         for group in memory.groups:
             if f.running[group.rows].any():
@@ -145,7 +148,7 @@ class Auto(Solver[Levels]):
         found: np.ndarray = (memory.level == ANDERSON) & (memory.since >= self.stall)
         return found
 
-    def _escalate(self, rows: np.ndarray, level: int, z: Tensor, memory: Levels) -> None:
+    def _escalate(self, rows: np.ndarray, level: int, f: Map, z: Tensor, memory: Levels) -> None:
         """Start a group of these rows, and take them out of theirs."""
         if not rows.any():
             return
@@ -161,7 +164,12 @@ class Auto(Solver[Levels]):
         memory.level = np.where(rows, level, memory.level)
         memory.since = np.where(rows, 0, memory.since)
         places = np.flatnonzero(rows)
-        memory.groups.append(Group(places, method, method.init(z[torch.from_numpy(places)])))
+        index = torch.from_numpy(places).to(z.device)
+        own = method.init(z[index])
+        if level == ANDERSON and memory.before is not None:
+            # z = f(before): Anderson begins with the difference of two points.
+            _, own = method.step(f.part(places, z), memory.before[index], z[index], own)
+        memory.groups.append(Group(places, method, own))
 
     def _advance(
         self,
