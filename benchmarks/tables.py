@@ -1,0 +1,141 @@
+"""The tables of the docs, from the results under `benchmarks/results`.
+
+    python -m benchmarks.tables [--threads 1]
+
+Prints Markdown: how long each solver takes over `Auto`, and how each gradient does beside torchdeq.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+SOLVERS = ("Picard", "Anderson(5)", "Anderson(10)", "Broyden(10)", "NewtonKrylov", "Auto")
+
+GRADIENTS = (
+    "defaults",
+    "accuracy=1e-3",
+    "Auto, accuracy=1e-3",
+    "Auto, accuracy=2e-3",
+    "Picard 1e-2, 10 steps unrolled",
+)
+
+WHAT = {
+    "a": "tanh, 256 x 512, contracts well",
+    "b": "the same, 64 x 64",
+    "c": "residual convolution",
+    "d": "transformer block",
+    "e": "stiff: eigenvalues to .99",
+    "f": "eigenvalues in [-3, 0]",
+    "g": "4 rows of 64 at .97",
+    "h": "1 row of 256 at .999",
+}
+
+NEAR = 1.005e-4
+"""A true residual that counts as 1e-4: the solvers judge in float32."""
+
+Row = dict[str, Any]
+
+
+def rows_of(what: str, threads: int) -> list[Row]:
+    """Return the rows of all results of one benchmark with so many threads."""
+    rows: list[Row] = []
+    for path in sorted(RESULTS.glob(f"{what}_*_{threads}threads_*.json")):
+        rows += json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if "milliseconds" in row]
+
+
+def of_workload(rows: list[Row], key: str) -> dict[str, Row]:
+    """Return the rows of one workload, by name."""
+    return {row["name"]: row for row in rows if row["workload"] == key}
+
+
+def solver_table(rows: list[Row]) -> list[list[str]]:
+    """Return evaluations (+ products) and time over that of Auto, a workload a line."""
+    table = [["workload", *SOLVERS, "torchdeq 0.1.0, best"]]
+    for key, what in WHAT.items():
+        found = of_workload(rows, key)
+        if not found:
+            continue
+        auto = found["deqlab Auto"]["milliseconds"]
+        cells = [_solved(found[f"deqlab {name}"], auto) for name in SOLVERS]
+        peers = [
+            row
+            for name, row in found.items()
+            if name.startswith("torchdeq") and row["true_residual"] <= NEAR
+        ]
+        best = min(peers, key=lambda row: row["milliseconds"], default=None)
+        name = best and best["name"].removeprefix("torchdeq ")
+        cells.append(f"{_solved(best, auto)} ({name})" if best else "fails")
+        table.append([f"{key}: {what}", *cells])
+    return table
+
+
+def _solved(row: Row, unit: float) -> str:
+    if row["true_residual"] > NEAR:
+        return "fails"
+    products = f" + {row['products']}" if row["products"] else ""
+    return f"{row['evaluations']}{products}, {row['milliseconds'] / unit:.1f}"
+
+
+def leaving_table(rows: list[Row]) -> list[list[str]]:
+    """Return the share of rows and of time that is left where rows leave the batch."""
+    names = [
+        name.removesuffix(", rows leave")
+        for name in of_workload(rows, "g")
+        if name.endswith(", rows leave")
+    ]
+    table = [["workload", *(name.removeprefix("deqlab ") for name in names)]]
+    for key in ("g", "h"):
+        found = of_workload(rows, key)
+        cells = []
+        for name in names:
+            apart, whole = found[f"{name}, rows leave"], found[name]
+            time = apart["milliseconds"] / whole["milliseconds"]
+            cells.append(f"{100 * apart['share_of_rows']:.0f} %, {time:.2f}")
+        table.append([f"{key}: {WHAT[key]}", *cells])
+    return table
+
+
+def gradient_table(rows: list[Row]) -> list[list[str]]:
+    """Return true error and speed over torchdeq's fastest setting, a workload a line."""
+    table = [["workload", *GRADIENTS, "torchdeq 0.1.0, its error"]]
+    for key, what in WHAT.items():
+        found = of_workload(rows, key)
+        if not found:
+            continue
+        cells = []
+        for name in GRADIENTS:
+            row = found[f"deqlab, {name}"]
+            cells.append(f"{row['gradient_error']:.0e}, {row['torchdeq/this']:.1f}")
+        rival = min(
+            (row for name, row in found.items() if name.startswith("torchdeq")),
+            key=lambda row: row["milliseconds"],
+        )
+        table.append([f"{key}: {what}", *cells, f"{rival['gradient_error']:.0e}"])
+    return table
+
+
+def markdown(table: list[list[str]]) -> str:
+    """Return a table in Markdown; its first line is the head."""
+    head, *lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    return "\n".join([head, "|" + "---|" * len(table[0]), *lines])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--threads", type=int, default=1, help="the results to read")
+    threads = parser.parse_args().threads
+    forward = rows_of("forward", threads)
+    for table in (
+        solver_table(forward),
+        leaving_table(forward),
+        gradient_table(rows_of("training", threads)),
+    ):
+        print(markdown(table), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
