@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +64,9 @@ def test_a_sample_that_still_converges_is_told_its_rate_and_to_raise_max_steps()
     failed = solution(SLOW, residual=[0.5**8], trace=trace)
     message = describe_failure(failed, what="f")
     assert "shrinks by a factor 0.500 per step: raise max_steps" in message
+    # A linear method counts products, and evaluates nothing.
+    message = describe_failure(replace(failed, evaluations=0, products=8), what="adjoint of f")
+    assert "raise max_products" in message
 
 
 def test_the_rate_looks_at_the_last_steps_that_the_sample_took():

@@ -98,8 +98,10 @@ def _advice(solution: Solution, worst: int) -> str:
         )
     rate = _recent_rate(solution, worst)
     if status == Status.MAX_STEPS and rate is not None and rate < 1:
+        # Linear methods count products, and evaluate nothing.
+        limit = "max_steps" if solution.evaluations else "max_products"
         return (
-            f"The residual still shrinks by a factor {rate:.3f} per step: raise max_steps, "
+            f"The residual still shrinks by a factor {rate:.3f} per step: raise {limit}, "
             "or make f contract more (a spectral constraint, Jacobian regularisation)."
         )
     return (

@@ -172,10 +172,15 @@ def _unpacked() -> AbstractContextManager[object]:
 
     They would fetch or recompute what it holds at every product.
     """
-    if torch._C._autograd._top_saved_tensors_default_hooks(False) is None:
+    if not tapes_are_packed():
         return nullcontext()
     # Detached: a tensor that holds its own node would never be freed.
     return saved_tensors_hooks(lambda saved: saved.detach(), lambda saved: saved)
+
+
+def tapes_are_packed() -> bool:
+    """Return whether hooks pack what tapes save (activation checkpointing, offloading)."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
 def _plain(matrix: Tensor) -> Tensor:

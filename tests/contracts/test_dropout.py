@@ -14,8 +14,6 @@ from deqlab import DEQ
 from tests.contracts.gradients import every_gradient, exact_gradients
 from tests.problems import affine_solution, matrix, normal
 
-every_dropout = pytest.mark.parametrize("dropout", [nn.Dropout])
-
 # Norm 0.25, and a mask of 0 and 2 (p = 1/2) at most doubles it.
 W, X = matrix(6, norm=0.25, seed=0), normal(4, 6, seed=1)
 
@@ -23,10 +21,10 @@ W, X = matrix(6, norm=0.25, seed=0), normal(4, 6, seed=1)
 class DroppedCell(nn.Module):
     """(m z) W' + x, with all masks that it was given."""
 
-    def __init__(self, dropout):
+    def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(W.clone())
-        self.dropout = dropout(0.5)
+        self.dropout = nn.Dropout(0.5)
         self.masks = []
 
     def forward(self, z, x):
@@ -35,9 +33,9 @@ class DroppedCell(nn.Module):
         return (mask * z) @ self.weight.T + x
 
 
-def some_deq(case, dropout):
+def some_deq(case):
     solver = case.solver
-    return DEQ(DroppedCell(dropout), solver=solver, gradient=case.gradient, on_failure="raise")
+    return DEQ(DroppedCell(), solver=solver, gradient=case.gradient, on_failure="raise")
 
 
 def masked_solution(mask, x, u):
@@ -58,9 +56,8 @@ def only_mask(deq):
 
 
 @exact_gradients
-@every_dropout
-def test_one_mask_holds_for_the_solve_its_tape_and_its_adjoint(case, dropout):
-    deq, x, u = some_deq(case, dropout), X.clone().requires_grad_(), normal(4, 6, seed=2)
+def test_one_mask_holds_for_the_solve_its_tape_and_its_adjoint(case):
+    deq, x, u = some_deq(case), X.clone().requires_grad_(), normal(4, 6, seed=2)
     value = deq(x)
     torch.rand(7)  # between forward and backward others draw from the generator too
     value.backward(u)
@@ -74,9 +71,8 @@ def test_one_mask_holds_for_the_solve_its_tape_and_its_adjoint(case, dropout):
 
 
 @every_gradient
-@every_dropout
-def test_every_solve_draws_a_mask_of_its_own_for_every_row(case, dropout):
-    deq, masks = some_deq(case, dropout), []
+def test_every_solve_draws_a_mask_of_its_own_for_every_row(case):
+    deq, masks = some_deq(case), []
     for _ in range(3):
         deq(X)
         masks.append(only_mask(deq))
@@ -86,9 +82,8 @@ def test_every_solve_draws_a_mask_of_its_own_for_every_row(case, dropout):
 
 
 @every_gradient
-@every_dropout
-def test_a_seed_fixes_the_mask_and_the_solve_moves_the_generator_on(case, dropout):
-    deq = some_deq(case, dropout)
+def test_a_seed_fixes_the_mask_and_the_solve_moves_the_generator_on(case):
+    deq = some_deq(case)
     torch.manual_seed(3)
     first, second = deq(X), deq(X)
     torch.manual_seed(3)
@@ -98,9 +93,8 @@ def test_a_seed_fixes_the_mask_and_the_solve_moves_the_generator_on(case, dropou
 
 
 @exact_gradients
-@every_dropout
-def test_two_forwards_before_one_backward_keep_a_mask_each(case, dropout):
-    deq, x, u = some_deq(case, dropout), X.clone().requires_grad_(), torch.ones_like(X)
+def test_two_forwards_before_one_backward_keep_a_mask_each(case):
+    deq, x, u = some_deq(case), X.clone().requires_grad_(), torch.ones_like(X)
     first = deq(x)
     one = only_mask(deq)
     second = deq(x)
@@ -111,9 +105,8 @@ def test_two_forwards_before_one_backward_keep_a_mask_each(case, dropout):
 
 
 @exact_gradients
-@every_dropout
-def test_second_derivatives_see_the_mask_of_the_solve(case, dropout):
-    deq, x, u = some_deq(case, dropout), X.clone().requires_grad_(), torch.ones_like(X)
+def test_second_derivatives_see_the_mask_of_the_solve(case):
+    deq, x, u = some_deq(case), X.clone().requires_grad_(), torch.ones_like(X)
     value = deq(x)
     torch.rand(7)
     (by_x,) = torch.autograd.grad(value.sum(), x, create_graph=True)
@@ -127,10 +120,9 @@ def test_second_derivatives_see_the_mask_of_the_solve(case, dropout):
 
 
 @exact_gradients
-@every_dropout
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_a_checkpointed_layer_sees_one_mask_in_forward_and_backward(case, dropout, reentrant):
-    deq, x, u = some_deq(case, dropout), X.clone().requires_grad_(), torch.ones_like(X)
+def test_a_checkpointed_layer_sees_one_mask_in_forward_and_backward(case, reentrant):
+    deq, x, u = some_deq(case), X.clone().requires_grad_(), torch.ones_like(X)
     value = checkpoint(deq, x, use_reentrant=reentrant)
     torch.rand(7)
     value.backward(u)
@@ -140,7 +132,6 @@ def test_a_checkpointed_layer_sees_one_mask_in_forward_and_backward(case, dropou
 
 
 @every_gradient
-@every_dropout
-def test_in_eval_mode_nothing_is_dropped(case, dropout):
-    deq = some_deq(case, dropout).eval()
+def test_in_eval_mode_nothing_is_dropped(case):
+    deq = some_deq(case).eval()
     torch.testing.assert_close(deq(X), affine_solution(W, X), rtol=1e-9, atol=1e-9)

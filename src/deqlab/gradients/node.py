@@ -22,7 +22,7 @@ from torch import Tensor
 
 from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.tape import Tape
-from deqlab.operators import Product, vjp
+from deqlab.operators import Product, tapes_are_packed, vjp
 
 Gradients: TypeAlias = tuple[Tensor | None, ...]
 
@@ -133,7 +133,7 @@ def attach(
         # Where someone packs what a tape saves (activation checkpointing, offloading), each of
         # the many walks over this tape would unpack it all: it is then recorded in the backward
         # pass.
-        tape=None if _is_packed() else tape,
+        tape=None if tapes_are_packed() else tape,
         look=look,
     )
     value: Tensor = _Attach.apply(node, z_star, *inputs)
@@ -231,8 +231,3 @@ def _grad(
     return torch.autograd.grad(
         out, sources, v, retain_graph=True, create_graph=create_graph, allow_unused=True
     )
-
-
-def _is_packed() -> bool:
-    """Return whether hooks on saved tensors are active."""
-    return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
