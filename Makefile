@@ -43,7 +43,7 @@ types: $(VENV)/.installed-lint ## static types
 docs: $(VENV)/.installed-docs ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/.installed-bench ## time and memory of solvers and gradients, into benchmarks/results/
+bench: $(VENV)/.installed ## time and memory of solvers and gradients, into benchmarks/results/
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.memory

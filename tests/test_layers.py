@@ -16,6 +16,7 @@ LAYERS = [
     {"errors"},
     {"solvers"},
     {"gradients"},
+    {"compiled"},
     {"solve", "activations"},
     {"nn", "kernels", "stability", "tasks"},
     {"experiments", "training"},
@@ -26,6 +27,12 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 ALONE, ALONE_MAY_IMPORT = "report", {"report", "version"}
 # The command line calls the report; nothing else does.
 MAY_IMPORT_ALONE = {"report", "cli"}
+
+# Stricter than their rank.
+MAY_IMPORT = {
+    "activations": {"errors"},
+    "kernels": {"activations", "errors", "gradients", "solvers", "solve", "state", "solution"},
+}
 
 ROOT = Path(deqlab.__file__).parent
 
@@ -88,6 +95,7 @@ def test_imports_point_down(module):
         elif there == ALONE:
             assert here in MAY_IMPORT_ALONE, where
         elif there != here:
+            assert there in MAY_IMPORT.get(here, RANK), where
             assert RANK[there] < RANK[here], where
 
 
@@ -96,6 +104,12 @@ def test_only_the_command_line_asks_the_package_itself(module):
     # `from deqlab import X` would run through every layer at once.
     for name in imports(MODULES[module]):
         assert name != "deqlab", f"{module} imports from deqlab, not from where the name lives"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if layer(m) == "kernels"])
+def test_kernels_know_of_gradients_the_public_names_only(module):
+    for name in imports(MODULES[module]):
+        assert not name.startswith("deqlab.gradients."), f"{module} imports {name}"
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if layer(m) == ALONE])
