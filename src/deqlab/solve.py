@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from deqlab.errors import OnFailure, check_on_failure, report_failure
@@ -31,6 +32,8 @@ def fixed_point(
     Then the answer for a row does not depend on its neighbours, and a row that fails spoils no
     other.
 
+    Inside of torch.compile the whole solve becomes part of the graph; see `deqlab.compiled`.
+
     Args:
         f: The map. `f(z, *args)` has the structure, shapes and dtypes of z; it must not write
             to z.
@@ -54,7 +57,7 @@ def fixed_point(
         TypeError: z0 is not a tensor, or a tuple or dict of tensors.
         ValueError: f changed the structure, a shape or a dtype of z, or wrote to it.
         NotImplementedError: The call stands under a transform of torch.func, or forward-mode
-            differentiation.
+            differentiation; or under torch.compile, with an option that cannot be compiled.
 
     Example:
         >>> import torch
@@ -67,6 +70,18 @@ def fixed_point(
         >>> x.grad.shape
         torch.Size([4, 3])
     """
+    if torch.compiler.is_compiling():
+        from deqlab import compiled  # torch's compiler takes a second to import
+
+        return compiled.fixed_point(
+            f,
+            z0,
+            *args,
+            solver=solver,
+            gradient=gradient,
+            on_failure=on_failure,
+            rows_independent=rows_independent,
+        )
     check_on_failure(on_failure)
     layout = Layout.of(z0)
     start = layout.flatten(z0)

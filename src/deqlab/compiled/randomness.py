@@ -1,0 +1,101 @@
+"""Whether f draws random numbers: found out while it is traced.
+
+A solve evaluates one fixed map. Outside of a compiled region every evaluation draws the same
+numbers again; a compiled loop would draw others at every step, and could take two draws that happen
+to agree for a fixed point.
+
+torch marks the operators that draw, but what a graph holds when it is traced are calls of functions
+made of operators. So each is run once more, on the tensors without numbers that it was traced with.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
+from torch._ops import HigherOrderOperator
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from typing_extensions import override
+
+from deqlab.compiled.refusals import ELSEWHERE
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def nodes() -> int:
+    """Return how many nodes the graph has that is being traced."""
+    return len(_output().graph.nodes)
+
+
+def check_not_random(first: int) -> None:
+    """Raise NotImplementedError if the nodes since this one draw random numbers."""
+    if _draws(first):
+        raise NotImplementedError(
+            "fixed_point under torch.compile: f draws random numbers (a dropout in train mode?), "
+            f"and would draw others at every step: use eval mode, or {ELSEWHERE}"
+        )
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _draws(first: int) -> bool:
+    output, seeds = _output(), _Seeds()
+    with seeds:
+        for node in _calls(list(output.graph.nodes)[first:], output.nn_modules):
+            # What runs only where it stands, inside of a derivative, is taken to draw nothing.
+            with suppress(Exception):
+                _run(node)
+    return seeds.found
+
+
+class _Seeds(TorchDispatchMode):
+    """Notices operators that draw from a generator."""
+
+    found = False
+
+    @override
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found = self.found or torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
+def _calls(nodes: Iterable[fx.Node], modules: Mapping[str, object]) -> Iterator[fx.Node]:
+    """Yield the nodes that compute tensors, those of subgraphs included."""
+    for node in nodes:
+        subgraph = modules.get(str(node.target)) if node.op == "get_attr" else None
+        if isinstance(subgraph, fx.GraphModule):
+            yield from _calls(subgraph.graph.nodes, modules)
+        elif node.op in ("call_function", "call_method") and not _is_frame(node.target):
+            results = tree_leaves(node.meta.get("example_value"))
+            if any(isinstance(result, Tensor) for result in results):
+                yield node
+
+
+def _is_frame(target: object) -> bool:
+    """Return whether a call only frames others: an operator on subgraphs, a level of torch.func."""
+    module = getattr(target, "__module__", None) or ""
+    return isinstance(target, HigherOrderOperator) or "functorch" in module
+
+
+def _run(node: fx.Node) -> None:
+    """Run a node once more, on what stands for its tensors."""
+    args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: _plain(n.meta["example_value"]))
+    if node.op == "call_method":
+        getattr(args[0], str(node.target))(*args[1:], **kwargs)
+    elif callable(node.target):
+        node.target(*args, **kwargs)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Return what a level of torch.func has wrapped."""
+    while isinstance(value, Tensor) and is_functorch_wrapped_tensor(value):
+        value = get_unwrapped(value)
+    return value
+
+
+def _output() -> Any:  # noqa: ANN401, a type of torch's own
+    """Return what torch.compile has traced so far."""
+    from torch._dynamo.symbolic_convert import InstructionTranslator
+
+    return InstructionTranslator.current_tx().output

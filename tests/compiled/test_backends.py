@@ -1,0 +1,56 @@
+"""Compiled to machine code: a few tests, for each takes seconds."""
+
+import pytest
+import torch
+
+from deqlab import Anderson, JacobianFree, Picard, Status, fixed_point
+from tests.compiled.both import assert_same, both, compiled
+from tests.problems import matrix, normal
+
+pytestmark = [
+    pytest.mark.usefixtures("traceable"),
+    # The compiler imports parts of torch that define what torch has given up.
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+]
+
+W, X = matrix(8, norm=0.9, seed=0).float(), normal(6, 8, seed=1).float()
+
+
+def test_a_solve_in_machine_code_is_the_solve_outside():
+    x = X.clone()
+    x[2], x[4] = torch.nan, 1e-20
+    f = lambda z, x: torch.tanh(z @ W.T + x)  # noqa: E731
+    solver = Anderson(rtol=1e-4)
+    outside, inside = both(f, torch.zeros_like(x), x, solver=solver, backend="inductor")
+    assert inside.status[2] == Status.NONFINITE
+    # Sums of 8 numbers in another order, amplified by 1 / (1 - 0.9).
+    assert_same(inside, outside, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
+def test_raise_raises_when_it_runs(backend):
+    solver = Picard(max_steps=8)
+    f = lambda z, rate: rate * z + 1  # noqa: E731
+    # Nothing of the solution is used, and still it raises.
+    solve = compiled(lambda z0, rate: fixed_point(f, z0, rate, solver=solver) and z0 + 1, backend)
+    z0, rate = torch.zeros(3, 1), torch.tensor([0.1, 0.0, 0.1])[:, None]
+    assert torch.equal(solve(z0, rate), z0 + 1)
+    rate[1] = 0.9
+    with pytest.raises(
+        RuntimeError, match=r"a sample missed the tolerance.* outside of torch.comp"
+    ):
+        solve(z0, rate)
+
+
+def test_a_training_step_in_machine_code():
+    def loss(w, x):
+        f = lambda z, w, x: torch.tanh(z @ w.T + x)  # noqa: E731
+        options = {"solver": Picard(), "gradient": JacobianFree()}
+        return fixed_point(f, torch.zeros_like(x), w, x, **options).value.square().sum()
+
+    found, expected = (
+        torch.autograd.grad(call(w, X), w)[0]
+        for call in (compiled(loss, "inductor"), loss)
+        for w in [W.clone().requires_grad_()]
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

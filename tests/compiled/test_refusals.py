@@ -1,0 +1,101 @@
+"""What a compiled solve cannot do is said in a sentence that reaches the user."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from deqlab import DEQ, Broyden, Newton, Picard, fixed_point
+from deqlab.nn import DenseCell
+from tests.compiled.both import compiled
+
+pytestmark = pytest.mark.usefixtures("traceable")
+
+X = torch.linspace(-1, 1, 12).reshape(3, 4)
+
+
+def halved(z, x):
+    return 0.5 * z.cos() + x
+
+
+def solve(f=halved, **options):
+    options = {"solver": Picard(), "on_failure": "ignore", **options}
+    return compiled(lambda x: fixed_point(f, torch.zeros_like(x), x, **options).value)(X)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"solver": Broyden()}, "takes Picard and Anderson, not Broyden: choose one of these, or"),
+        ({"solver": Newton()}, "not Newton: .* call fixed_point outside of the compiled region"),
+        ({"solver": Picard(record=(1,))}, "records no iterates: leave out record, or call"),
+        ({"rows_independent": True}, "keeps all rows in the batch: leave out rows_independent"),
+        (
+            {"on_failure": "warn"},
+            "cannot warn: pass on_failure='ignore' and look at Solution.status",
+        ),
+        ({"on_failure": "perhaps"}, 'on_failure is "raise", "warn" or "ignore"'),
+    ],
+)
+def test_an_option_that_is_not_compiled(options, sentence):
+    with pytest.raises(RuntimeError, match=sentence):
+        solve(**options)
+
+
+dropout, attention = nn.Dropout(0.1), nn.MultiheadAttention(4, 2, dropout=0.1)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        dropout,
+        lambda z: z + torch.randn_like(z),
+        lambda z: z + torch.empty(()).uniform_(),
+        lambda z: attention(z, z, z)[0],
+        lambda z: checkpoint(dropout, z, use_reentrant=False),
+        lambda z: torch.vmap(dropout, randomness="different")(z),
+    ],
+    ids=["dropout", "randn_like", "in place", "attention", "checkpoint", "vmap"],
+)
+def test_an_f_that_draws_random_numbers(draw):
+    # Not to be found out by the verdicts: two draws may agree.
+    with pytest.raises(RuntimeError, match=r"f draws random numbers .* use eval mode, or call"):
+        solve(lambda z, x: draw(halved(z, x)))
+
+
+def test_an_f_that_could_draw_but_does_not():
+    quiet = nn.Sequential(nn.Dropout(0.5), nn.Tanh()).eval()
+    noise = torch.randn(3, 4)
+    value = solve(lambda z, x: 0.5 * quiet(z) + torch.vmap(torch.cos)(x) + noise)
+    assert torch.equal(value, solve(lambda z, x: 0.5 * z.tanh() + x.cos() + noise))
+
+
+def test_an_f_that_changes_the_state():
+    with pytest.raises(RuntimeError, match="f must keep the shape of z"):
+        solve(lambda z, x: z[:, :2])
+
+
+def test_a_layer_says_what_to_change():
+    layer = DEQ(DenseCell(4, 4))
+    with pytest.raises(RuntimeError, match="cannot warn: pass on_failure='ignore'"):
+        compiled(layer)(X)
+    layer = DEQ(DenseCell(4, 4), on_failure="ignore")
+    with pytest.raises(RuntimeError, match="backward pass of Implicit: take JacobianFree"):
+        compiled(layer)(X)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(layer)(X), layer(X))
+
+
+def test_an_export_without_tracing():
+    layer = DEQ(DenseCell(4, 4), on_failure="ignore")
+    with torch.no_grad(), pytest.raises(NotImplementedError, match="needs strict=True"):
+        torch.export.export(layer, (X,), strict=False)
+
+
+def test_a_call_that_is_left_out_of_the_graph_is_the_solve_outside():
+    @torch.compiler.disable
+    def outside(x):
+        return fixed_point(halved, torch.zeros_like(x), x, solver=Broyden()).value
+
+    found = torch.compile(lambda x: outside(x + 1) - 1, backend="eager")(X)
+    assert torch.equal(found, outside(X + 1) - 1)
