@@ -1,5 +1,8 @@
 """Compiled to machine code: a few tests, for each takes seconds."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -25,6 +28,12 @@ def test_a_solve_in_machine_code_is_the_solve_outside():
     assert inside.status[2] == Status.NONFINITE
     # Sums of 8 numbers in another order, amplified by 1 / (1 - 0.9).
     assert_same(inside, outside, rtol=1e-5)
+
+
+def test_the_example_of_the_docs():
+    page = Path(__file__).parents[2] / "docs" / "compile.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, page, "exec"), {})
 
 
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
