@@ -104,6 +104,11 @@ def _advice(solution: Solution, worst: int) -> str:
             f"The residual still shrinks by a factor {rate:.3f} per step: raise {limit}, "
             "or make f contract more (a spectral constraint, Jacobian regularisation)."
         )
+    if status == Status.MAX_STEPS and not len(solution.trace):  # of a compiled solve
+        return (
+            "The residual still found new minima: raise max_steps, or make f contract more (a "
+            "spectral constraint, Jacobian regularisation)."
+        )
     return (
         "The residual no longer shrinks: the tolerance may be below what this dtype resolves, or "
         "f has no attracting fixed point here; see stability.spectral_radius(f, z)."

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from deqlab import Anderson, JacobianFree, Picard, Status, fixed_point
+from deqlab import (
+    Anderson,
+    ConvergenceError,
+    ConvergenceWarning,
+    JacobianFree,
+    Picard,
+    Status,
+    fixed_point,
+)
 from tests.compiled.both import assert_same, both, compiled
 from tests.problems import matrix, normal
 
@@ -37,18 +45,29 @@ def test_the_example_of_the_docs():
 
 
 @pytest.mark.parametrize("backend", ["eager", "inductor"])
-def test_raise_raises_when_it_runs(backend):
-    solver = Picard(max_steps=8)
-    f = lambda z, rate: rate * z + 1  # noqa: E731
-    # Nothing of the solution is used, and still it raises.
-    solve = compiled(lambda z0, rate: fixed_point(f, z0, rate, solver=solver) and z0 + 1, backend)
-    z0, rate = torch.zeros(3, 1), torch.tensor([0.1, 0.0, 0.1])[:, None]
-    assert torch.equal(solve(z0, rate), z0 + 1)
-    rate[1] = 0.9
-    with pytest.raises(
-        RuntimeError, match=r"a sample missed the tolerance.* outside of torch.comp"
-    ):
-        solve(z0, rate)
+@pytest.mark.parametrize("needs_grad", [False, True])
+def test_a_failure_is_told_when_it_runs(backend, needs_grad):
+    def one_more(on_failure):
+        options = {"solver": Picard(max_steps=8), "gradient": JacobianFree()}
+        f = lambda z, rate: rate * z + 1  # noqa: E731
+        # Nothing of the solution is used, and still it speaks.
+        call = lambda z0, rate: (  # noqa: E731
+            fixed_point(f, z0, rate, on_failure=on_failure, **options) and z0 + 1
+        )
+        return compiled(call, backend)
+
+    z0 = torch.zeros(3, 1)
+    good = torch.tensor([[0.1], [0.0], [0.1]], requires_grad=needs_grad)
+    bad = torch.tensor([[0.1], [0.9], [0.1]], requires_grad=needs_grad)
+    told = r"1 of 3 samples .* sample 1, residual 4.8e-01 .* 8 steps; .*\n.* raise max_steps"
+    warns, raises = one_more("warn"), one_more("raise")
+    assert torch.equal(warns(z0, good), z0 + 1)
+    assert torch.equal(raises(z0, good), z0 + 1)
+    with pytest.warns(ConvergenceWarning, match=told):
+        assert torch.equal(warns(z0, bad), z0 + 1)
+    with pytest.raises(ConvergenceError, match=told):
+        raises(z0, bad)
+    assert torch.equal(one_more("ignore")(z0, bad), z0 + 1)
 
 
 def test_a_training_step_in_machine_code():

@@ -30,10 +30,6 @@ def solve(f=halved, **options):
         ({"solver": Newton()}, "not Newton: .* call fixed_point outside of the compiled region"),
         ({"solver": Picard(record=(1,))}, "records no iterates: leave out record, or call"),
         ({"rows_independent": True}, "keeps all rows in the batch: leave out rows_independent"),
-        (
-            {"on_failure": "warn"},
-            "cannot warn: pass on_failure='ignore' and look at Solution.status",
-        ),
         ({"on_failure": "perhaps"}, 'on_failure is "raise", "warn" or "ignore"'),
     ],
 )
@@ -77,9 +73,6 @@ def test_an_f_that_changes_the_state():
 
 def test_a_layer_says_what_to_change():
     layer = DEQ(DenseCell(4, 4))
-    with pytest.raises(RuntimeError, match="cannot warn: pass on_failure='ignore'"):
-        compiled(layer)(X)
-    layer = DEQ(DenseCell(4, 4), on_failure="ignore")
     with pytest.raises(RuntimeError, match="backward pass of Implicit: take JacobianFree"):
         compiled(layer)(X)
     with torch.no_grad():
@@ -87,7 +80,7 @@ def test_a_layer_says_what_to_change():
 
 
 def test_an_export_without_tracing():
-    layer = DEQ(DenseCell(4, 4), on_failure="ignore")
+    layer = DEQ(DenseCell(4, 4))
     with torch.no_grad(), pytest.raises(NotImplementedError, match="needs strict=True"):
         torch.export.export(layer, (X,), strict=False)
 

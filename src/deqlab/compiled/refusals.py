@@ -8,18 +8,12 @@ from typing import Any
 
 import torch
 
-from deqlab.errors import OnFailure
 from deqlab.solvers import Anderson, Picard, Solver
 
 ELSEWHERE = "call fixed_point outside of the compiled region (torch.compiler.disable)"
 
 
-def check_supported(
-    solver: Solver[Any],
-    on_failure: OnFailure,
-    rows_independent: bool | Sequence[bool],
-    device: torch.device,
-) -> None:
+def check_supported(solver: Solver[Any], rows_independent: bool | Sequence[bool]) -> None:
     """Raise NotImplementedError if an option cannot be compiled."""
     if not torch.compiler.is_dynamo_compiling():
         raise NotImplementedError("fixed_point under torch.export needs strict=True")
@@ -36,15 +30,4 @@ def check_supported(
         raise NotImplementedError(
             "fixed_point under torch.compile keeps all rows in the batch: leave out "
             f"rows_independent, or {ELSEWHERE}"
-        )
-    if on_failure == "warn":
-        raise NotImplementedError(
-            "fixed_point under torch.compile cannot warn: pass on_failure='ignore' and look at "
-            f"Solution.status, or {ELSEWHERE}"
-        )
-    if on_failure == "raise" and device.type != "cpu":
-        raise NotImplementedError(
-            "fixed_point under torch.compile cannot raise on a device, where a failed assertion "
-            "ends all that the process does there: pass on_failure='ignore' and look at "
-            f"Solution.status, or {ELSEWHERE}"
         )

@@ -12,18 +12,13 @@ from deqlab.compiled.gradients import MatrixMap, attach, check_gradient
 from deqlab.compiled.judge import Rules, Verdicts, judge, scale_at_start, unknown
 from deqlab.compiled.randomness import check_not_random, nodes
 from deqlab.compiled.refusals import check_supported
+from deqlab.compiled.report import report
 from deqlab.compiled.steps import Memory, init, step
 from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
 from deqlab.state import Layout, State
-
-FAILED = (
-    "fixed_point under torch.compile: a sample missed the tolerance. A compiled solve cannot say "
-    "which: make the same call outside of torch.compile for the verdict on each row, or pass "
-    "on_failure='ignore' and look at Solution.status."
-)
 
 
 def fixed_point(
@@ -42,12 +37,12 @@ def fixed_point(
 
     Raises:
         NotImplementedError: Something is asked for that cannot be compiled.
-        RuntimeError: A sample missed the tolerance and `on_failure` is "raise"; when it runs.
+        ConvergenceError: A sample missed the tolerance and `on_failure` is "raise"; when it runs.
     """
     check_on_failure(on_failure)
     layout = Layout.of(z0)
     start = layout.flatten(z0).detach()
-    check_supported(solver, on_failure, rows_independent, start.device)
+    check_supported(solver, rows_independent)
 
     def flat_f(z: Tensor) -> Tensor:
         # A copy, if f makes one necessary: it may write to its argument.
@@ -61,9 +56,9 @@ def fixed_point(
         check_gradient(gradient)
     with torch.no_grad():
         end = _solve(flat_f, start, first.detach(), solver, layout.blocks)
-    value, verdicts = end.best, end.verdicts
-    if on_failure == "raise":
-        torch._assert_async((verdicts.status == Status.CONVERGED.value).all(), FAILED)
+    verdicts = end.verdicts
+    report(verdicts, on_failure)
+    value = end.best
     if follows:
         value = attach(flat_f, value, gradient, defined=verdicts.status != Status.NONFINITE.value)
     exact = torch.float64 if start.dtype == torch.float64 else torch.float32
