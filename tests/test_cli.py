@@ -56,6 +56,8 @@ def process(tmp_path):
             stderr=subprocess.PIPE,
             env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"},
             text=True,
+            # A shell that runs the tests in the background leaves them deaf to ctrl-c.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     return process
