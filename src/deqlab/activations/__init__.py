@@ -2,8 +2,9 @@
 
 from deqlab.activations.base import Activation, Shifted
 from deqlab.activations.callable import from_callable
+from deqlab.activations.elu import ELU
 from deqlab.activations.erf import Erf
-from deqlab.activations.kinked import ELU, HardTanh
+from deqlab.activations.hard_tanh import HardTanh
 from deqlab.activations.moments import Moments
 from deqlab.activations.polynomial import Polynomial
 from deqlab.activations.ramps import Identity, LeakyReLU, LReLU, ReLU

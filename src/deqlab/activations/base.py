@@ -6,7 +6,7 @@ its derivative by Cov(u, v) is the dual of phi' (Price 1958).
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import overload
+from typing import TypeAlias, overload
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,8 @@ from typing_extensions import override
 from deqlab.activations.covariance import Covariance
 from deqlab.activations.expectation import expectation
 from deqlab.activations.moments import Moments
+
+Numbers: TypeAlias = Float[Tensor, "..."] | float
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,13 @@ class Activation(ABC):
     def _mean(self, a: Tensor) -> Tensor: ...
 
     @torch.no_grad()
-    def dual(
-        self, a: Float[Tensor, "..."], b: Float[Tensor, "..."], c: Float[Tensor, "..."]
-    ) -> Float[Tensor, "..."]:
+    def dual(self, a: Numbers, b: Numbers, c: Numbers) -> Float[Tensor, "..."]:
         """Return E[phi(u) phi(v)] for (u, v) ~ N(0, [[a, c], [c, b]]).
 
         Right to 1e-12 of sqrt(E[phi(u)^2] E[phi(v)^2]). No gradient flows.
 
         Args:
-            a: Var u, 0 or more, float64; it broadcasts with b and c.
+            a: Var u, 0 or more; a number, or a float64 tensor that broadcasts with b and c.
             b: Var v.
             c: Cov(u, v), at most sqrt(ab) in size; above it by rounding, 1e-9, it is clamped.
 
@@ -66,12 +66,10 @@ class Activation(ABC):
             ValueError: An entry is no covariance.
             RuntimeError: phi is too steep, or grows too fast, for quadrature at these variances.
         """
-        return self._dual(Covariance.checked(a, b, c))
+        return self._dual(Covariance.checked(*_tensors(a, b, c)))
 
     @torch.no_grad()
-    def dual_derivative(
-        self, a: Float[Tensor, "..."], b: Float[Tensor, "..."], c: Float[Tensor, "..."]
-    ) -> Float[Tensor, "..."]:
+    def dual_derivative(self, a: Numbers, b: Numbers, c: Numbers) -> Float[Tensor, "..."]:
         """Return E[phi'(u) phi'(v)], the derivative of `dual` by c; arguments as there.
 
         Where a or b is 0, its limit from above with c = 0. For phi with kinks it has the slope
@@ -81,7 +79,7 @@ class Activation(ABC):
             ValueError: An entry is no covariance, or phi jumps.
             RuntimeError: phi is too steep, or grows too fast, for quadrature at these variances.
         """
-        return self._dual_derivative(Covariance.checked(a, b, c))
+        return self._dual_derivative(Covariance.checked(*_tensors(a, b, c)))
 
     @overload
     def mean(self, a: float) -> float: ...
@@ -120,9 +118,12 @@ class Activation(ABC):
         """
         if not 0 < tau < float("inf"):
             raise ValueError(f"tau must be above 0, and finite, got {tau}")
-        variance = torch.tensor([float(tau) ** 2], dtype=torch.float64)
-        mean = self.mean(float(variance))
-        shift = mean if centred else 0.0
+        mean = self.mean(float(tau) ** 2)
+        return self._moments(float(tau), mean, mean if centred else 0.0)
+
+    def _moments(self, tau: float, mean: float, shift: float) -> Moments:
+        """Return those of phi - shift, by quadrature."""
+        variance = torch.tensor([tau**2], dtype=torch.float64)
 
         def integrand(u: Tensor, xi: Tensor) -> Tensor:
             value, slope = self(u) - shift, self.derivative(u)
@@ -191,3 +192,9 @@ class Shifted(Activation):
     @override
     def _mean(self, a: Tensor) -> Tensor:
         return self.activation._mean(a) - self.m
+
+
+def _tensors(*numbers: Numbers) -> tuple[Tensor, ...]:
+    return tuple(
+        x if isinstance(x, Tensor) else torch.tensor(x, dtype=torch.float64) for x in numbers
+    )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import factorial
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +21,7 @@ from typing_extensions import override
 
 from deqlab.activations.base import Activation
 from deqlab.activations.covariance import Covariance
+from deqlab.activations.moments import Moments
 from deqlab.activations.ramps import check_finite
 
 
@@ -69,6 +71,19 @@ class Polynomial(Activation):
     def _mean(self, a: Tensor) -> Tensor:
         return _horner(_hermite(self._terms, 0), a)
 
+    @override
+    def _moments(self, tau: float, mean: float, shift: float) -> Moments:
+        a = tau**2
+        shifted = (self._terms[0] - shift, *self._terms[1:])
+        return Moments(
+            mean=mean,
+            g1=_mean_of_derivative(shifted, 1, a) ** 2,
+            g2=_mean_of_derivative(shifted, 2, a) ** 2,
+            q=_mean_of_derivative(_product(shifted, shifted), 2, a),
+            gamma2=_mean_of_derivative(_product(shifted, shifted), 0, a),
+            d=_mean_of_derivative(_product(self._slope, self._slope), 0, a),
+        )
+
     @property
     def _terms(self) -> tuple[float, ...]:
         return tuple(self.coefficients)
@@ -91,6 +106,16 @@ def _hermite(coefficients: tuple[float, ...], n: int) -> tuple[float, ...]:
         c * (factorial(n + 2 * j) // (2**j * factorial(j) * factorial(n)))
         for j, c in enumerate(coefficients[n::2])
     )
+
+
+def _mean_of_derivative(coefficients: tuple[float, ...], n: int, a: float) -> float:
+    """Return E[phi^(n)(u)], u ~ N(0, a), which is n! g_n(a)."""
+    return factorial(n) * sum((c * a**j for j, c in enumerate(_hermite(coefficients, n))), 0.0)
+
+
+def _product(left: tuple[float, ...], right: tuple[float, ...]) -> tuple[float, ...]:
+    product: tuple[float, ...] = tuple(np.convolve(left, right).tolist())
+    return product
 
 
 def _mehler(coefficients: tuple[float, ...], pair: Covariance) -> Tensor:

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from deqlab.activations.base import Activation
 from deqlab.activations.covariance import Covariance
+from deqlab.activations.moments import Moments
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,20 @@ class Ramp(Activation):
     @override
     def _mean(self, a: Tensor) -> Tensor:
         return self._parts[1] * torch.sqrt(a * (2 / math.pi))
+
+    @override
+    def _moments(self, tau: float, mean: float, shift: float) -> Moments:
+        linear, modulus = self._parts
+        d = linear**2 + modulus**2
+        second = modulus * math.sqrt(2 / math.pi) / tau  # E[phi'']
+        return Moments(
+            mean=mean,
+            g1=linear**2,
+            g2=second**2,
+            q=2 * d - 2 * shift * second,
+            gamma2=tau**2 * d - 2 * shift * mean + shift**2,
+            d=d,
+        )
 
     @property
     def _parts(self) -> tuple[float, float]:

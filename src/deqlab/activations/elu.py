@@ -1,4 +1,4 @@
-"""Activations with kinks that have no closed form here."""
+"""The exponential linear unit."""
 
 from dataclasses import dataclass
 
@@ -38,35 +38,3 @@ class ELU(Numeric):
     @override
     def derivative(self, u: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
         return torch.where(u > 0, 1.0, self.alpha * torch.exp(u.clamp(max=0)))
-
-
-@dataclass(frozen=True)
-class HardTanh(Numeric):
-    """a clip(u, -c, c), the H-Tanh of Ling et al. (2024).
-
-    Attributes:
-        a: Slope, finite.
-        c: Half the width of the linear part, above 0.
-    """
-
-    a: float = 1.0
-    c: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_finite(a=self.a, c=self.c)
-        if self.c <= 0:
-            raise ValueError(f"c must be above 0, got {self.c}")
-
-    @property
-    @override
-    def kinks(self) -> tuple[float, ...]:
-        return -self.c, self.c
-
-    @override
-    def __call__(self, u: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-        return self.a * u.clamp(-self.c, self.c)
-
-    @override
-    def derivative(self, u: Float[Tensor, "*S"]) -> Float[Tensor, "*S"]:
-        inside = (u > -self.c) & (u < self.c)
-        return torch.where(inside, torch.full_like(u, self.a), torch.zeros_like(u))
