@@ -1,0 +1,249 @@
+"""The kernels of a deep equilibrium model of infinite width.
+
+    z* = phi(sigma_a A z* + sigma_b B x) / sqrt(m),    A (m x m), B (m x p), iid N(0, 1)
+
+With S = s_a G + s_b X'X (s_a = sigma_a^2, s_b = sigma_b^2) and (u_i, u_j) ~ N(0, S_[ij]):
+
+    CK     G_ij = E[phi(u_i) phi(u_j)], a fixed point in every entry
+           D_ij = E[phi'(u_i) phi'(u_j)]
+    NTK    K = G / (1 - s_a D)                        A and the readout are trained, B is frozen
+           K = (G + s_b D o X'X) / (1 - s_a D)        B is trained too
+
+Published: Ling et al. (2024, arXiv:2402.02697), the CK, the first NTK and the coefficients of
+both. Derived for this library, and verified against finite networks: that the first NTK is the
+one with B frozen; the second, and its coefficients.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deqlab.activations import Activation
+from deqlab.kernels.chebyshev import interpolated, kernels_are_smooth, tabulated
+from deqlab.kernels.coefficients import Coefficients
+from deqlab.kernels.data import Data, as_data, check_tau0, norm_of
+from deqlab.kernels.kinds import Trained, check_trained
+from deqlab.kernels.network import ImplicitNetwork
+from deqlab.kernels.pairs import PairFunction, gram
+from deqlab.kernels.solved_pairs import SOLVER, Dual, SolvedPairs, preactivation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImplicitKernel:
+    """CK and NTK of a DEQ at initialisation.
+
+    Attributes:
+        activation: phi.
+        sigma_a2: s_a, the variance of the recurrent weights, at least 0.
+        sigma_b2: s_b, of the input weights, above 0; None for 1 - s_a.
+        centred: Whether phi is shifted by a constant to mean zero, E[phi(tau_* xi)] = 0. The
+            equivalents of `kernels.equivalents` hold only then.
+    """
+
+    activation: Activation
+    sigma_a2: float
+    sigma_b2: float | None = None
+    centred: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma_a2 < float("inf"):
+            raise ValueError(f"sigma_a2 must be 0 or more, and finite, got {self.sigma_a2}")
+        if self.sigma_b2 is None and self.sigma_a2 >= 1:
+            raise ValueError(
+                f"sigma_b2 defaults to 1 - sigma_a2, which must be above 0; sigma_a2 is "
+                f"{self.sigma_a2}: pass sigma_b2"
+            )
+        if not 0 < self.input_variance < float("inf"):
+            raise ValueError(f"sigma_b2 must be above 0, and finite, got {self.sigma_b2}")
+
+    @property
+    def input_variance(self) -> float:
+        """s_b."""
+        return 1 - self.sigma_a2 if self.sigma_b2 is None else self.sigma_b2
+
+    def conjugate(
+        self,
+        x: Data,
+        y: Data | None = None,
+        *,
+        tau0: float | None = None,
+        progress: bool = False,
+    ) -> Float[Tensor, "n m"]:
+        """Return the CK of all pairs of rows.
+
+        Args:
+            x: Data, (n, p), one sample a row.
+            y: Other data, (m, p); None for x.
+            tau0: Fixes the centring; None for the root mean square norm of x.
+            progress: Show a progress bar.
+
+        Raises:
+            ValueError: The data are not finite, or the kernel has no stable fixed point there.
+            ConvergenceError: The fixed point was not found.
+        """
+        return self._gram(x, y, tau0, progress, lambda pairs: pairs.conjugate)
+
+    def tangent(
+        self,
+        x: Data,
+        y: Data | None = None,
+        *,
+        trained: Trained = "readout+recurrent",
+        tau0: float | None = None,
+        progress: bool = False,
+    ) -> Float[Tensor, "n m"]:
+        """Return the NTK of all pairs of rows; arguments as in `conjugate`.
+
+        Args:
+            x: Data, (n, p), one sample a row.
+            y: Other data, (m, p); None for x.
+            trained: Whose gradients it is made of.
+            tau0: Fixes the centring; None for the root mean square norm of x.
+            progress: Show a progress bar.
+        """
+        check_trained(trained)
+        inner = self.input_variance if trained == "all" else 0.0
+        return self._gram(x, y, tau0, progress, lambda pairs: pairs.tangent(inner))
+
+    def coefficients(self, tau0: float, *, trained: Trained = "readout+recurrent") -> Coefficients:
+        """Return the numbers that decide the kernels in high dimension.
+
+        Args:
+            tau0: Root mean square norm of the data, above 0.
+            trained: Which NTK the betas belong to.
+
+        Raises:
+            ValueError: The kernel is not centred, or has no stable fixed point.
+        """
+        check_trained(trained)
+        if not self.centred:
+            raise ValueError(
+                "the high-dimensional equivalents hold for centred activations only; take "
+                "centred=True (without it their error does not fall with the dimension)"
+            )
+        tau = self.tau(tau0)
+        m, s_a, s_b = self.activation.moments(tau), self.sigma_a2, self.input_variance
+        rest = 1 - s_a * m.g1
+        alpha1, alpha4 = s_b * m.g1 / rest, s_b / (1 - s_a * m.q / 2)
+        inner = s_a * alpha1 + s_b  # the weight of X'X in S
+        alpha2, alpha3 = m.g2 * alpha4**2 / (4 * rest), m.g2 * inner**2 / (2 * rest)
+        beta1, beta3, kappa2 = alpha1, alpha3, m.gamma2
+        if trained == "all":  # what the gradient of B adds: s_b D o X'X
+            beta1, beta3 = beta1 + s_b * m.g1, beta3 + s_b * m.g2 * inner
+            kappa2 = kappa2 + s_b * m.d * tau0**2
+        beta1 = beta1 / rest
+        return Coefficients(
+            tau0=tau0,
+            taus=(tau,),
+            alpha1=alpha1,
+            alpha2=alpha2,
+            alpha3=alpha3,
+            alpha4=alpha4,
+            gamma2=m.gamma2,
+            beta1=beta1,
+            beta2=alpha2 / rest,
+            beta3=(beta3 + beta1 * s_a * m.g2 * inner) / rest,
+            kappa2=kappa2 / (1 - s_a * m.d),
+        )
+
+    def tau(self, tau0: float) -> float:
+        """Return tau_*, the standard deviation of the pre-activations.
+
+        tau_*^2 = s_a E[phi(tau_* xi)^2] + s_b tau_0^2.
+
+        Raises:
+            ValueError: The kernel is not stable there, or phi is constant.
+        """
+        check_tau0(tau0)
+        floor = self.input_variance * tau0**2
+
+        def f(square: Tensor) -> Tensor:
+            # An accelerated step may leave what a variance can be.
+            tau = math.sqrt(max(float(square), floor))
+            gamma2 = self.activation.moments(tau, centred=self.centred).gamma2
+            return torch.full_like(square, self.sigma_a2 * gamma2 + floor)
+
+        solution = SOLVER.solve(f, torch.full((1, 1), floor, dtype=torch.float64))
+        tau = math.sqrt(float(solution.matrix))
+        moments = self.activation.moments(tau, centred=self.centred)
+        if moments.gamma2 <= 1e-30 * moments.mean**2:
+            raise ValueError(
+                f"{self.activation} is constant: less its mean nothing of it is left, nor a kernel"
+            )
+        slope = self.sigma_a2 * moments.d
+        if slope >= 1 or not bool(solution.converged.all()):
+            raise ValueError(
+                f"sigma_a2 = {self.sigma_a2:g} is too large for {self.activation}: sigma_a2 "
+                f"E[phi'(tau xi)^2] = {slope:.3g} at tau = {tau:.3g}, which must be below 1; a "
+                "wide DEQ with such weights does not contract, and has no kernel"
+            )
+        return tau
+
+    def centred_activation(self, tau0: float) -> Activation:
+        """Return phi less its mean at tau_*; phi itself if it is not to be centred."""
+        if not self.centred:
+            return self.activation
+        return self.activation.centred(self.activation.mean(self.tau(tau0) ** 2))
+
+    def network(
+        self,
+        in_features: int,
+        width: int,
+        outputs: int = 1,
+        *,
+        tau0: float,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> ImplicitNetwork:
+        """Return a DEQ of finite width, whose kernel this is as the width grows.
+
+        Args:
+            in_features: p.
+            width: m.
+            outputs: Of the readout, which alone has parameters.
+            tau0: Root mean square norm of the data.
+            generator: Draws the weights.
+            dtype: Of the weights.
+        """
+        return ImplicitNetwork(
+            self.centred_activation(tau0),
+            in_features,
+            width,
+            outputs,
+            sigma_a2=self.sigma_a2,
+            sigma_b2=self.input_variance,
+            generator=generator,
+            dtype=dtype,
+        )
+
+    def _gram(
+        self,
+        x: Data,
+        y: Data | None,
+        tau0: float | None,
+        progress: bool,
+        read: Callable[[SolvedPairs], Tensor],
+    ) -> Float[Tensor, "n m"]:
+        x = as_data(x)
+        y = None if y is None else as_data(y, name="y", width=x.shape[1])
+        phi = self.centred_activation(norm_of(x, tau0))
+
+        variances = {"sigma_a2": self.sigma_a2, "sigma_b2": self.input_variance}
+
+        def function_of(dual: Dual) -> PairFunction:
+            return lambda a, b, c: read(SolvedPairs.solve(dual, a, b, c, **variances))
+
+        if phi.closed_form:
+            return gram(function_of(phi), x, y, progress=progress)
+        # The fixed point asks for each dual a dozen times: it has them from a table, and what
+        # it finds becomes a table too.
+        squares = torch.cat([(part * part).sum(dim=1) for part in (x, y) if part is not None])
+        ends = torch.stack([squares.min(), squares.max()])[:, None]
+        function = function_of(tabulated(phi, preactivation(phi, ends, **variances).flatten()))
+        if kernels_are_smooth(phi):
+            function = interpolated(function, squares)
+        return gram(function, x, y, progress=progress)

@@ -1,0 +1,93 @@
+"""The kernels inside scikit-learn: its own checks, and the same numbers as outside."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_iris
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, WhiteKernel
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from deqlab.activations import Erf, ReLU, Tanh
+from deqlab.kernels import ImplicitKernel
+from deqlab.kernels.estimator import DEQCovariance, DEQKernel
+
+X, Y = load_iris(return_X_y=True)
+X = (X - X.mean(axis=0)) / X.std(axis=0)
+
+
+@parametrize_with_checks([DEQKernel(), DEQKernel(Erf(), sigma_a2=0.1, kind="tangent")])
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("kind", ["conjugate", "tangent"])
+def test_the_transformer_and_the_callable_are_the_kernel(kind):
+    train, test = X[::2], X[1::2]
+    kernel = ImplicitKernel(activation=ReLU(), sigma_a2=0.3)
+    tau0 = float(np.sqrt((train**2).sum(axis=1).mean()))
+    expected = getattr(kernel, kind)(torch.as_tensor(test), torch.as_tensor(train), tau0=tau0)
+    estimator = DEQKernel(sigma_a2=0.3, kind=kind)
+    found = estimator.fit(train).transform(test)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(estimator(test, train), expected, rtol=1e-12)
+    np.testing.assert_allclose(estimator.fit_transform(train), estimator(train), rtol=1e-12)
+
+
+def test_it_goes_where_scikit_learn_takes_kernels():
+    svc = SVC(kernel=DEQKernel(sigma_a2=0.2))
+    assert cross_val_score(svc, X, Y, cv=3).mean() > 0.9
+    pipeline = make_pipeline(StandardScaler(), DEQKernel(), SVC(kernel="precomputed"))
+    search = GridSearchCV(pipeline, {"deqkernel__sigma_a2": [0.1, 0.3]}, cv=3).fit(X, Y)
+    assert search.best_score_ > 0.9
+    ridge = KernelRidge(alpha=0.1, kernel="precomputed")
+    target = np.sin(X[:, 0])
+    assert make_pipeline(DEQKernel(Tanh()), ridge).fit(X, target).score(X, target) > 0.9
+
+
+@pytest.mark.parametrize("kind", ["conjugate", "tangent"])
+def test_a_gaussian_process_has_the_mean_of_its_formula(kind):
+    target, train, test = np.sin(X[::3, 0]), X[::3], X[1::3]
+    covariance = DEQCovariance(2.0, sigma_a2=0.2, kind=kind)
+    process = GaussianProcessRegressor(covariance, alpha=0.01, optimizer=None).fit(train, target)
+    mean, deviation = process.predict(test, return_std=True)
+    kernel = ImplicitKernel(activation=ReLU(), sigma_a2=0.2)
+    matrix = {
+        name: getattr(kernel, kind)(torch.as_tensor(a), torch.as_tensor(b), tau0=2.0).numpy()
+        for name, a, b in (("train", train, train), ("cross", test, train), ("test", test, test))
+    }
+    noisy = matrix["train"] + 0.01 * np.eye(len(train))
+    gain = np.linalg.solve(noisy, matrix["cross"].T).T
+    np.testing.assert_allclose(mean, gain @ target, rtol=1e-8, atol=1e-9)
+    variance = np.diag(matrix["test"] - gain @ matrix["cross"].T)
+    np.testing.assert_allclose(deviation**2, variance, rtol=1e-6, atol=1e-8)
+
+
+def test_the_scale_of_a_gaussian_process_is_fitted():
+    target = 3 * np.sin(X[::3, 0]) + np.random.default_rng(0).normal(size=len(X[::3]))
+    kernel = ConstantKernel(1.0) * DEQCovariance(2.0) + WhiteKernel(0.1)
+    process = GaussianProcessRegressor(kernel).fit(X[::3], target)
+    before = GaussianProcessRegressor(kernel, optimizer=None).fit(X[::3], target)
+    assert process.log_marginal_likelihood_value_ > before.log_marginal_likelihood_value_
+    classifier = GaussianProcessClassifier(DEQCovariance(2.0)).fit(X[::3], Y[::3] > 0)
+    assert classifier.score(X, Y > 0) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"sigma_a2": -1.0}, "sigma_a2 must be 0 or more"),
+        ({"kind": "both"}, "kind is"),
+        ({"trained": "some"}, "trained is"),
+        ({"activation": "relu"}, "activation must be one of deqlab.activations, got 'relu'"),
+        ({"activation": Tanh(), "sigma_a2": 9.0, "sigma_b2": 1.0}, "does not contract"),
+    ],
+)
+def test_settings_are_refused_when_it_is_fitted(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        DEQKernel(**settings).fit(X)
