@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deqlab.cli import main
@@ -224,6 +225,44 @@ def test_the_next_command_finishes_a_run_that_was_stopped(process, tmp_path, num
         assert f"{finished} jobs of sawtooth are saved" in errors
     assert f"{finished} jobs are done already" in finish(process(*words, "cut"))
     assert rows(file.parent) == rows(tmp_path / "whole" / "sawtooth")
+
+
+def test_the_kernel_of_a_file_ends_in_a_report(deqlab, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(60, 20)), labels=np.arange(60) % 2)
+    words = ("kernel", "x.npz", "--activation", "tanh", "--kind", "tangent", "--width", 32)
+    done = deqlab(*words, "--out", "here")
+    assert done.returncode == 0, done.stderr
+    assert "HardTanh(a=" in done.stdout
+    assert "Step sizes of its weights" in done.stdout
+    assert "times its time" in done.stdout
+    page = (tmp_path / "here" / "report.html").read_text(encoding="utf-8")
+    assert "The kernel of a tanh DEQ on x.npz" in page
+    assert "deqlab kernel x.npz" in page
+
+    np.savez(tmp_path / "x.npz", x=rng.normal(size=(60, 20)), labels=np.arange(60) % 2)
+    done = deqlab(*words, "--out", "here")
+    assert done.returncode == 2
+    assert "holds a run with checksums" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("mnits",), "no data set is named 'mnits'; known are mixture, digits"),
+        (("absent.npy",), "absent.npy does not exist"),
+        (("digits", "--classes", "6,x"), "--classes takes numbers such as 6,8; got '6,x'"),
+        (("digits", "--classes", "6,17"), "digits has classes 0 to 9, not 17"),
+        (("mixture", "--activation", "sine"), "activation is one of relu, tanh"),
+        (("mixture", "--sigma-a2", "1.5"), "pass sigma_b2"),
+        (("mixture", "--seeds", 0), "seeds needs at least one number"),
+    ],
+)
+def test_mistakes_in_asking_for_a_kernel(deqlab, tmp_path, words, sentence):
+    done = deqlab("kernel", *words)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert written(tmp_path) == []
 
 
 def test_data_says_what_is_here(deqlab, tmp_path):

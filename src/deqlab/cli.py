@@ -112,6 +112,58 @@ def run(
 
 
 @app.command()
+def kernel(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="mixture, digits, mnist, fashion_mnist, or a .npy, .npz or .csv file of samples."
+        ),
+    ],
+    activation: Annotated[
+        str,
+        typer.Option(help="relu, tanh, leaky_relu, elu, swish, erf, hard_tanh or identity."),
+    ] = "relu",
+    sigma_a2: Annotated[
+        float, typer.Option("--sigma-a2", help="Variance of the recurrent weights.")
+    ] = 0.2,
+    kind: Annotated[str, typer.Option(help="conjugate or tangent.")] = "conjugate",
+    trained: Annotated[
+        str, typer.Option(help="Whose tangent kernel: readout+recurrent, or all.")
+    ] = "readout+recurrent",
+    samples: Annotated[int, typer.Option(help="How many samples are drawn.")] = 400,
+    dimension: Annotated[int, typer.Option(help="Dimension of the mixture.")] = 1000,
+    classes: Annotated[
+        str, typer.Option(help="Classes of an image set, such as 6,8.")
+    ] = "0,1,2,3,4,5,6,7,8,9",
+    seeds: Annotated[int, typer.Option(help="Draws of the samples.")] = 1,
+    width: Annotated[
+        int, typer.Option(help="Of the finite networks that are timed; 0 leaves them out.")
+    ] = 1024,
+    out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/kernel"),
+    data_dir: DataDir = None,
+) -> None:
+    """Compare a DEQ's kernel with its equivalent and with explicit networks, on your data."""
+    from deqlab.experiments.kernel_command import ask
+
+    _use_data_dir(data_dir)
+    ask(
+        data,
+        activation=activation,
+        sigma_a2=sigma_a2,
+        kind=kind,
+        trained=trained,
+        samples=samples,
+        dimension=dimension,
+        classes=classes,
+        seeds=seeds,
+        width=width,
+        out=out,
+        command=shlex.join(["deqlab", *sys.argv[1:]]),
+    )
+    report([out])
+
+
+@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
     out: Annotated[

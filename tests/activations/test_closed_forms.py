@@ -21,6 +21,8 @@ from tests.problems import F64, generator
         Polynomial((0.1, 0.5, -0.3, 0.2)),
         Polynomial((0.0, 1.0)),
         Polynomial((3.0,)),
+        HardTanh(0.8, 1.2),
+        HardTanh(1.0, 0.1),
     ],
     ids=repr,
 )

@@ -95,6 +95,16 @@ def test_a_table_by_a_field_has_a_row_for_each_value(write_run, example, parse):
     assert table[2][2] == "0.450|0.250–2"  # noqa: RUF001
 
 
+def test_rows_with_the_field_of_the_panels_are_shown_in_theirs(write_run, example):
+    rows = [row | {"data": "ab"[row.get("step", 0) % 2]} for row in example.rows()]
+    chart = chart_of(write_run(rows=rows), {**example.line, "panel_by": "data"})
+    steps = {
+        panel.title: [[point.x.median for point in series.points] for series in panel.series]
+        for panel in chart.panels
+    }
+    assert steps == {"a": [[0, 2], [0, 2]], "b": [[1], [1]]}
+
+
 def test_each_panel_has_its_arms_and_the_reference(write_run, example):
     rows = example.rows() + example.wide_rows()
     chart = chart_of(write_run(rows=rows), {**example.line, "panel_by": "matching"})

@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from scipy.special import owens_t
+from scipy.special import gammainc, owens_t
 from torch import Tensor
 from typing_extensions import override
 
 from deqlab.activations.covariance import Covariance
+from deqlab.activations.moments import Moments
 from deqlab.activations.numeric import Numeric
 from deqlab.activations.ramps import check_finite
 
@@ -93,6 +94,20 @@ class HardTanh(Numeric):
     @override
     def _mean(self, a: Tensor) -> Tensor:
         return torch.zeros_like(a)
+
+    @override
+    def _moments(self, tau: float, mean: float, shift: float) -> Moments:
+        # Published for gamma2; erf(x) - sqrt(4 / pi) x exp(-x^2), which cancels, is P(3/2, x^2).
+        x = self.c / tau / math.sqrt(2)
+        inside, square = math.erf(x), float(gammainc(1.5, x * x))
+        return Moments(
+            mean=mean,
+            g1=(self.a * inside) ** 2,
+            g2=0.0,
+            q=2 * self.a**2 * square,
+            gamma2=self.a**2 * (tau**2 * square + self.c**2 * math.erfc(x)),
+            d=self.a**2 * inside,
+        )
 
     def _is_narrow(self, pair: Covariance) -> bool:
         largest = max(float(pair.a.max()), float(pair.b.max())) if pair.size.numel() else 0.0

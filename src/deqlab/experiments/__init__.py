@@ -2,11 +2,19 @@
 
 from typing import Any
 
-from deqlab.experiments import images, memory, sawtooth
+from deqlab.experiments import (
+    images,
+    kernel_error,
+    kernel_montecarlo,
+    kernel_spectrum,
+    memory,
+    sawtooth,
+)
 from deqlab.experiments.base import Experiment
 
 EXPERIMENTS: dict[str, Experiment[Any]] = {
-    module.EXPERIMENT.name: module.EXPERIMENT for module in (images, sawtooth, memory)
+    module.EXPERIMENT.name: module.EXPERIMENT
+    for module in (images, sawtooth, memory, kernel_error, kernel_montecarlo, kernel_spectrum)
 }
 
 __all__ = ["EXPERIMENTS", "Experiment"]

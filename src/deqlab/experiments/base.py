@@ -87,8 +87,8 @@ class Chart:
     Attributes:
         kind: "line" over x, or "scatter" with one point per arm.
         rows: The kind of rows.
-        panel_by: Field of the summary rows: one panel for each of its values, and in each the
-            arms for which it is null.
+        panel_by: Field of the rows: one panel for each of its values. Or of the summary rows; then
+            arms for which it is null are in every panel.
         y_format: How the numbers on the y axis are written.
     """
 

@@ -18,7 +18,6 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import brentq, least_squares, nnls
-from scipy.special import erf, erfc
 
 from deqlab.activations import Activation, HardTanh, LReLU, Polynomial
 from deqlab.kernels.coefficients import Coefficients
@@ -124,14 +123,14 @@ def _h_tanh(target: Coefficients) -> Iterator[list[Activation]]:
         yield [Polynomial((0.0, math.sqrt(target.alpha1)))]
     elif 1 < ratio < math.pi / 2:
         u = brentq(lambda u: _h_tanh_ratio(u) - ratio, 1e-8, 12.0, xtol=1e-15, rtol=1e-15)
-        slope = math.sqrt(target.alpha1) / erf(u / math.sqrt(2))
+        slope = math.sqrt(target.alpha1) / math.erf(u / math.sqrt(2))
         yield [HardTanh(slope, u * target.tau0)]
 
 
 def _h_tanh_ratio(u: float) -> float:
     """Return gamma2 / (tau^2 E[phi']^2) of clip(x, -c, c), with u = c / tau."""
-    e = erf(u / math.sqrt(2))
-    tail = erfc(u / math.sqrt(2)) * u**2 - math.sqrt(2 / math.pi) * u * math.exp(-(u**2) / 2)
+    e = math.erf(u / math.sqrt(2))
+    tail = math.erfc(u / math.sqrt(2)) * u**2 - math.sqrt(2 / math.pi) * u * math.exp(-(u**2) / 2)
     return float((e + tail) / e**2)
 
 

@@ -2,7 +2,8 @@
 
 A line chart has, per arm, one point for every x: the median over seeds, with its range.
 A scatter chart has one point per arm. With `panel_by`, each distinct value of that field
-in the summary rows gets a panel, and arms without a value (the reference) are in all.
+gets a panel. If the rows of the chart have the field, a panel shows those with its value; else
+the summary rows have it, and arms without a value (the reference) are in all panels.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 from deqlab.report.arms import Arm, seeds_in_words
 from deqlab.report.formats import Format, default_format, format_named
-from deqlab.report.rows import Record, ReportError, rows_of
+from deqlab.report.rows import Job, Record, ReportError, rows_of
 from deqlab.report.statistics import BySeed, Spread, number, spread
 
 KINDS = ("line", "scatter")
@@ -100,8 +101,8 @@ def read_chart(spec: Record, arms: Sequence[Arm], *, where: str) -> Chart:
     x, y = (_axis(spec, name, where=where) for name in ("x", "y"))
     series = _lines if kind == "line" else _dots
     panels = [
-        _panel(title, list(series(members, spec["rows"], x, y, where=where)), x, y)
-        for title, members in _panels(arms, panel_by)
+        _panel(title, list(series(members, rows, x, y, where=where)), x, y)
+        for title, members, rows in _panels(arms, panel_by, spec["rows"])
     ]
     return Chart(
         kind=kind,
@@ -137,24 +138,48 @@ def _axis(spec: Record, name: str, *, where: str) -> Axis:
     )
 
 
-def _panels(arms: Sequence[Arm], field: str | None) -> list[tuple[str, list[Arm]]]:
-    """Title and members of each panel."""
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a job a panel shows: those of one kind, and of one value of a field."""
+
+    kind: str
+    field: str | None = None
+    value: object = None
+
+    def of(self, job: Job) -> Iterable[Record]:
+        """Return them."""
+        rows = rows_of(job, self.kind)
+        return rows if self.field is None else (r for r in rows if r.get(self.field) == self.value)
+
+
+def _panels(arms: Sequence[Arm], field: str | None, kind: str) -> list[tuple[str, list[Arm], Rows]]:
+    """Title, members and rows of each panel."""
+    values = [
+        row[field]
+        for arm in arms
+        for job in arm.jobs
+        for row in rows_of(job, kind)
+        if field is not None and field in row and kind != "summary"
+    ]
+    if values:
+        every = dict.fromkeys(values)
+        return [(str(value), list(arms), Rows(kind, field, value)) for value in every]
     found = {arm.name: arm.jobs[0].summary.get(field) if field else None for arm in arms}
     titles = {name: str(value) for name, value in found.items() if value is not None}
     if not titles:
-        return [("", list(arms))]
+        return [("", list(arms), Rows(kind))]
     return [
-        (title, [arm for arm in arms if titles.get(arm.name, title) == title])
+        (title, [arm for arm in arms if titles.get(arm.name, title) == title], Rows(kind))
         for title in dict.fromkeys(titles.values())
     ]
 
 
-def _lines(arms: Iterable[Arm], kind: str, x: Axis, y: Axis, *, where: str) -> Iterable[Series]:
+def _lines(arms: Iterable[Arm], rows: Rows, x: Axis, y: Axis, *, where: str) -> Iterable[Series]:
     for arm in arms:
         values: BySeed[float] = BySeed()
         lost = 0
         for job in arm.jobs:
-            for row in rows_of(job, kind):
+            for row in rows.of(job):
                 if x.field in row and y.field in row:
                     at = number(row[x.field], field=x.field, where=where)
                     if math.isnan(at):
@@ -165,11 +190,11 @@ def _lines(arms: Iterable[Arm], kind: str, x: Axis, y: Axis, *, where: str) -> I
         yield Series(arm=arm, points=tuple(points), lost=lost)
 
 
-def _dots(arms: Iterable[Arm], kind: str, x: Axis, y: Axis, *, where: str) -> Iterable[Series]:
+def _dots(arms: Iterable[Arm], rows: Rows, x: Axis, y: Axis, *, where: str) -> Iterable[Series]:
     for arm in arms:
         values: BySeed[str] = BySeed()
         for job in arm.jobs:
-            for row in rows_of(job, kind):
+            for row in rows.of(job):
                 for axis in (x, y):
                     if axis.field in row:
                         value = number(row[axis.field], field=axis.field, where=where)

@@ -1,0 +1,475 @@
+"""The spectrum of a DEQ's kernel: exact, in high dimension, and of explicit networks.
+
+Expected: on Gaussian mixtures, and on images, the equivalent kernel has the histogram of
+eigenvalues of the exact one, the isolated ones (spikes) included, and their eigenvectors; so has
+the matched explicit network, and the plain one (the activation itself, as many layers) has not.
+Source: Ling et al. (2024, arXiv:2402.02697), the figures of spectra on a Gaussian mixture and on
+MNIST, digits 6 and 8, n = 400; Fashion-MNIST and the alignments are deqlab's.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deqlab.activations import Activation
+from deqlab.errors import ConvergenceError
+from deqlab.experiments.base import (
+    Chart,
+    Column,
+    Experiment,
+    Job,
+    Page,
+    Row,
+    Table,
+    Verdict,
+    check_at_least,
+    check_choice,
+    check_seeds,
+    require,
+)
+from deqlab.experiments.cost import flops
+from deqlab.experiments.kernel_data import KernelData, load
+from deqlab.experiments.kernel_error import ACTIVATIONS, relative_error
+from deqlab.experiments.overrides import UsageError
+from deqlab.kernels import (
+    ExplicitKernel,
+    ImplicitKernel,
+    ImplicitNetwork,
+    LowRankPlusIdentity,
+    equivalent,
+    match_explicit,
+)
+
+SPECTRA = {
+    "exact": "DEQ, exact",
+    "equivalent": "DEQ, high-dimensional equivalent",
+    "matched": "matched explicit network",
+    "plain": "plain explicit network",
+}
+NETWORKS = ("exact", "matched", "plain")
+"""Those that are kernels of networks, which can be built and timed."""
+
+RANKS, BINS, LEAST = 60, 40, 1e-4
+"""Points of the curves: eigenvalues at ranks that grow geometrically, and bins of the histogram,
+which goes down to this share of the largest eigenvalue."""
+
+NEAR, ALIGNED = 0.1, 0.9
+"""The verdict: eigenvalues are right within a tenth, eigenvectors if aligned so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelSpectrumConfig:
+    """The fields of the experiment.
+
+    Attributes:
+        seeds: One draw of the samples for each.
+        data: "mixture", image sets, or files (.npy, .npz, .csv); one panel each.
+        samples: n, of image sets and files; a mixture has 0.8 p.
+        classes: Of image sets.
+        dimension: p, of the mixture.
+        activation: Of `kernel_error.ACTIVATIONS`.
+        sigma_a2: Variance of the recurrent weights, at least 0.
+        kind: "conjugate" or "tangent".
+        trained: Which weights a tangent kernel belongs to: "readout+recurrent" or "all".
+        width: Of the finite networks that are timed; 0 leaves them out.
+        checksums: Of files: a run goes on only with the data it began with.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    data: tuple[str, ...] = ("mixture", "mnist", "fashion_mnist")
+    samples: int = 400
+    classes: tuple[int, ...] = (6, 8)
+    dimension: int = 1000
+    activation: str = "relu"
+    sigma_a2: float = 0.2
+    kind: str = "conjugate"
+    trained: str = "readout+recurrent"
+    width: int = 1024
+    checksums: tuple[str, ...] = ("",)
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        require(len(set(self.data)) == len(self.data) > 0, "data needs one or more different names")
+        check_at_least(self, 10, "samples", "dimension")
+        check_at_least(self, 0, "width")
+        require(len(self.classes) > 0, "classes needs at least one number")
+        check_choice(self, "activation", ACTIVATIONS)
+        check_choice(self, "kind", ("conjugate", "tangent"))
+        check_choice(self, "trained", ("readout+recurrent", "all"))
+        kernel_of(self)  # checks sigma_a2
+
+
+def kernel_of(config: KernelSpectrumConfig) -> ImplicitKernel:
+    """Return the kernel of the DEQ."""
+    return ImplicitKernel(activation=phi_of(config), sigma_a2=config.sigma_a2)
+
+
+def phi_of(config: KernelSpectrumConfig) -> Activation:
+    """Return the activation."""
+    return ACTIVATIONS[config.activation]
+
+
+def check(config: KernelSpectrumConfig) -> None:
+    """Raise unless the data are here, and the DEQ has a kernel and an explicit network with it.
+
+    Raises:
+        DataError: Data are absent or damaged.
+        UsageError: There is no such kernel or network.
+    """
+    for name in config.data:
+        data = data_of(config, name, config.seeds[0])
+        try:
+            explicit_of(config, data.tau0, matched=True)
+            equivalent_of(config, data)
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from error
+
+
+def plan(config: KernelSpectrumConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return one job per spectrum and seed; those of one draw follow each other."""
+    return [Job(arm=spectrum, seed=seed) for seed in config.seeds for spectrum in SPECTRA]
+
+
+def data_of(config: KernelSpectrumConfig, name: str, seed: int) -> KernelData:
+    """Return one draw of the samples."""
+    return load(
+        name,
+        samples=config.samples,
+        classes=config.classes,
+        dimension=config.dimension,
+        seed=seed,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exact:
+    """The exact kernel of a DEQ on one draw, with its spectrum in descending order."""
+
+    data: KernelData
+    matrix: Tensor
+    values: Tensor
+    vectors: Tensor
+    seconds: float
+
+    @property
+    def leading(self) -> int:
+        """How many eigenvalues are looked at one by one: one a class, and one for the norms."""
+        return min(self.data.number_of_classes + 1, len(self.values))
+
+
+@lru_cache(maxsize=8)
+def exact_of(config: KernelSpectrumConfig, name: str, seed: int) -> Exact:
+    """Return the exact kernel and its spectrum; the next jobs compare theirs with it."""
+    data = data_of(config, name, seed)
+    start = time.perf_counter()
+    matrix = matrix_of(kernel_of(config), data, config)
+    values, vectors = torch.linalg.eigh(matrix)
+    seconds = time.perf_counter() - start
+    return Exact(
+        data=data, matrix=matrix, values=values.flip(0), vectors=vectors.flip(1), seconds=seconds
+    )
+
+
+def matrix_of(
+    kernel: ImplicitKernel | ExplicitKernel, data: KernelData, config: KernelSpectrumConfig
+) -> Tensor:
+    """Return the exact kernel of the kind that is asked for."""
+    if config.kind == "conjugate":
+        return kernel.conjugate(data.x)
+    if isinstance(kernel, ExplicitKernel):
+        return kernel.tangent(data.x)
+    return kernel.tangent(data.x, trained=config.trained)  # type: ignore[arg-type]
+
+
+def equivalent_of(config: KernelSpectrumConfig, data: KernelData) -> LowRankPlusIdentity:
+    """Return the high-dimensional equivalent."""
+    coefficients = kernel_of(config).coefficients(
+        data.tau0,
+        trained=config.trained,  # type: ignore[arg-type]
+    )
+    return equivalent(
+        coefficients,
+        data.x,
+        data.classes,
+        kind=config.kind,  # type: ignore[arg-type]
+    )
+
+
+def explicit_of(config: KernelSpectrumConfig, tau0: float, *, matched: bool) -> ExplicitKernel:
+    """Return the explicit network with the kernel, or one as deep with the same activation."""
+    found = match_explicit(
+        kernel_of(config),
+        tau0,
+        kind=config.kind,  # type: ignore[arg-type]
+        trained=config.trained,  # type: ignore[arg-type]
+    )
+    return found if matched else ExplicitKernel([phi_of(config)] * len(found.layers))
+
+
+def run(config: KernelSpectrumConfig, job: Job) -> Iterator[Row]:
+    """Compute one spectrum on every data set, and compare it with the exact one."""
+    for name in config.data:
+        yield from _on_data(config, job, name)
+    matching = None if job.arm == "exact" else "the exact kernel"
+    yield {"kind": "summary", "label": SPECTRA[job.arm], "matching": matching}
+
+
+def _on_data(config: KernelSpectrumConfig, job: Job, name: str) -> Iterator[Row]:
+    exact = exact_of(config, name, job.seed)
+    network: ImplicitKernel | ExplicitKernel | None = None
+    start = time.perf_counter()
+    if job.arm == "exact":
+        network = kernel_of(config)
+        matrix, values, vectors = exact.matrix, exact.values, exact.vectors
+    elif job.arm == "equivalent":
+        found = equivalent_of(config, exact.data)
+        values = found.eigvalsh().flip(0)
+        vectors = found.leading(exact.leading)[1]
+        matrix = found.dense()
+    else:
+        network = explicit_of(config, exact.data.tau0, matched=job.arm == "matched")
+        matrix = matrix_of(network, exact.data, config)
+        values, vectors = (part.flip(-1) for part in torch.linalg.eigh(matrix))
+    seconds = exact.seconds if job.arm == "exact" else time.perf_counter() - start
+
+    for row in _curves(values, exact):
+        yield {"data": name, **row}
+    alignments = []
+    for i in range(exact.leading):
+        # Of eigenvectors whose eigenvalues are close, the space is determined, not each of them.
+        alignments.append(float((exact.vectors[:, : exact.leading].T @ vectors[:, i]).norm()))
+        yield {
+            "kind": "leading",
+            "data": name,
+            "rank": i + 1,
+            "which": f"{name} {i + 1}",
+            "eigenvalue": float(values[i]),
+            "alignment": alignments[-1],
+        }
+    leading = values[: exact.leading] / exact.values[: exact.leading] - 1
+    row = {
+        "kind": "spectrum",
+        "data": name,
+        "error": relative_error(matrix, exact.matrix),
+        "leading_error": float(leading.abs().max()),
+        "bulk_error": float((values / exact.values - 1).abs().nanmedian()),
+        "alignment": min(alignments),
+        "seconds": seconds,
+    }
+    if isinstance(network, ExplicitKernel):
+        row["layers"] = ", ".join(map(repr, network.layers))
+        row["step_sizes"] = network.step_sizes and list(network.step_sizes)
+    if network is not None and config.width:
+        row |= _cost(network, exact.data, config.width, job.seed)
+    yield row
+
+
+def _curves(values: Tensor, exact: Exact) -> Iterator[Row]:
+    n = len(values)
+    for rank in np.unique(np.geomspace(1, n, min(n, RANKS)).round().astype(int)).tolist():
+        yield {"kind": "eigenvalue", "rank": rank, "eigenvalue": float(values[rank - 1])}
+    edges = np.geomspace(LEAST, 2.0, BINS + 1) * float(exact.values[0])
+    counts, _ = np.histogram(values.numpy(), edges)
+    for low, high, count in zip(edges, edges[1:], counts.tolist(), strict=False):
+        yield {"kind": "bin", "eigenvalue": float((low * high) ** 0.5), "share": count / n}
+
+
+def _cost(
+    kernel: ImplicitKernel | ExplicitKernel,
+    data: KernelData,
+    width: int,
+    seed: int,
+    *,
+    repeats: int = 5,
+) -> Row:
+    """Return what a network of finite width costs to evaluate on all samples.
+
+    Nothing, if it is a DEQ that is not at its own equilibrium.
+    """
+    x, generator = data.x.float(), torch.Generator().manual_seed(seed)
+    network = kernel.network(x.shape[1], width, tau0=data.tau0, generator=generator)
+    if isinstance(network, ImplicitNetwork):
+        network.on_failure = "raise"
+    with torch.no_grad():
+        try:
+            operations, _ = flops(lambda: network(x))
+        except ConvergenceError:
+            return {}
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            network(x)
+            times.append(time.perf_counter() - start)
+    return {"flops": operations, "inference_seconds": median(times)}
+
+
+def verdict(config: KernelSpectrumConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether leading eigenvalues and eigenvectors are those of the exact kernel."""
+    measured = [row for row in rows if row["kind"] == "spectrum"]
+
+    def of(name: str, arm: str, field: str) -> float:
+        return float(
+            median(row[field] for row in measured if row["arm"] == arm and row["data"] == name)
+        )
+
+    good, details = 0, []
+    for name in config.data:
+        error, aligned = (
+            of(name, "equivalent", "leading_error"),
+            of(name, "equivalent", "alignment"),
+        )
+        bulk = of(name, "equivalent", "bulk_error")
+        good += max(error, bulk) <= NEAR and aligned >= ALIGNED
+        details.append(
+            f"{name}: leading eigenvalues of the equivalent within {error:.1%}, the eigenvectors "
+            f"aligned to {aligned:.3f} or more; eigenvalues off by {bulk:.1%} in the median."
+        )
+        details.append(
+            f"{name}: relative spectral error {of(name, 'equivalent', 'error'):.2g} of the "
+            f"equivalent, {of(name, 'matched', 'error'):.1e} of the matched network, "
+            f"{of(name, 'plain', 'error'):.2g} of the plain one."
+        )
+        costed = [row for row in measured if row["data"] == name and "flops" in row]
+        if len(costed) == len(NETWORKS) * len(config.seeds):
+            flops_saved, seconds_saved = (
+                of(name, "exact", field) / of(name, "matched", field)
+                for field in ("flops", "inference_seconds")
+            )
+            details.append(
+                f"{name}: at width {config.width} the DEQ takes {flops_saved:.1f} times the FLOPs "
+                f"of the matched network, and {seconds_saved:.1f} times its time."
+            )
+    where = f"On {good} of {len(config.data)} data sets"
+    has = "has"
+    if len(config.data) == 1:
+        where, has = f"On {Path(config.data[0]).name}", "has" if good else "has not"
+    sentence = (
+        f"{where} the equivalent {config.kind} kernel of a {config.activation} DEQ {has} the "
+        f"spectrum of the exact one: leading eigenvalues, and half of all, within {NEAR:.0%}, and "
+        f"leading eigenvectors in their space to {ALIGNED:g}."
+    )
+    if good == len(config.data):
+        return Verdict(outcome="holds", sentence=sentence, details=tuple(details))
+    return Verdict(
+        outcome="holds partly" if good else "does not hold here",
+        sentence=sentence,
+        details=tuple(details),
+    )
+
+
+PAGE = Page(
+    charts=(
+        Chart(
+            title="Eigenvalues by rank",
+            caption="Of the kernel on the samples, in descending order: spikes stand on the left.",
+            rows="eigenvalue",
+            x="rank",
+            y="eigenvalue",
+            x_label="rank",
+            y_label="eigenvalue",
+            x_scale="log",
+            y_scale="log",
+            panel_by="data",
+        ),
+        Chart(
+            title="Histogram of the eigenvalues",
+            caption="Share of the eigenvalues by size, in bins that grow geometrically.",
+            rows="bin",
+            x="eigenvalue",
+            y="share",
+            x_label="eigenvalue",
+            y_label="share of eigenvalues",
+            x_scale="log",
+            panel_by="data",
+        ),
+        Chart(
+            title="Alignment of the leading eigenvectors",
+            caption="Length of each in the space of the exact leading ones; 1 is inside.",
+            rows="leading",
+            x="rank",
+            y="alignment",
+            x_label="rank",
+            y_label="alignment",
+            panel_by="data",
+        ),
+    ),
+    tables=(
+        Table(
+            title="Against the exact kernel, and what a network costs",
+            caption="Relative spectral error, largest relative error of a leading eigenvalue, "
+            "least alignment, median relative error of an eigenvalue; seconds for the spectrum; "
+            "cost of a network of finite width on all samples.",
+            rows="spectrum",
+            by="data",
+            columns=(
+                Column(field="error", label="error", format="number", better="lower"),
+                Column(
+                    field="leading_error",
+                    label="leading eigenvalues",
+                    format="percent",
+                    better="lower",
+                ),
+                Column(field="alignment", label="alignment", format="number", better="higher"),
+                Column(
+                    field="bulk_error",
+                    label="median eigenvalue",
+                    format="percent",
+                    better="lower",
+                ),
+                Column(field="seconds", label="spectrum", format="seconds", better="lower"),
+                Column(field="flops", label="FLOPs", format="si", better="lower"),
+                Column(
+                    field="inference_seconds",
+                    label="inference",
+                    format="seconds",
+                    better="lower",
+                ),
+            ),
+        ),
+        Table(
+            title="Leading eigenvalues",
+            caption="By data and rank: one for each class, and one for the norms of the samples.",
+            rows="leading",
+            columns=(
+                Column(field="eigenvalue", label="eigenvalue", format="number"),
+                Column(field="alignment", label="alignment", format="number", better="higher"),
+            ),
+            by="which",
+        ),
+    ),
+)
+
+EXPERIMENT = Experiment(
+    name="kernel-spectrum",
+    title="Spectrum of a DEQ's kernel, exact and equivalent",
+    claim="In high dimension the kernel of a DEQ has the spectrum, spikes and leading eigenvectors "
+    "that four nonlinear equations give, on Gaussian mixtures and on real images; a shallow "
+    "explicit network can be made to have the same kernel.",
+    source="Ling et al. (2024, arXiv:2402.02697), the figures of spectra.",
+    presets={
+        "smoke": KernelSpectrumConfig(
+            seeds=(0,), data=("mixture", "digits"), dimension=60, samples=60, width=64
+        ),
+        "quick": KernelSpectrumConfig(),
+        "full": KernelSpectrumConfig(
+            seeds=tuple(range(8)),
+            data=("mixture", "mnist", "fashion_mnist"),
+            samples=2000,
+            dimension=2500,
+            width=4096,
+        ),
+    },
+    page=PAGE,
+    check=check,
+    plan=plan,
+    run=run,
+    judge=verdict,
+)
+"""The published settings are those of "quick": MNIST, digits 6 and 8, n = 400."""
