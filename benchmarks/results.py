@@ -20,14 +20,17 @@ PEERS = ("torchdeq", "jaxopt", "optimistix")
 console = Console(highlight=False)
 
 
-def parser(description: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """Return the options that all measurements share."""
+def parser(
+    description: str | None, *, repeats: int, threads: int = 1, workloads: bool = True
+) -> argparse.ArgumentParser:
+    """Return the options that all measurements share; `workloads`, those on workloads only."""
     options = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
-    options.add_argument("--threads", type=int, default=1, help="threads of torch")
+    options.add_argument("--threads", type=int, default=threads, help="threads of torch")
     options.add_argument("--repeats", type=int, default=repeats, help="rounds of timing")
-    options.add_argument("--workloads", default="a,b,c,d,e,f,g,h", help="letters, as in a,b")
+    if workloads:
+        options.add_argument("--workloads", default="a,b,c,d,e,f,g,h", help="letters, as in a,b")
     options.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     return options
 
