@@ -38,15 +38,25 @@ def loopback_only(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")  # and no proxy may resolve it for us
 
 
-@pytest.fixture(scope="session")
-def real_data():
-    """The folder with the real mnist and fashion_mnist, which no checkout holds."""
+def _folder_with(*names):
     shared = Path(__file__).parents[3] / "shared" / "data"
     folder = Path(os.environ.get("DEQLAB_DATA", shared))
-    for name in ("mnist", "fashion_mnist"):
+    for name in names:
         if not (folder / name).is_dir():
             pytest.skip(f"needs {folder / name}: point DEQLAB_DATA at a folder that holds {name}/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder with the real mnist and fashion_mnist, which no checkout holds."""
+    return _folder_with("mnist", "fashion_mnist")
+
+
+@pytest.fixture(scope="session")
+def real_cifar10():
+    """The folder with the real cifar10, which no checkout holds."""
+    return _folder_with("cifar10")
 
 
 class Tiny:

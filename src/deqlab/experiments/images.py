@@ -39,7 +39,7 @@ class ImagesConfig(arms.ArmsConfig):
     """The fields of the experiment.
 
     Attributes:
-        dataset: "digits" (bundled), "mnist" or "fashion_mnist".
+        dataset: "digits" (bundled), "mnist", "fashion_mnist" or "cifar10".
         epochs: Passes over the training set.
     """
 

@@ -1,4 +1,4 @@
-"""Data and targets to learn: a sawtooth, and the image sets digits, mnist, fashion_mnist."""
+"""Data and targets to learn: a sawtooth, and four image sets, digits to cifar10."""
 
 from deqlab.tasks import sawtooth
 from deqlab.tasks.errors import DataError

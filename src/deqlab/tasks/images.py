@@ -1,28 +1,33 @@
-"""Image classification sets as standardised tensors: digits, mnist, fashion_mnist.
+"""Image classification sets as standardised tensors: digits, mnist, fashion_mnist, cifar10.
 
 A pixel p, an integer from 0 to p_max, becomes
 
     x = (p / p_max - mean) / std,
 
-where mean and std are two scalars, taken over all pixels of the training images and
-applied to the test images too. Sums of integers are exact, so the tensors are the same,
-bit for bit, on every machine.
+where mean and std are two scalars, taken over all pixels and channels of the training
+images and applied to the test images too. Sums of integers are exact, so the tensors are
+the same, bit for bit, on every machine.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from deqlab.tasks.sources import DIGITS, find_source
+from deqlab.tasks import cifar10
+from deqlab.tasks.sources import CIFAR10, DIGITS, find_source
 from deqlab.tasks.store import read_arrays
 
-# The seed of the split of digits, which comes without one; it is part of the data set.
-_DIGITS_SPLIT_SEED = 0
-_NUM_DIGITS_TEST = 360  # a fifth of 1797
+# The seed of the split of digits and cifar10, which come without one; it is part of the data set.
+_SPLIT_SEED = 0
+_TEST_SIZES = {DIGITS: 360, CIFAR10: 800}  # a fifth, of 1797 and of 4000
+
+Split: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Training images, training labels, test images, test labels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,10 +57,12 @@ def load(
     digits is bundled with scikit-learn: 1,437 training and 360 test images of 8 x 8
     pixels, in a fixed stratified split. mnist and fashion_mnist have 60,000 and 10,000 of
     28 x 28; they are looked for in `data_dir`, else in the folder that DEQLAB_DATA names,
-    then in the cache directory, and else downloaded there.
+    then in the cache directory, and else downloaded there. cifar10 is looked for in the same
+    places, and cannot be downloaded: the first 4,000 of its images, 3,200 for training and
+    800 for testing, of 3 x 32 x 32, in a fixed stratified split.
 
     Args:
-        name: "digits", "mnist" or "fashion_mnist".
+        name: "digits", "mnist", "fashion_mnist" or "cifar10".
         data_dir: A folder that holds the folder `name`, or is that folder itself.
         download: Whether to download what is absent.
         progress: Whether to draw a progress bar, on standard error, if it does.
@@ -73,50 +80,58 @@ def load(
         (torch.Size([1437, 64]), (1, 8, 8))
     """
     if name == DIGITS:
-        return _digits()
+        return _assemble(name, *_digits(), largest_pixel=16)
+    if name == CIFAR10:
+        images, labels = cifar10.read_arrays(data_dir)
+        return _assemble(name, *_split(name, images.transpose(0, 3, 1, 2), labels))
     source = find_source(name)
     arrays = read_arrays(source, data_dir=data_dir, download=download, progress=progress)
-    return _assemble(name, *arrays, largest_pixel=255, num_classes=source.num_classes)
+    x_train, y_train, x_test, y_test = arrays
+    split = (x_train[:, None], y_train, x_test[:, None], y_test)
+    return _assemble(name, *split, num_classes=source.num_classes)
 
 
-def _digits() -> ImageData:
+def _digits() -> Split:
     # Not at the top: scikit-learn takes longer to import than the rest of this package.
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     bundled = load_digits()
-    arrays = train_test_split(
-        bundled.images.astype(np.uint8),
-        bundled.target.astype(np.uint8),
-        test_size=_NUM_DIGITS_TEST,
-        stratify=bundled.target,
-        random_state=_DIGITS_SPLIT_SEED,
+    images = bundled.images.astype(np.uint8)[:, None]
+    return _split(DIGITS, images, bundled.target.astype(np.uint8))
+
+
+def _split(
+    name: str, images: UInt8[np.ndarray, "n channels height width"], labels: UInt8[np.ndarray, " n"]
+) -> Split:
+    from sklearn.model_selection import train_test_split
+
+    x_train, x_test, y_train, y_test = train_test_split(
+        images, labels, test_size=_TEST_SIZES[name], stratify=labels, random_state=_SPLIT_SEED
     )
-    x_train, x_test, y_train, y_test = arrays
-    return _assemble(DIGITS, x_train, y_train, x_test, y_test, largest_pixel=16, num_classes=10)
+    return x_train, y_train, x_test, y_test
 
 
 def _assemble(
     name: str,
-    x_train: UInt8[np.ndarray, "train height width"],
+    x_train: UInt8[np.ndarray, "train channels height width"],
     y_train: UInt8[np.ndarray, " train"],
-    x_test: UInt8[np.ndarray, "test height width"],
+    x_test: UInt8[np.ndarray, "test channels height width"],
     y_test: UInt8[np.ndarray, " test"],
     *,
-    largest_pixel: int,
-    num_classes: int,
+    largest_pixel: int = 255,
+    num_classes: int = 10,
 ) -> ImageData:
     mean, std = _moments(x_train)
     # One table entry per pixel value: rounded once, from float64.
     table = ((np.arange(largest_pixel + 1) - mean) / std).astype(np.float32)
-    height, width = x_train.shape[1:]
+    channels, height, width = x_train.shape[1:]
     return ImageData(
         name=name,
         x_train=torch.from_numpy(table[x_train].reshape(len(x_train), -1)),
         y_train=torch.from_numpy(y_train.astype(np.int64)),
         x_test=torch.from_numpy(table[x_test].reshape(len(x_test), -1)),
         y_test=torch.from_numpy(y_test.astype(np.int64)),
-        shape=(1, height, width),
+        shape=(channels, height, width),
         num_classes=num_classes,
         mean=mean / largest_pixel,
         std=std / largest_pixel,

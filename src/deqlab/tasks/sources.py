@@ -116,7 +116,9 @@ SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST)}
 
 # Bundled with scikit-learn, so it has a name and no files.
 DIGITS = "digits"
-NAMES = (DIGITS, *SOURCES)
+# One file that no mirror serves; `tasks.cifar10` reads it.
+CIFAR10 = "cifar10"
+NAMES = (DIGITS, *SOURCES, CIFAR10)
 
 
 def find_source(name: str) -> Source:
@@ -129,6 +131,8 @@ def find_source(name: str) -> Source:
         return SOURCES[name]
     if name == DIGITS:
         raise DataError("digits is bundled with scikit-learn and has no files to fetch")
+    if name == CIFAR10:
+        raise DataError("cifar10 has no download; `deqlab data cifar10` says where to put its file")
     close = difflib.get_close_matches(name, NAMES, n=1)
     hint = f"did you mean {close[0]!r}" if close else f"choose one of {', '.join(NAMES)}"
     raise DataError(f"no image data set is named {name!r}; {hint}")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from deqlab.tasks import cifar10
 from deqlab.tasks.errors import DataError
-from deqlab.tasks.sources import DIGITS, SOURCES, Source, SourceFile, find_source
+from deqlab.tasks.sources import CIFAR10, DIGITS, SOURCES, Source, SourceFile, find_source
 from deqlab.tasks.store import download_into, find, listing, search_folders
 
 
@@ -48,11 +49,12 @@ def inspect(data_dir: Path | None = None) -> list[FileStatus]:
         path=None,
         sentence="bundled with scikit-learn",
     )
-    return [bundled] + [
+    published = [
         _status(source, file, search_folders(source.name, data_dir))
         for source in SOURCES.values()
         for file in source.files
     ]
+    return [bundled, *published, _cifar10(data_dir)]
 
 
 def fetch(name: str, *, data_dir: Path | None = None, progress: bool = True) -> list[Path]:
@@ -118,4 +120,19 @@ def _status(source: Source, file: SourceFile, folders: Sequence[Path]) -> FileSt
             sentence = f"verified in {path.parent}"
     return FileStatus(
         data_set=source.name, file=file.archive, state=state, path=path, sentence=sentence
+    )
+
+
+def _cifar10(data_dir: Path | None) -> FileStatus:
+    path = cifar10.find(data_dir)
+    state, sentence = FileState.MISSING, cifar10.absent(data_dir)
+    if path is not None:
+        try:
+            cifar10.read_file(path)
+        except DataError as error:
+            path, state, sentence = None, FileState.DAMAGED, str(error)
+        else:
+            state, sentence = FileState.FOUND, f"verified in {path.parent}"
+    return FileStatus(
+        data_set=CIFAR10, file=cifar10.FILE, state=state, path=path, sentence=sentence
     )

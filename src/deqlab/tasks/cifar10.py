@@ -1,0 +1,119 @@
+"""The first 4,000 images of CIFAR-10, from one file that has to be put in its place.
+
+The file, cifar10_lossless_4000.npz, holds `images` (4000, 32, 32, 3) and `labels` (4000,) as
+unsigned bytes: exactly the first 4,000 entries of data_batch_1. What is verified is the bytes of
+the two arrays, since the same arrays may be compressed differently. Source: Krizhevsky (2009),
+"Learning Multiple Layers of Features from Tiny Images".
+"""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from deqlab.tasks.errors import DataError
+from deqlab.tasks.sources import CIFAR10
+from deqlab.tasks.store import ENVIRONMENT_VARIABLE, listing, search_folders
+
+FILE = "cifar10_lossless_4000.npz"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Original:
+    """What an array of the file must be."""
+
+    key: str
+    shape: tuple[int, ...]
+    sha256: str  # of its bytes, last dimension fastest, in hexadecimal
+
+
+ORIGINALS = (
+    Original(
+        key="images",
+        shape=(4000, 32, 32, 3),
+        sha256="bac45b45504ed1289a3f437be4bfbefece248abbc094a428a0b4dfab00e776ae",
+    ),
+    Original(
+        key="labels",
+        shape=(4000,),
+        sha256="2c365f60663d4e0eae47b2e7e1f85bef4375b295095eff8ce46a32be9415473c",
+    ),
+)
+
+Arrays = tuple[UInt8[np.ndarray, "n height width 3"], UInt8[np.ndarray, " n"]]
+"""Images and labels."""
+
+
+def read_arrays(data_dir: Path | None = None, originals: Sequence[Original] = ORIGINALS) -> Arrays:
+    """Return the images and labels, verified.
+
+    Args:
+        data_dir: The user's folder; if None, that of DEQLAB_DATA, if it is set.
+        originals: What the file must hold.
+
+    Raises:
+        DataError: The file is absent, unreadable, or not the original.
+    """
+    path = find(data_dir)
+    if path is None:
+        raise DataError(absent(data_dir))
+    return read_file(path, originals)
+
+
+def find(data_dir: Path | None = None) -> Path | None:
+    """Return the first copy of the file, unread, or None if there is none."""
+    copies = (folder / FILE for folder in search_folders(CIFAR10, data_dir))
+    return next((path for path in copies if path.is_file()), None)
+
+
+def absent(data_dir: Path | None = None) -> str:
+    """Return the sentence that says where the file was looked for, and where to put it."""
+    folders = search_folders(CIFAR10, data_dir)
+    return (
+        f"{CIFAR10} is not on this machine (looked in {listing(folders)}) and has no download; "
+        f"put {FILE} into {folders[-1]}, or point --data-dir or {ENVIRONMENT_VARIABLE} at a "
+        f"folder that holds {CIFAR10}/"
+    )
+
+
+def read_file(path: Path, originals: Sequence[Original] = ORIGINALS) -> Arrays:
+    """Return the images and labels of one file, verified.
+
+    Raises:
+        DataError: The file is unreadable, truncated, damaged, or not the original.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            images, labels = (archive[original.key] for original in originals)
+    except Exception as error:  # a damaged zip archive raises a dozen kinds of them
+        raise DataError(
+            f"{path} is truncated or damaged: its {len(data)} bytes cannot be read as an npz "
+            f"archive of images and labels ({error}); replace it with the original"
+        ) from error
+    for original, array in zip(originals, (images, labels), strict=True):
+        _verify(array, original, where=str(path))
+    return images, labels
+
+
+def _verify(array: np.ndarray, original: Original, *, where: str) -> None:
+    if array.dtype != np.uint8 or array.shape != original.shape:
+        raise DataError(
+            f"{where} is not the original: its {original.key} are {array.dtype} of shape "
+            f"{array.shape}, expected uint8 of shape {original.shape}; replace it"
+        )
+    digest = hashlib.sha256(array.tobytes()).hexdigest()
+    if digest != original.sha256:
+        raise DataError(
+            f"{where} is not the original: the sha256 checksum of its {original.key} is "
+            f"{digest[:16]}..., expected {original.sha256[:16]}...; replace it with the original"
+        )
