@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from deqlab.activations import Activation
 from deqlab.errors import OnFailure
 from deqlab.gradients import Gradient, Implicit
+from deqlab.solution import Solution
 from deqlab.solve import fixed_point
 from deqlab.solvers import Anderson, Solver
 
@@ -111,6 +112,12 @@ class ImplicitNetwork(nn.Module):
         self, x: Float[Tensor, "n p"], shift: Float[Tensor, "n m"] | None = None
     ) -> Float[Tensor, "n m"]:
         """Return z* of each row; `shift` is added to the pre-activations."""
+        value = self.solve(x, shift).value
+        assert isinstance(value, Tensor)
+        return value
+
+    def solve(self, x: Float[Tensor, "n p"], shift: Float[Tensor, "n m"] | None = None) -> Solution:
+        """Return the solve of each row: z*, and how far it can be trusted."""
         recurrent, inward = self.get_buffer("recurrent"), self.get_buffer("inward")
         width = len(recurrent)
         driven = x @ inward.T
@@ -121,7 +128,7 @@ class ImplicitNetwork(nn.Module):
             z_next: Tensor = self.phi(torch.addmm(driven, z, recurrent.T)) / width**0.5
             return z_next
 
-        solution = fixed_point(
+        return fixed_point(
             f,
             torch.zeros_like(driven),
             driven,
@@ -129,8 +136,6 @@ class ImplicitNetwork(nn.Module):
             gradient=self.gradient,
             on_failure=self.on_failure,
         )
-        assert isinstance(solution.value, Tensor)
-        return solution.value
 
     def forward(self, x: Float[Tensor, "n p"]) -> Float[Tensor, "n k"]:
         """Return the readout of the fixed points."""

@@ -13,8 +13,8 @@ from torch import Tensor
 PairFunction: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(|x|^2, |y|^2, x'y) -> k(x, y): float64 tensors that broadcast."""
 
-BLOCK = 2**20
-"""Entries in a block: 8 MB each for the few tensors of its size that a block needs."""
+BLOCK = 2**17
+"""Entries in a block: the few tensors of its size, 1 MB each, stay in cache."""
 
 
 def gram(
