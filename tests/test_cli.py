@@ -269,7 +269,7 @@ def test_data_says_what_is_here(deqlab, tmp_path):
     done = deqlab("data")
     assert done.returncode == 0
     assert "bundled with scikit-learn" in done.stdout
-    assert done.stdout.count("missing") == 8
+    assert done.stdout.count("missing") == 9
     folder = tmp_path / "data" / "mnist"
     folder.mkdir(parents=True)
     (folder / "train-images-idx3-ubyte.gz").write_bytes(b"\x1f\x8b truncated")

@@ -23,7 +23,7 @@ app = typer.Typer(
 
 DataDir = Annotated[
     Path | None,
-    typer.Option(help="Folder with mnist/, fashion_mnist/; else DEQLAB_DATA, else the cache."),
+    typer.Option(help="Folder with mnist/, cifar10/ and so on; else DEQLAB_DATA, else the cache."),
 ]
 
 
@@ -116,7 +116,8 @@ def kernel(
     data: Annotated[
         str,
         typer.Argument(
-            help="mixture, digits, mnist, fashion_mnist, or a .npy, .npz or .csv file of samples."
+            help="mixture, digits, mnist, fashion_mnist, cifar10 (features), or a file of samples: "
+            ".npy, .npz or .csv."
         ),
     ],
     activation: Annotated[

@@ -7,6 +7,7 @@ from deqlab.experiments import (
     kernel_error,
     kernel_montecarlo,
     kernel_spectrum,
+    matched_networks,
     memory,
     sawtooth,
 )
@@ -14,7 +15,15 @@ from deqlab.experiments.base import Experiment
 
 EXPERIMENTS: dict[str, Experiment[Any]] = {
     module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (images, sawtooth, memory, kernel_error, kernel_montecarlo, kernel_spectrum)
+    for module in (
+        images,
+        sawtooth,
+        memory,
+        kernel_error,
+        kernel_spectrum,
+        kernel_montecarlo,
+        matched_networks,
+    )
 }
 
 __all__ = ["EXPERIMENTS", "Experiment"]

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deqlab.experiments.features import EPOCHS
+from deqlab.experiments.inputs import load_inputs
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import NAMES as IMAGES
 from deqlab.tasks import DataError
-from deqlab.tasks import load as load_images
 from deqlab.tasks.tables import SUFFIXES, read_samples
 
 MIXTURE = "mixture"
@@ -62,7 +63,8 @@ def load(
     """Return the data of one name and one draw.
 
     Args:
-        name: "mixture", an image set, or the path of a .npy, .npz or .csv file.
+        name: "mixture", an image set (of cifar10 the features, see `features`), or the path of a
+            .npy, .npz or .csv file.
         samples: How many are drawn, balanced over the classes; all, if there are fewer. A
             mixture has 0.8 p.
         classes: Which classes of an image set.
@@ -77,7 +79,7 @@ def load(
         mixture = published_mixture(dimension)
         return KernelData(x=mixture.sample(generator), classes=mixture)
     if name in IMAGES:
-        images = load_images(name)
+        images = load_inputs(name, EPOCHS)
         x, labels = images.x_train, images.y_train
         absent = [c for c in classes if not 0 <= c < images.num_classes]
         if absent:

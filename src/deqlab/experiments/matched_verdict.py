@@ -1,0 +1,158 @@
+"""The verdict of `matched-networks`: accuracies at equal width, paired by seed.
+
+With d_s the matched network's accuracy less the DEQ's at seed s, the two agree at a width if
+
+    |mean d_s| <= sd(d_s) / sqrt(S),
+
+one standard error over the S seeds. The claim holds if they agree at every width in both
+families, holds partly if at half of them or more, and fails otherwise. Networks that are equally
+accurate agree in about two cases of three only, by chance: the sentence gives the count, and the
+details the differences.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, stdev
+
+from deqlab.experiments.base import Outcome, Row, Verdict, summaries
+from deqlab.experiments.matched_arms import ACTIVATIONS, Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap:
+    """A network against the DEQ of its family and width, over seeds.
+
+    Attributes:
+        family: Of activations.
+        width: Of both.
+        mean: Of its accuracy less the DEQ's.
+        error: One standard error of that.
+        speedup: Median of how many times as fast as the DEQ it is.
+        seeds: How many the DEQ was at its equilibrium for; there are at least two.
+    """
+
+    family: str
+    width: int
+    mean: float
+    error: float
+    speedup: float
+    seeds: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the accuracies differ by one standard error at most."""
+        return abs(self.mean) <= self.error
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:+.2f} ± {100 * self.error:.2f} at width {self.width}"
+
+
+def verdict(rows: Sequence[Row], *, subject: str) -> Verdict:
+    """Compare the matched networks, and the plain ones, with the DEQs.
+
+    Args:
+        rows: Of kind "point" and "summary".
+        subject: Which data.
+    """
+    matched, plain = list(gaps(rows, "matched")), list(gaps(rows, "plain"))
+    if not matched:
+        return Verdict(
+            outcome="undecided",
+            sentence=f"{subject}, no DEQ was at its equilibrium for two seeds of the same width, "
+            "which a standard error needs.",
+            details=tuple(_unsolved(rows)),
+        )
+    agreeing = sum(gap.agrees for gap in matched)
+    widest = [gap for gap in matched if gap.width == max(one.width for one in matched)]
+    speeds = [gap.speedup for gap in matched]
+    sentence = (
+        f"{subject}, the accuracy of the matched network lies within one standard error of the "
+        f"DEQ's in {agreeing} of {len(matched)} cases (families and widths); it differs by "
+        f"{_largest(matched)} percentage points at most, and by {_largest(widest)} at width "
+        f"{widest[0].width}; that of the plain network by {_largest(plain)}. The matched "
+        f"network is {min(speeds):.1f} to {max(speeds):.1f} times as fast as the DEQ."
+    )
+    return Verdict(
+        outcome=_outcome(agreeing, len(matched)),
+        sentence=sentence,
+        details=(*_details(rows, {"matched": matched, "plain": plain}), *_unsolved(rows)),
+    )
+
+
+def gaps(rows: Sequence[Row], role: Role) -> Iterator[Gap]:
+    """Yield the networks of a role against the DEQs, where two seeds or more allow it."""
+    points = _points(rows)
+    for family in ACTIVATIONS:
+        own, deq = points.get((family, role), {}), points.get((family, "deq"), {})
+        for width in sorted({width for width, _ in own}):
+            pairs = [
+                (row, deq[width, seed])
+                for (at, seed), row in own.items()
+                if at == width and (width, seed) in deq and _solved(deq[width, seed])
+            ]
+            if len(pairs) < 2:
+                continue
+            gains = [one["test_accuracy"] - other["test_accuracy"] for one, other in pairs]
+            yield Gap(
+                family=family,
+                width=width,
+                mean=fmean(gains),
+                error=stdev(gains) / len(gains) ** 0.5,
+                speedup=median(row["speedup"] for row, _ in pairs),
+                seeds=len(pairs),
+            )
+
+
+def _points(rows: Sequence[Row]) -> dict[tuple[str, Role], dict[tuple[int, int], Row]]:
+    """Return the rows of each arm by width and seed."""
+    found: dict[tuple[str, Role], dict[tuple[int, int], Row]] = {}
+    who = {row["arm"]: (row["family"], row["role"]) for row in summaries(rows)}
+    for row in rows:
+        if row["kind"] == "point":
+            found.setdefault(who[row["arm"]], {})[row["width"], row["seed"]] = row
+    return found
+
+
+def _solved(row: Row) -> bool:
+    return row["test_accuracy"] is not None
+
+
+def _outcome(agreeing: int, cases: int) -> Outcome:
+    if agreeing == cases:
+        return "holds"
+    return "holds partly" if 2 * agreeing >= cases else "does not hold here"
+
+
+def _largest(every: Sequence[Gap]) -> str:
+    return f"{100 * max(abs(gap.mean) for gap in every):.2f}"
+
+
+def _details(rows: Sequence[Row], by_role: dict[str, list[Gap]]) -> Iterator[str]:
+    for family in ACTIVATIONS:
+        for role, every in by_role.items():
+            shown = [gap for gap in every if gap.family == family]
+            if shown:
+                speeds = ", ".join(f"{gap.speedup:.1f}" for gap in shown)
+                arm = [r for r in summaries(rows) if (r["family"], r["role"]) == (family, role)]
+                error = median(row["kernel_error"] for row in arm)
+                scaled = median(row["kernel_error_scaled"] for row in arm)
+                yield (
+                    f"{family}, {role} less DEQ, in percentage points of test accuracy with one "
+                    f"standard error: {', '.join(map(str, shown))}; {speeds} times as fast; its "
+                    f"kernel is off by {error:.2g} of the DEQ's, {scaled:.2g} at the best scale."
+                )
+    yield (
+        "Two networks that are equally accurate lie within one standard error of each other in "
+        "about two cases of three."
+    )
+
+
+def _unsolved(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a sentence about the DEQs that are none."""
+    for (family, role), points in _points(rows).items():
+        if role != "deq":
+            continue
+        lost = sorted(key for key, row in points.items() if not _solved(row))
+        if lost:
+            where = ", ".join(f"width {width} at seed {seed}" for width, seed in lost)
+            yield f"{family}: not at its equilibrium, and left out, is the DEQ of {where}."
