@@ -5,15 +5,19 @@
 Three tables. All eigenvalues of the equivalent CK of a ReLU DEQ on n samples in 784 dimensions,
 from the samples to the last eigenvalue, beside dense eigenvalues of the same matrix as far as
 these go; the cost is linear in n. The exact CK and NTK of DEQs. The CK and NTK of a two-layer ReLU
-network beside neural-tangents, where that is installed (it needs jax 0.4).
+network beside neural-tangents, where that is installed (it needs jax 0.4). And one picture for the
+docs: seconds against n.
 """
 
 import resource
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,6 +27,9 @@ from benchmarks.timing import interleaved, median_ratio
 from deqlab.activations import ELU, Activation, ReLU, Tanh
 from deqlab.kernels import ExplicitKernel, ImplicitKernel, equivalent
 
+matplotlib.use("svg")
+
+FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 DIMENSION, CLASSES = 784, 10
 SIZES = (1000, 2000, 4000, 8000, 15000, 30000, 60000)
 DENSE = 4000
@@ -138,6 +145,23 @@ def against_neural_tangents(repeats: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def picture(rows: list[dict[str, Any]]) -> None:
+    """Draw seconds against n into docs/figures."""
+    figure, axes = plt.subplots(figsize=(5.5, 3.4), layout="constrained")
+    for key, label in (("seconds", "low rank plus identity"), ("dense_seconds", "dense")):
+        points = [(row["n"], row[key]) for row in rows if key in row]
+        axes.loglog(*zip(*points, strict=True), marker="o", label=label)
+    n = np.array([SIZES[0], SIZES[-1]])
+    slope = rows[-1]["seconds"] / rows[-1]["n"]
+    axes.loglog(n, slope * n, color="grey", linestyle=":", label="proportional to n")
+    axes.set(xlabel="samples", ylabel="seconds to all eigenvalues", title="784 dimensions")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context({"svg.hashsalt": "spectra", "svg.fonttype": "none"}):
+        figure.savefig(FIGURES / "spectra.svg", metadata={"Date": None})
+
+
 def main() -> None:
     """Measure, print and save."""
     chosen = results.parser(__doc__, repeats=3, threads=2, workloads=False).parse_args()
@@ -158,6 +182,7 @@ def main() -> None:
         content[key] = list(rows())
         columns = {name: ".3g" for row in content[key] for name in row if name != "failure"}
         results.show(title, columns | ({"name": ""} if "name" in columns else {}), content[key])
+    picture(content["spectra"])
     results.save("kernels", chosen, content)
 
 
