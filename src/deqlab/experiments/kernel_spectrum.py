@@ -22,13 +22,9 @@ from torch import Tensor
 from deqlab.activations import Activation
 from deqlab.errors import ConvergenceError
 from deqlab.experiments.base import (
-    Chart,
-    Column,
     Experiment,
     Job,
-    Page,
     Row,
-    Table,
     Verdict,
     check_at_least,
     check_choice,
@@ -38,6 +34,7 @@ from deqlab.experiments.base import (
 from deqlab.experiments.cost import flops
 from deqlab.experiments.kernel_data import KernelData, load
 from deqlab.experiments.kernel_error import ACTIVATIONS, relative_error
+from deqlab.experiments.kernel_page import PAGE
 from deqlab.experiments.overrides import UsageError
 from deqlab.experiments.timing import seconds
 from deqlab.kernels import (
@@ -48,6 +45,7 @@ from deqlab.kernels import (
     equivalent,
     match_explicit,
 )
+from deqlab.kernels.kinds import Kind, Trained
 
 SPECTRA = {
     "exact": "DEQ, exact",
@@ -91,8 +89,8 @@ class KernelSpectrumConfig:
     dimension: int = 1000
     activation: str = "relu"
     sigma_a2: float = 0.2
-    kind: str = "conjugate"
-    trained: str = "readout+recurrent"
+    kind: Kind = "conjugate"
+    trained: Trained = "readout+recurrent"
     width: int = 1024
     checksums: tuple[str, ...] = ("",)
 
@@ -190,20 +188,20 @@ def matrix_of(
         return kernel.conjugate(data.x)
     if isinstance(kernel, ExplicitKernel):
         return kernel.tangent(data.x)
-    return kernel.tangent(data.x, trained=config.trained)  # type: ignore[arg-type]
+    return kernel.tangent(data.x, trained=config.trained)
 
 
 def equivalent_of(config: KernelSpectrumConfig, data: KernelData) -> LowRankPlusIdentity:
     """Return the high-dimensional equivalent."""
     coefficients = kernel_of(config).coefficients(
         data.tau0,
-        trained=config.trained,  # type: ignore[arg-type]
+        trained=config.trained,
     )
     return equivalent(
         coefficients,
         data.x,
         data.classes,
-        kind=config.kind,  # type: ignore[arg-type]
+        kind=config.kind,
     )
 
 
@@ -212,8 +210,8 @@ def explicit_of(config: KernelSpectrumConfig, tau0: float, *, matched: bool) -> 
     found = match_explicit(
         kernel_of(config),
         tau0,
-        kind=config.kind,  # type: ignore[arg-type]
-        trained=config.trained,  # type: ignore[arg-type]
+        kind=config.kind,
+        trained=config.trained,
     )
     return found if matched else ExplicitKernel([phi_of(config)] * len(found.layers))
 
@@ -364,88 +362,6 @@ def verdict(config: KernelSpectrumConfig, rows: Sequence[Row]) -> Verdict:
         details=tuple(details),
     )
 
-
-PAGE = Page(
-    charts=(
-        Chart(
-            title="Eigenvalues by rank",
-            caption="Of the kernel on the samples, in descending order: spikes stand on the left.",
-            rows="eigenvalue",
-            x="rank",
-            y="eigenvalue",
-            x_label="rank",
-            y_label="eigenvalue",
-            x_scale="log",
-            y_scale="log",
-            panel_by="data",
-        ),
-        Chart(
-            title="Histogram of the eigenvalues",
-            caption="Share of the eigenvalues by size, in bins that grow geometrically.",
-            rows="bin",
-            x="eigenvalue",
-            y="share",
-            x_label="eigenvalue",
-            y_label="share of eigenvalues",
-            x_scale="log",
-            panel_by="data",
-        ),
-        Chart(
-            title="Alignment of the leading eigenvectors",
-            caption="Length of each in the space of the exact leading ones; 1 is inside.",
-            rows="leading",
-            x="rank",
-            y="alignment",
-            x_label="rank",
-            y_label="alignment",
-            panel_by="data",
-        ),
-    ),
-    tables=(
-        Table(
-            title="Against the exact kernel, and what a network costs",
-            caption="Relative spectral error, largest relative error of a leading eigenvalue, "
-            "least alignment, median relative error of an eigenvalue; seconds for the spectrum; "
-            "cost of a network of finite width on all samples.",
-            rows="spectrum",
-            by="data",
-            columns=(
-                Column(field="error", label="error", format="number", better="lower"),
-                Column(
-                    field="leading_error",
-                    label="leading eigenvalues",
-                    format="percent",
-                    better="lower",
-                ),
-                Column(field="alignment", label="alignment", format="number", better="higher"),
-                Column(
-                    field="bulk_error",
-                    label="median eigenvalue",
-                    format="percent",
-                    better="lower",
-                ),
-                Column(field="seconds", label="spectrum", format="seconds", better="lower"),
-                Column(field="flops", label="FLOPs", format="si", better="lower"),
-                Column(
-                    field="inference_seconds",
-                    label="inference",
-                    format="seconds",
-                    better="lower",
-                ),
-            ),
-        ),
-        Table(
-            title="Leading eigenvalues",
-            caption="By data and rank: one for each class, and one for the norms of the samples.",
-            rows="leading",
-            columns=(
-                Column(field="eigenvalue", label="eigenvalue", format="number"),
-                Column(field="alignment", label="alignment", format="number", better="higher"),
-            ),
-            by="which",
-        ),
-    ),
-)
 
 EXPERIMENT = Experiment(
     name="kernel-spectrum",
