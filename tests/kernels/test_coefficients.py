@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from deqlab.activations import Erf, Identity, LeakyReLU, Polynomial, ReLU, Swish, Tanh
-from deqlab.kernels import ExplicitKernel, ImplicitKernel, match_explicit
+from deqlab.kernels import (
+    ExplicitKernel,
+    ImplicitKernel,
+    empirical_tangent,
+    equivalent,
+    match_explicit,
+)
+
+FROZEN = "readout+recurrent"
 
 # tau_*, gamma2, alpha1, alpha2, alpha3, alpha4, beta1, kappa2 at tau_0 = 1, sigma_a^2 = 0.2
 TABLE = {
@@ -23,7 +31,7 @@ TABLE = {
 
 @pytest.mark.parametrize("phi", TABLE, ids=repr)
 def test_the_coefficients_are_those_that_theory_lists(phi):
-    c = ImplicitKernel(activation=phi, sigma_a2=0.2).coefficients(1.0)
+    c = ImplicitKernel(activation=phi, sigma_a2=0.2).coefficients(1.0, trained=FROZEN)
     found = (c.taus[0], c.gamma2, c.alpha1, c.alpha2, c.alpha3, c.alpha4, c.beta1, c.kappa2)
     assert found == pytest.approx(TABLE[phi], abs=1e-8)
 
@@ -53,7 +61,7 @@ def test_without_recurrence_a_deq_is_one_explicit_layer(phi):
 
 def test_the_identity_has_the_geometric_series():
     """G = (s_b / (1 - s_a)) X'X = X'X, and K = G / (1 - s_a)."""
-    c = ImplicitKernel(activation=Identity(), sigma_a2=0.2).coefficients(1.0)
+    c = ImplicitKernel(activation=Identity(), sigma_a2=0.2).coefficients(1.0, trained=FROZEN)
     assert c.conjugate == pytest.approx((1, 0, 0, 0), abs=1e-12)
     assert c.tangent == pytest.approx((1.25, 0, 0, 0), abs=1e-11)
 
@@ -88,6 +96,21 @@ def test_weights_too_large_for_a_kernel_are_refused_with_the_slope():
     kernel = ImplicitKernel(activation=Polynomial((0, 1, 0, 1)), sigma_a2=0.9, sigma_b2=0.5)
     with pytest.raises(ValueError, match=r"sigma_a2 = 0.9 is too large .* must be below 1"):
         kernel.coefficients(1.0)
+
+
+def test_which_weights_train_is_never_guessed():
+    kernel = ImplicitKernel(activation=ReLU(), sigma_a2=0.2)
+    c = kernel.coefficients(1.0)
+    assert c.conjugate == kernel.coefficients(1.0, trained="all").conjugate
+    with pytest.raises(ValueError, match=r"trained is .* got None"):
+        _ = c.tangent
+    with pytest.raises(ValueError, match=r"trained is .* got None"):
+        match_explicit(kernel, 1.0, kind="tangent")
+    x = torch.eye(6, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"trained is .* got None"):
+        equivalent(kernel, x, torch.arange(6) % 2, kind="tangent")
+    with pytest.raises(ValueError, match=r"trained is .* got None"):
+        empirical_tangent(kernel, x, width=3, generator=torch.Generator())
 
 
 def test_a_constant_activation_has_no_kernel():

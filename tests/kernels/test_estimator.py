@@ -21,7 +21,9 @@ X, Y = load_iris(return_X_y=True)
 X = (X - X.mean(axis=0)) / X.std(axis=0)
 
 
-@parametrize_with_checks([DEQKernel(), DEQKernel(Erf(), sigma_a2=0.1, kind="tangent")])
+@parametrize_with_checks(
+    [DEQKernel(), DEQKernel(Erf(), sigma_a2=0.1, kind="tangent", trained="all")]
+)
 def test_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -31,8 +33,10 @@ def test_the_transformer_and_the_callable_are_the_kernel(kind):
     train, test = X[::2], X[1::2]
     kernel = ImplicitKernel(activation=ReLU(), sigma_a2=0.3)
     tau0 = float(np.sqrt((train**2).sum(axis=1).mean()))
-    expected = getattr(kernel, kind)(torch.as_tensor(test), torch.as_tensor(train), tau0=tau0)
-    estimator = DEQKernel(sigma_a2=0.3, kind=kind)
+    options = {"trained": "all"} if kind == "tangent" else {}
+    pair = torch.as_tensor(test), torch.as_tensor(train)
+    expected = getattr(kernel, kind)(*pair, tau0=tau0, **options)
+    estimator = DEQKernel(sigma_a2=0.3, kind=kind, **options)
     found = estimator.fit(train).transform(test)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     np.testing.assert_allclose(estimator(test, train), expected, rtol=1e-12)
@@ -53,12 +57,15 @@ def test_it_goes_where_scikit_learn_takes_kernels():
 @pytest.mark.parametrize("kind", ["conjugate", "tangent"])
 def test_a_gaussian_process_has_the_mean_of_its_formula(kind):
     target, train, test = np.sin(X[::3, 0]), X[::3], X[1::3]
-    covariance = DEQCovariance(2.0, sigma_a2=0.2, kind=kind)
+    options = {"trained": "all"} if kind == "tangent" else {}
+    covariance = DEQCovariance(2.0, sigma_a2=0.2, kind=kind, **options)
     process = GaussianProcessRegressor(covariance, alpha=0.01, optimizer=None).fit(train, target)
     mean, deviation = process.predict(test, return_std=True)
     kernel = ImplicitKernel(activation=ReLU(), sigma_a2=0.2)
     matrix = {
-        name: getattr(kernel, kind)(torch.as_tensor(a), torch.as_tensor(b), tau0=2.0).numpy()
+        name: getattr(kernel, kind)(
+            torch.as_tensor(a), torch.as_tensor(b), tau0=2.0, **options
+        ).numpy()
         for name, a, b in (("train", train, train), ("cross", test, train), ("test", test, test))
     }
     noisy = matrix["train"] + 0.01 * np.eye(len(train))
@@ -83,7 +90,8 @@ def test_the_scale_of_a_gaussian_process_is_fitted():
     [
         ({"sigma_a2": -1.0}, "sigma_a2 must be 0 or more"),
         ({"kind": "both"}, "kind is"),
-        ({"trained": "some"}, "trained is"),
+        ({"kind": "tangent"}, r"trained is .* got None"),
+        ({"kind": "tangent", "trained": "some"}, "trained is"),
         ({"activation": "relu"}, "activation must be one of deqlab.activations, got 'relu'"),
         ({"activation": Tanh(), "sigma_a2": 9.0, "sigma_b2": 1.0}, "does not contract"),
     ],

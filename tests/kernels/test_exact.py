@@ -16,6 +16,8 @@ from deqlab.kernels import (
 from deqlab.kernels.kinds import check_kind, check_trained
 from tests.kernels.problems import F64, draw, published_mixture
 
+FROZEN = "readout+recurrent"
+
 
 def data(n=12, p=6, seed=0):
     rng = torch.Generator().manual_seed(seed)
@@ -48,7 +50,9 @@ def test_both_kernels_are_those_of_brute_force(phi):
     kernel = ImplicitKernel(activation=phi, sigma_a2=0.2)
     g, d = brute_force(phi, x, sigma_a2=0.2, tau0=float((x * x).sum(1).mean().sqrt()))
     torch.testing.assert_close(kernel.conjugate(x), g, rtol=1e-9, atol=1e-10)
-    torch.testing.assert_close(kernel.tangent(x), g / (1 - 0.2 * d), rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(
+        kernel.tangent(x, trained=FROZEN), g / (1 - 0.2 * d), rtol=1e-8, atol=1e-9
+    )
     full = (g + 0.8 * d * (x @ x.T)) / (1 - 0.2 * d)
     torch.testing.assert_close(kernel.tangent(x, trained="all"), full, rtol=1e-8, atol=1e-9)
 
@@ -57,7 +61,9 @@ def test_the_identity_is_solved_by_hand():
     x = data()
     kernel = ImplicitKernel(activation=Identity(), sigma_a2=0.3)
     torch.testing.assert_close(kernel.conjugate(x), x @ x.T, rtol=1e-11, atol=1e-11)
-    torch.testing.assert_close(kernel.tangent(x), x @ x.T / 0.7, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(
+        kernel.tangent(x, trained=FROZEN), x @ x.T / 0.7, rtol=1e-11, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize("phi", [ReLU(), Tanh()], ids=repr)
@@ -77,11 +83,12 @@ def test_kernels_of_one_explicit_layer_are_the_duals(phi):
 def test_kernels_are_symmetric_positive_and_invariant_under_rotation(phi, of):
     x = data(20)
     kernel = ImplicitKernel(activation=phi, sigma_a2=0.2)
-    matrix = getattr(kernel, of)(x)
+    options = {"trained": FROZEN} if of == "tangent" else {}
+    matrix = getattr(kernel, of)(x, **options)
     assert torch.equal(matrix, matrix.T)
     assert torch.linalg.eigvalsh(matrix)[0] >= -1e-10
     rotation, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)))
-    turned = getattr(kernel, of)(x @ rotation.double())
+    turned = getattr(kernel, of)(x @ rotation.double(), **options)
     torch.testing.assert_close(turned, matrix, rtol=0, atol=1e-6)
 
 
@@ -98,9 +105,9 @@ def test_blocks_and_second_arguments_are_parts_of_the_whole(seed):
 def test_small_blocks_change_nothing(monkeypatch):
     x = data(23)
     kernel = ImplicitKernel(activation=ReLU(), sigma_a2=0.2)
-    whole = kernel.tangent(x)
+    whole = kernel.tangent(x, trained=FROZEN)
     monkeypatch.setattr("deqlab.kernels.pairs.BLOCK", 25)
-    torch.testing.assert_close(kernel.tangent(x), whole, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(kernel.tangent(x, trained=FROZEN), whole, rtol=1e-11, atol=1e-12)
 
 
 def test_data_with_a_zero_row_and_twins_are_ordinary():

@@ -116,7 +116,9 @@ def test_coefficients_of_a_deq(name, tau0, sigma_a2):
     a2, a3 = g2 * a4**2 / (4 * rest), g2 * inner**2 / (2 * rest)
     b1 = a1 / rest
 
-    found = ImplicitKernel(activation=phi, sigma_a2=sigma_a2).coefficients(tau0)
+    found = ImplicitKernel(activation=phi, sigma_a2=sigma_a2).coefficients(
+        tau0, trained="readout+recurrent"
+    )
     assert found.taus == pytest.approx((tau,), abs=1e-8)
     assert (found.alpha1, found.alpha2, found.alpha3, found.alpha4, found.gamma2) == pytest.approx(
         (a1, a2, a3, a4, gamma2), abs=1e-8

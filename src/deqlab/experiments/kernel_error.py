@@ -40,6 +40,7 @@ from deqlab.experiments.base import (
 )
 from deqlab.experiments.kernel_data import published_mixture
 from deqlab.kernels import ImplicitKernel, equivalent
+from deqlab.kernels.kinds import Trained
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": ReLU(),
@@ -53,6 +54,9 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 PUBLISHED = ("relu", "tanh", "leaky_relu", "elu", "swish", "erf")
 """Those of the figure."""
+
+TRAINED: Trained = "readout+recurrent"
+"""The NTK of the figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +106,13 @@ def run(config: KernelErrorConfig, job: Job) -> Iterator[Row]:
         mixture = published_mixture(p)
         x = mixture.sample(torch.Generator().manual_seed(job.seed))
         error = relative_error(equivalent(kernel, x, mixture).dense(), kernel.conjugate(x))
-        tangent = equivalent(kernel, x, mixture, kind="tangent").dense()
+        tangent = equivalent(kernel, x, mixture, kind="tangent", trained=TRAINED).dense()
         errors.append(error)
         yield {
             "kind": "point",
             "p": p,
             "error": error,
-            "tangent_error": relative_error(tangent, kernel.tangent(x)),
+            "tangent_error": relative_error(tangent, kernel.tangent(x, trained=TRAINED)),
         }
     yield {
         "kind": "summary",

@@ -193,26 +193,14 @@ def matrix_of(
 
 def equivalent_of(config: KernelSpectrumConfig, data: KernelData) -> LowRankPlusIdentity:
     """Return the high-dimensional equivalent."""
-    coefficients = kernel_of(config).coefficients(
-        data.tau0,
-        trained=config.trained,
-    )
     return equivalent(
-        coefficients,
-        data.x,
-        data.classes,
-        kind=config.kind,
+        kernel_of(config), data.x, data.classes, kind=config.kind, trained=config.trained
     )
 
 
 def explicit_of(config: KernelSpectrumConfig, tau0: float, *, matched: bool) -> ExplicitKernel:
     """Return the explicit network with the kernel, or one as deep with the same activation."""
-    found = match_explicit(
-        kernel_of(config),
-        tau0,
-        kind=config.kind,
-        trained=config.trained,
-    )
+    found = match_explicit(kernel_of(config), tau0, kind=config.kind, trained=config.trained)
     return found if matched else ExplicitKernel([phi_of(config)] * len(found.layers))
 
 

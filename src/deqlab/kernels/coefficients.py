@@ -11,7 +11,10 @@ networks with the same four numbers have the same kernel. Published for deep equ
 Ling et al. (2024, arXiv:2402.02697), for explicit networks by Gu et al. (2024, arXiv:2403.00258).
 """
 
+import math
 from dataclasses import dataclass
+
+from deqlab.kernels.kinds import check_trained
 
 __all__ = ["Coefficients"]
 
@@ -60,5 +63,11 @@ class Coefficients:
 
     @property
     def tangent(self) -> tuple[float, float, float, float]:
-        """What decides the NTK: beta1, beta2, beta3, and the multiple of the identity."""
+        """What decides the NTK: beta1, beta2, beta3, and the multiple of the identity.
+
+        Raises:
+            ValueError: The coefficients were asked for without saying which weights train.
+        """
+        if math.isnan(self.beta1):
+            check_trained(None)
         return self.beta1, self.beta2, self.beta3, self.kappa2 - self.tau0**2 * self.beta1

@@ -81,7 +81,7 @@ def empirical_tangent(
     width: int,
     draws: int = 1,
     generator: torch.Generator,
-    trained: Trained = "readout+recurrent",
+    trained: Trained | None = None,
     tau0: float | None = None,
     progress: bool = False,
 ) -> Estimate:
@@ -93,11 +93,12 @@ def empirical_tangent(
         width: At least 1.
         draws: Of the weights, at least 1.
         generator: Draws them.
-        trained: Which weights of a DEQ the gradients are taken by.
+        trained: Which weights of a DEQ the gradients are taken by; it has no default.
         tau0: Fixes the centring; None for the root mean square norm of x.
         progress: Show a progress bar.
     """
-    check_trained(trained)
+    if isinstance(kernel, ImplicitKernel):
+        check_trained(trained)
     x = as_data(x)
 
     def draw() -> Tensor:

@@ -19,7 +19,7 @@ from deqlab.kernels.coefficients import Coefficients
 from deqlab.kernels.data import Data, as_data
 from deqlab.kernels.explicit import ExplicitKernel
 from deqlab.kernels.implicit import ImplicitKernel
-from deqlab.kernels.kinds import Kind, check_kind
+from deqlab.kernels.kinds import Kind, Trained, check_kind
 from deqlab.kernels.lowrank import LowRankPlusIdentity
 from deqlab.kernels.mixture import ClassStatistics, GaussianMixture
 
@@ -30,15 +30,17 @@ def equivalent(
     classes: Tensor | GaussianMixture,
     *,
     kind: Kind = "conjugate",
+    trained: Trained | None = None,
 ) -> LowRankPlusIdentity:
     """Return the high-dimensional equivalent of a kernel on data.
 
     Args:
-        kernel: Whose; its coefficients for another choice of `trained` or tau0.
+        kernel: Whose; or its coefficients, for another tau0.
         x: Data, one sample a row.
         classes: The labels, (n,), from which means and covariances are estimated; or the mixture
             that x was drawn from.
         kind: The CK or the NTK.
+        trained: Which weights of a DEQ train; its NTK needs it.
 
     Raises:
         ValueError: The data are not finite, or the labels do not fit.
@@ -49,7 +51,9 @@ def equivalent(
         statistics = ClassStatistics.known(x, classes)
     else:
         statistics = ClassStatistics.estimated(x, classes)
-    if not isinstance(kernel, Coefficients):
+    if isinstance(kernel, ImplicitKernel):
+        kernel = kernel.coefficients(statistics.tau0, trained=trained)
+    elif isinstance(kernel, ExplicitKernel):
         kernel = kernel.coefficients(statistics.tau0)
     weights = kernel.conjugate if kind == "conjugate" else kernel.tangent
     first, second, third, shift = weights

@@ -30,7 +30,7 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         sigma_a2: Variance of the recurrent weights; see `ImplicitKernel`.
         sigma_b2: Of the input weights; None for 1 - sigma_a2.
         kind: "conjugate" or "tangent".
-        trained: Whose NTK.
+        trained: Which weights train; a tangent kernel needs it.
         tau0: Fixes the centring; None for the root mean square norm of the training data.
 
     Example:
@@ -48,7 +48,7 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         sigma_a2: Any = 0.2,  # noqa: ANN401
         sigma_b2: Any = None,  # noqa: ANN401
         kind: Any = "conjugate",  # noqa: ANN401
-        trained: Any = "readout+recurrent",  # noqa: ANN401
+        trained: Any = None,  # noqa: ANN401
         tau0: Any = None,  # noqa: ANN401
     ) -> None:
         self.activation = activation
@@ -66,7 +66,8 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         self.X_fit_ = validate_data(self, X, dtype=np.float64)
         check_kind(self.kind)
-        check_trained(self.trained)
+        if self.kind == "tangent":
+            check_trained(self.trained)
         self._kernel().tau(norm_of(as_data(self.X_fit_), self.tau0))  # it has a kernel
         return self
 
@@ -107,7 +108,7 @@ class DEQCovariance(Kernel):  # type: ignore[misc]
         sigma_a2: Variance of the recurrent weights; see `ImplicitKernel`.
         sigma_b2: Of the input weights; None for 1 - sigma_a2.
         kind: "conjugate" or "tangent".
-        trained: Whose NTK.
+        trained: Which weights train; a tangent kernel needs it.
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class DEQCovariance(Kernel):  # type: ignore[misc]
         sigma_a2: float = 0.2,
         sigma_b2: float | None = None,
         kind: Kind = "conjugate",
-        trained: Trained = "readout+recurrent",
+        trained: Trained | None = None,
     ) -> None:
         self.tau0 = tau0
         self.activation = activation
@@ -163,7 +164,7 @@ def _evaluate(
     y: np.ndarray | None,
     *,
     kind: Kind,
-    trained: Trained,
+    trained: Trained | None,
     tau0: float | None,
 ) -> np.ndarray:
     other = None if y is x else y
@@ -172,5 +173,7 @@ def _evaluate(
     if kind == "conjugate":
         matrix = kernel.conjugate(x, other, tau0=tau0)
     else:
+        check_trained(trained)
+        assert trained is not None
         matrix = kernel.tangent(x, other, tau0=tau0, trained=trained)
     return np.asarray(matrix.numpy())

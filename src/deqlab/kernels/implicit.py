@@ -92,7 +92,7 @@ class ImplicitKernel:
         x: Data,
         y: Data | None = None,
         *,
-        trained: Trained = "readout+recurrent",
+        trained: Trained,
         tau0: float | None = None,
         progress: bool = False,
     ) -> Float[Tensor, "n m"]:
@@ -101,7 +101,7 @@ class ImplicitKernel:
         Args:
             x: Data, (n, p), one sample a row.
             y: Other data, (m, p); None for x.
-            trained: Whose gradients it is made of.
+            trained: Which weights train, and make the kernel of their gradients.
             tau0: Fixes the centring; None for the root mean square norm of x.
             progress: Show a progress bar.
         """
@@ -109,17 +109,18 @@ class ImplicitKernel:
         inner = self.input_variance if trained == "all" else 0.0
         return self._gram(x, y, tau0, progress, lambda pairs: pairs.tangent(inner))
 
-    def coefficients(self, tau0: float, *, trained: Trained = "readout+recurrent") -> Coefficients:
+    def coefficients(self, tau0: float, *, trained: Trained | None = None) -> Coefficients:
         """Return the numbers that decide the kernels in high dimension.
 
         Args:
             tau0: Root mean square norm of the data, above 0.
-            trained: Which NTK the betas belong to.
+            trained: Which NTK the betas belong to; without it they are nan.
 
         Raises:
             ValueError: The kernel is not centred, or has no stable fixed point.
         """
-        check_trained(trained)
+        if trained is not None:
+            check_trained(trained)
         if not self.centred:
             raise ValueError(
                 "the high-dimensional equivalents hold for centred activations only; take "
@@ -136,6 +137,7 @@ class ImplicitKernel:
             beta1, beta3 = beta1 + s_b * m.g1, beta3 + s_b * m.g2 * inner
             kappa2 = kappa2 + s_b * m.d * tau0**2
         beta1 = beta1 / rest
+        known = 1.0 if trained is not None else math.nan
         return Coefficients(
             tau0=tau0,
             taus=(tau,),
@@ -144,10 +146,10 @@ class ImplicitKernel:
             alpha3=alpha3,
             alpha4=alpha4,
             gamma2=m.gamma2,
-            beta1=beta1,
-            beta2=alpha2 / rest,
-            beta3=(beta3 + beta1 * s_a * m.g2 * inner) / rest,
-            kappa2=kappa2 / (1 - s_a * m.d),
+            beta1=known * beta1,
+            beta2=known * alpha2 / rest,
+            beta3=known * (beta3 + beta1 * s_a * m.g2 * inner) / rest,
+            kappa2=known * kappa2 / (1 - s_a * m.d),
         )
 
     def tau(self, tau0: float) -> float:

@@ -14,7 +14,10 @@ def check_kind(kind: str) -> None:
         raise ValueError(f'kind is "conjugate" or "tangent", got {kind!r}')
 
 
-def check_trained(trained: str) -> None:
+def check_trained(trained: str | None) -> None:
     """Raise ValueError unless `trained` names a set of weights."""
     if trained not in ("readout+recurrent", "all"):
-        raise ValueError(f'trained is "readout+recurrent" or "all", got {trained!r}')
+        raise ValueError(
+            'trained is "readout+recurrent", as published, or "all", whose tangent kernel is '
+            f"another by about a half; got {trained!r}"
+        )

@@ -41,7 +41,7 @@ def match_explicit(
     tau0: float,
     *,
     kind: Kind = "conjugate",
-    trained: Trained = "readout+recurrent",
+    trained: Trained | None = None,
 ) -> ExplicitKernel:
     """Return the explicit network with the same CK, and for kind "tangent" the same NTK too.
 
@@ -50,7 +50,7 @@ def match_explicit(
         tau0: Root mean square norm of the data.
         kind: The kernel to match. An NTK is matched by the step sizes of the layers, on top of
             the CK; where that is not possible, by itself.
-        trained: Which NTK.
+        trained: Which weights train; an NTK needs it.
 
     Raises:
         NoMatchError: None of the families has it; the sentence says how near the best came.
