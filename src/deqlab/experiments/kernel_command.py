@@ -12,13 +12,12 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from deqlab.experiments.base import Experiment
+from deqlab.experiments.base import Experiment, Row
 from deqlab.experiments.kernel_data import fingerprint
 from deqlab.experiments.kernel_spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
 from deqlab.experiments.overrides import UsageError
-from deqlab.experiments.rundir import check
+from deqlab.experiments.rundir import RunDirectory, check
 from deqlab.experiments.session import run_session
-from deqlab.report.rows import Record, read_run
 
 COSTS = ("flops", "inference_seconds")
 
@@ -56,12 +55,17 @@ def ask(
     except ValueError as error:
         raise UsageError(str(error)) from error
     experiment = _experiment(config)
-    check(out, experiment.describe(config, "asked"))
+    description = experiment.describe(config, "asked")
+    check(out, description)
     experiment.check(config)
     run_session(
         experiment, config, preset="asked", path=out, command=command, jobs=1, backend="loky"
     )
-    _show([row for job in read_run(out).jobs for row in job.rows])
+    run = RunDirectory.open(out, description)
+    try:
+        _show(run.rows)
+    finally:
+        run.close()
 
 
 def _experiment(config: KernelSpectrumConfig) -> Experiment[KernelSpectrumConfig]:
@@ -81,13 +85,13 @@ def _experiment(config: KernelSpectrumConfig) -> Experiment[KernelSpectrumConfig
     )
 
 
-def _show(rows: Sequence[Record]) -> None:
+def _show(rows: Sequence[Row]) -> None:
     """Print eigenvalues side by side, errors, the matched network, and what it saves."""
     console = Console()
     leading = [row for row in rows if row["kind"] == "leading"]
     spectra = [row for row in rows if row["kind"] == "spectrum"]
 
-    def of(arm: str, field: str, rows: Sequence[Record] = spectra) -> float:
+    def of(arm: str, field: str, rows: Sequence[Row] = spectra) -> float:
         return float(median(row[field] for row in rows if row["arm"] == arm))
 
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
