@@ -14,6 +14,7 @@ _blocks = Sybil(
         SkipParser(),
     ],
     patterns=["*.md"],
+    fixtures=["_seeded"],
 )
 _doctests = Sybil(
     parsers=[DocTestParser(optionflags=ELLIPSIS | NORMALIZE_WHITESPACE)],

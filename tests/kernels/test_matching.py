@@ -41,7 +41,16 @@ def test_the_layers_for_relu_are_those_that_theory_lists():
 
 
 @pytest.mark.parametrize(
-    "phi", [ReLU(), Tanh(), Erf(), LeakyReLU(0.1), Identity(), Swish()], ids=repr
+    "phi",
+    [
+        ReLU(),
+        Tanh(),
+        Erf(),
+        LeakyReLU(0.1),
+        Identity(),
+        pytest.param(Swish(), marks=pytest.mark.slow),
+    ],
+    ids=repr,
 )
 @pytest.mark.parametrize(
     ("kind", "trained"),
