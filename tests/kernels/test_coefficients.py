@@ -31,7 +31,7 @@ TABLE = {
 
 @pytest.mark.parametrize("phi", TABLE, ids=repr)
 def test_the_coefficients_are_those_that_theory_lists(phi):
-    c = ImplicitKernel(activation=phi, sigma_a2=0.2).coefficients(1.0, trained=FROZEN)
+    c = ImplicitKernel(phi, 0.2).coefficients(1.0, trained=FROZEN)
     found = (c.taus[0], c.gamma2, c.alpha1, c.alpha2, c.alpha3, c.alpha4, c.beta1, c.kappa2)
     assert found == pytest.approx(TABLE[phi], abs=1e-8)
 

@@ -32,7 +32,7 @@ from deqlab.kernels.pairs import PairFunction, gram
 from deqlab.kernels.solved_pairs import SOLVER, Dual, SolvedPairs, preactivation
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImplicitKernel:
     """CK and NTK of a DEQ at initialisation.
 
