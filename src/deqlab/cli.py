@@ -78,10 +78,10 @@ def run(
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
     from deqlab.experiments import EXPERIMENTS
-    from deqlab.experiments.overrides import UsageError, one_of, override
-    from deqlab.experiments.rundir import check
-    from deqlab.experiments.session import run_session
-    from deqlab.experiments.workers import BACKENDS, check_backend
+    from deqlab.experiments.running.overrides import UsageError, one_of, override
+    from deqlab.experiments.running.rundir import check
+    from deqlab.experiments.running.session import run_session
+    from deqlab.experiments.running.workers import BACKENDS, check_backend
 
     if jobs < 1:
         raise UsageError(f"--jobs must be at least 1, got {jobs}")
@@ -144,7 +144,7 @@ def kernel(
     data_dir: DataDir = None,
 ) -> None:
     """Compare a DEQ's kernel with its equivalent and with explicit networks, on your data."""
-    from deqlab.experiments.kernel_command import ask
+    from deqlab.experiments.kernels.command import ask
 
     _use_data_dir(data_dir)
     ask(
@@ -192,7 +192,7 @@ def data(
     data_dir: DataDir = None,
 ) -> None:
     """Show which data is here and sound; with --fetch, get what is not."""
-    from deqlab.experiments.overrides import one_of
+    from deqlab.experiments.running.overrides import one_of
     from deqlab.tasks import NAMES, SOURCES
     from deqlab.tasks import fetch as fetch_images
 

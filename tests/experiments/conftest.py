@@ -1,7 +1,7 @@
 import pytest
 
-from deqlab.experiments.rundir import RunDirectory
-from deqlab.experiments.runner import run_jobs
+from deqlab.experiments.running.rundir import RunDirectory
+from deqlab.experiments.running.runner import run_jobs
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from deqlab.experiments import arms
 from deqlab.experiments.base import (
     Column,
     Experiment,
@@ -23,9 +22,10 @@ from deqlab.experiments.base import (
     check_at_least,
     check_choice,
 )
-from deqlab.experiments.comparison import Metric, judge
-from deqlab.experiments.pages import comparison_page
-from deqlab.experiments.supervised import Batch, Training, train
+from deqlab.experiments.comparing import arms
+from deqlab.experiments.comparing.comparison import Metric, judge
+from deqlab.experiments.comparing.pages import comparison_page
+from deqlab.experiments.comparing.supervised import Batch, Training, train
 from deqlab.tasks import NAMES, ImageData
 from deqlab.tasks import load as load_images
 

@@ -33,7 +33,7 @@ from deqlab.experiments.base import (
     require,
     summaries,
 )
-from deqlab.experiments.cost import peak_memory
+from deqlab.experiments.comparing.cost import peak_memory
 from deqlab.gradients import Gradient, Implicit, Unrolled
 from deqlab.solve import fixed_point
 from deqlab.solvers import Picard

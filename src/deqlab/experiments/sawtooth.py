@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments import arms
 from deqlab.experiments.base import (
     Column,
     Experiment,
@@ -23,9 +22,10 @@ from deqlab.experiments.base import (
     check_at_least,
     require,
 )
-from deqlab.experiments.comparison import Metric, judge
-from deqlab.experiments.pages import comparison_page
-from deqlab.experiments.supervised import Batch, Training, train
+from deqlab.experiments.comparing import arms
+from deqlab.experiments.comparing.comparison import Metric, judge
+from deqlab.experiments.comparing.pages import comparison_page
+from deqlab.experiments.comparing.supervised import Batch, Training, train
 from deqlab.tasks import sawtooth
 
 TEST_LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)

@@ -27,8 +27,8 @@ from deqlab.experiments.base import (
     require,
     summaries,
 )
-from deqlab.experiments.kernel_data import published_mixture
-from deqlab.experiments.kernel_error import ACTIVATIONS, relative_error
+from deqlab.experiments.kernels.data import published_mixture
+from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
 from deqlab.kernels import ImplicitKernel, empirical_conjugate, empirical_tangent
 
 KERNELS = {"conjugate": "CK", "readout+recurrent": "NTK, B frozen", "all": "NTK, all weights"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
-from deqlab.experiments.matched_arms import ACTIVATIONS, Role
+from deqlab.experiments.matched.arms import ACTIVATIONS, Role
 
 
 @dataclass(frozen=True, kw_only=True)

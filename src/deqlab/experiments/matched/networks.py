@@ -15,7 +15,6 @@ from functools import partial
 
 import torch
 
-from deqlab.experiments.arms import SOLVERS
 from deqlab.experiments.base import (
     Experiment,
     Job,
@@ -27,14 +26,22 @@ from deqlab.experiments.base import (
     check_seeds,
     require,
 )
-from deqlab.experiments.comparison import WELL_SOLVED
-from deqlab.experiments.cost import flops
-from deqlab.experiments.frozen import Network, Solves, accuracy, features, outputs, train_readout
-from deqlab.experiments.inputs import Inputs, draw, load_inputs
-from deqlab.experiments.matched_arms import ARMS, TAU0, Arm
-from deqlab.experiments.matched_page import PAGE
-from deqlab.experiments.matched_verdict import verdict
-from deqlab.experiments.timing import seconds
+from deqlab.experiments.comparing.arms import SOLVERS
+from deqlab.experiments.comparing.comparison import WELL_SOLVED
+from deqlab.experiments.comparing.cost import flops
+from deqlab.experiments.comparing.timing import seconds
+from deqlab.experiments.kernels.inputs import Inputs, draw, load_inputs
+from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
+from deqlab.experiments.matched.frozen import (
+    Network,
+    Solves,
+    accuracy,
+    features,
+    outputs,
+    train_readout,
+)
+from deqlab.experiments.matched.page import PAGE
+from deqlab.experiments.matched.verdict import verdict
 from deqlab.kernels import ImplicitNetwork
 from deqlab.tasks import NAMES, load
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deqlab.experiments.comparison import Metric, judge
+from deqlab.experiments.comparing.comparison import Metric, judge
 
 LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)
 

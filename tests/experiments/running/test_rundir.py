@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deqlab.experiments.base import Job
-from deqlab.experiments.rundir import RunDirectory, RunError
+from deqlab.experiments.running.rundir import RunDirectory, RunError
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 

@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.environment import describe
-from deqlab.experiments.rundir import RunDirectory
-from deqlab.experiments.runner import missing, run_jobs
+from deqlab.experiments.running.environment import describe
+from deqlab.experiments.running.rundir import RunDirectory
+from deqlab.experiments.running.runner import missing, run_jobs
 
 SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
 """Fields of a row that its progress line shows, where it has them."""

@@ -31,12 +31,12 @@ from deqlab.experiments.base import (
     check_seeds,
     require,
 )
-from deqlab.experiments.cost import flops
-from deqlab.experiments.kernel_data import KernelData, load
-from deqlab.experiments.kernel_error import ACTIVATIONS, relative_error
-from deqlab.experiments.kernel_page import PAGE
-from deqlab.experiments.overrides import UsageError
-from deqlab.experiments.timing import seconds
+from deqlab.experiments.comparing.cost import flops
+from deqlab.experiments.comparing.timing import seconds
+from deqlab.experiments.kernels.data import KernelData, load
+from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
+from deqlab.experiments.kernels.page import PAGE
+from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import (
     ExplicitKernel,
     ImplicitKernel,

@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from deqlab.experiments.base import Experiment, Row
-from deqlab.experiments.kernel_data import fingerprint
-from deqlab.experiments.kernel_spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
-from deqlab.experiments.overrides import UsageError
-from deqlab.experiments.rundir import RunDirectory, check
-from deqlab.experiments.session import run_session
+from deqlab.experiments.kernels.data import fingerprint
+from deqlab.experiments.kernels.spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
+from deqlab.experiments.running.overrides import UsageError
+from deqlab.experiments.running.rundir import RunDirectory, check
+from deqlab.experiments.running.session import run_session
 
 COSTS = ("flops", "inference_seconds")
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from deqlab.experiments.base import Row
-from deqlab.experiments.supervised import relative_residual
+from deqlab.experiments.comparing.supervised import relative_residual
 from deqlab.kernels import ExplicitNetwork, ImplicitNetwork
 from deqlab.solution import Solution
 

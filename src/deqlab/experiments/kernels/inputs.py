@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deqlab.experiments.features import convolutional_features
-from deqlab.experiments.preprocessing import centred_and_scaled
+from deqlab.experiments.kernels.features import convolutional_features
+from deqlab.experiments.kernels.preprocessing import centred_and_scaled
 from deqlab.tasks import load
 
 

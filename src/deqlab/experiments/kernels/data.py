@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deqlab.experiments.features import EPOCHS
-from deqlab.experiments.inputs import load_inputs
+from deqlab.experiments.kernels.features import EPOCHS
+from deqlab.experiments.kernels.inputs import load_inputs
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import NAMES as IMAGES
 from deqlab.tasks import DataError

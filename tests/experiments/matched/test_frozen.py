@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from deqlab.activations import ReLU
-from deqlab.experiments.frozen import ROWS, Solves, accuracy, features, outputs, train_readout
+from deqlab.experiments.matched.frozen import (
+    ROWS,
+    Solves,
+    accuracy,
+    features,
+    outputs,
+    train_readout,
+)
 from deqlab.kernels import ImplicitKernel
 
 

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import torch
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.rundir import RunDirectory
-from deqlab.experiments.workers import Finished, in_workers
+from deqlab.experiments.running.rundir import RunDirectory
+from deqlab.experiments.running.workers import Finished, in_workers
 
 OnProgress: TypeAlias = Callable[[Job, Row | None, int, int], None]
 """Called with a job, its newest row (None when it is done), and how many jobs are done of all."""

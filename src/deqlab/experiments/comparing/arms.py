@@ -25,7 +25,7 @@ from deqlab.experiments.base import (
     require,
     summaries,
 )
-from deqlab.experiments.cost import flops
+from deqlab.experiments.comparing.cost import flops
 from deqlab.nn import DEQ, DenseCell, SpectralNorm, Triangular, Unconstrained, mlp
 from deqlab.solution import Solution
 from deqlab.solvers import Anderson, Picard

@@ -38,7 +38,7 @@ from deqlab.experiments.base import (
     require,
     summaries,
 )
-from deqlab.experiments.kernel_data import published_mixture
+from deqlab.experiments.kernels.data import published_mixture
 from deqlab.kernels import ImplicitKernel, equivalent
 from deqlab.kernels.kinds import Trained
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from deqlab.experiments.overrides import UsageError, one_of, override
+from deqlab.experiments.running.overrides import UsageError, one_of, override
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from deqlab.experiments import EXPERIMENTS, kernel_data
-from deqlab.experiments.kernel_spectrum import KernelSpectrumConfig
-from deqlab.experiments.overrides import UsageError
+from deqlab.experiments import EXPERIMENTS
+from deqlab.experiments.kernels.data import fingerprint, load
+from deqlab.experiments.kernels.spectrum import KernelSpectrumConfig
+from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
 
@@ -118,11 +119,11 @@ def test_weights_without_a_kernel_are_refused_before_anything_is_written():
 
 
 class TestData:
-    """`kernel_data.load`."""
+    """`load`."""
 
     def load(self, name, **changes):
         options = {"samples": 40, "classes": (6, 8), "dimension": 50, "seed": 0, **changes}
-        return kernel_data.load(name, **options)
+        return load(name, **options)
 
     def test_images_are_balanced_centred_and_of_norm_one(self):
         data = self.load("digits")
@@ -147,9 +148,9 @@ class TestData:
         assert self.load(str(file)).x.shape == (30, 5)
         data = self.load(str(file), samples=12)
         assert torch.bincount(data.classes).tolist() == [4, 4, 4]
-        checksum = kernel_data.fingerprint(str(file))
+        checksum = fingerprint(str(file))
         np.savez(file, x=rng.normal(size=(30, 5)), labels=np.arange(30) % 3)
-        assert kernel_data.fingerprint(str(file)) != checksum
+        assert fingerprint(str(file)) != checksum
 
     def test_what_has_no_kernel_is_refused(self, tmp_path):
         file = tmp_path / "x.npy"
@@ -162,7 +163,7 @@ class TestData:
         with pytest.raises(DataError, match="digits has classes 0 to 9, not 12"):
             self.load("digits", classes=(6, 12))
         with pytest.raises(DataError, match="no data set is named 'mnits'; known are mixture"):
-            kernel_data.fingerprint("mnits")
+            fingerprint("mnits")
 
     def test_a_class_of_two_samples_is_refused_in_a_sentence(self, tmp_path):
         file = tmp_path / "x.npz"

@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from deqlab.experiments.arms import ArmsConfig, Loss, forward, num_parameters
 from deqlab.experiments.base import Job, Row
-from deqlab.experiments.cost import flops, peak_memory
+from deqlab.experiments.comparing.arms import ArmsConfig, Loss, forward, num_parameters
+from deqlab.experiments.comparing.cost import flops, peak_memory
 from deqlab.solution import Solution
 
 Batch: TypeAlias = tuple[Tensor, Tensor]

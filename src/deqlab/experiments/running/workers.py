@@ -14,7 +14,7 @@ import joblib
 import torch
 
 from deqlab.experiments.base import Job, Row
-from deqlab.experiments.overrides import UsageError
+from deqlab.experiments.running.overrides import UsageError
 
 Finished: TypeAlias = tuple[Job, list[Row]]
 Work: TypeAlias = Callable[[Job], Finished]

@@ -1,0 +1,1 @@
+"""DEQs against the explicit networks that have their kernel."""

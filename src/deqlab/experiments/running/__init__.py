@@ -1,0 +1,1 @@
+"""How an experiment becomes a run on disk: jobs, workers, rows, one sitting after another."""
