@@ -171,3 +171,80 @@ def test_points_outside_the_unit_interval_are_refused(bad):
 def test_a_sample_has_at_least_one_point():
     with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
         sawtooth.sample(0, log2_regions=3, generator=torch.Generator())
+
+
+@settings(deadline=None)
+@given(
+    st.integers(-(2**30), 2**30),
+    st.integers(1, 16),
+    st.sampled_from([(-1.0, 1.0), (0.0, 4.0), (-3.0, -1.0), (0.5, 0.75)]),
+    st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (2.0, -0.5)]),
+)
+def test_other_intervals_are_the_unit_one_stretched(numerator, k, inputs, outputs):
+    (a, b), (c, d) = (tuple(map(Fraction, ends)) for ends in (inputs, outputs))
+    t = Fraction(abs(numerator), 2**30)
+    x = torch.tensor([float(a + (b - a) * t)], dtype=torch.float64)  # exact: dyadic and short
+    y = sawtooth.evaluate(x, log2_regions=k, inputs=inputs, outputs=outputs)
+    assert Fraction(y.item()) == c + (d - c) * composed(t, k)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_samples_fill_another_interval_and_carry_its_targets(dtype):
+    inputs, outputs = (-1.0, 0.3), (-1.0, 1.0)
+    x, y = sawtooth.sample(
+        4000,
+        log2_regions=4,
+        generator=torch.Generator().manual_seed(0),
+        dtype=dtype,
+        inputs=inputs,
+        outputs=outputs,
+    )
+    assert x.dtype == y.dtype == dtype
+    low, high = torch.tensor(inputs, dtype=dtype).tolist()
+    assert x.min() >= low
+    assert x.max() < high
+    assert x.min() < low + 0.01
+    assert x.max() > high - 0.01
+    t = [(Fraction(v) - Fraction(low)) / (Fraction(high) - Fraction(low)) for v in x[:, 0].tolist()]
+    exact = torch.tensor([float(2 * composed(v, 4) - 1) for v in t], dtype=torch.float64)
+    # float64: t is rounded by 2^-53 twice, and the slope is 2 * 2^4.
+    tolerance = 2.0**-46 if dtype == torch.float64 else torch.finfo(dtype).eps
+    assert (y[:, 0].double() - exact).abs().max() <= tolerance
+
+
+def test_samples_stay_inside_an_interval_whose_ends_the_dtype_rounds():
+    generator = torch.Generator().manual_seed(0)
+    x, _ = sawtooth.sample(
+        20_000, log2_regions=2, generator=generator, dtype=torch.bfloat16, inputs=(0.1, 1.1)
+    )
+    low, high = torch.tensor([0.1, 1.1], dtype=torch.bfloat16).tolist()
+    assert x.min() >= low
+    assert x.max() < high
+
+
+def test_leading_bits_that_all_points_share_leave_fewer_regions():
+    # 2^10 <= x: of 24 bits 10 say nothing, and 4 stay within a region.
+    x = torch.tensor([1023.5])
+    sawtooth.evaluate(x, log2_regions=10, inputs=(1023.0, 1024.0))
+    message = r"from 1 to 10 in torch.float32 on \[1023, 1024\], got 11: x has 14 significant bits"
+    with pytest.raises(ValueError, match=message):
+        sawtooth.evaluate(x, log2_regions=11, inputs=(1023.0, 1024.0))
+
+
+@pytest.mark.parametrize(
+    "inputs", [(1.0, 0.0), (0.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0), (1.0, 1 + 1e-9)]
+)
+def test_inputs_that_are_no_interval_of_the_dtype_are_refused(inputs):
+    with pytest.raises(ValueError, match="inputs must be two finite numbers"):
+        sawtooth.evaluate(torch.ones(1), log2_regions=1, inputs=inputs)
+
+
+@pytest.mark.parametrize("outputs", [(1.0, 1.0), (0.0, float("nan")), (float("-inf"), 0.0)])
+def test_outputs_that_flatten_or_lose_the_teeth_are_refused(outputs):
+    with pytest.raises(ValueError, match="outputs must be two different finite numbers"):
+        sawtooth.evaluate(torch.ones(1), log2_regions=1, outputs=outputs)
+
+
+def test_points_outside_another_interval_are_refused():
+    with pytest.raises(ValueError, match=r"lives on \[-1, 1\], got 1.5 among 1 points"):
+        sawtooth.evaluate(torch.tensor([1.5]), log2_regions=1, inputs=(-1.0, 1.0))
