@@ -1,6 +1,6 @@
-"""Data and targets to learn: a sawtooth, and four image sets, digits to cifar10."""
+"""Data and targets to learn: sawtooths, steep steps, waves, and four image sets."""
 
-from deqlab.tasks import sawtooth
+from deqlab.tasks import frequencies, sawtooth, steep
 from deqlab.tasks.errors import DataError
 from deqlab.tasks.images import ImageData, load
 from deqlab.tasks.sources import NAMES, SOURCES
@@ -16,7 +16,9 @@ __all__ = [
     "ImageData",
     "cache_dir",
     "fetch",
+    "frequencies",
     "inspect",
     "load",
     "sawtooth",
+    "steep",
 ]
