@@ -20,7 +20,7 @@ help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
 demo: $(VENV)/.installed ## compare a DEQ with feed-forward networks; writes an HTML report
-	$(BIN)/deqlab run images sawtooth memory --preset quick --jobs $(JOBS) --out $(RUNS)
+	$(BIN)/deqlab run images sawtooth-k3 memory --preset quick --jobs $(JOBS) --out $(RUNS)
 	$(BIN)/deqlab report $(RUNS)
 
 test: $(VENV)/.installed-test ## fast tests, doctests, code blocks of README and docs

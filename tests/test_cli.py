@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -89,15 +90,17 @@ def test_help_needs_no_heavy_import_and_half_a_second(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-m", "deqlab.cli", "--help"],
             check=True,
             capture_output=True,
             timeout=60,
         )
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5  # of five, because the machine may be busy
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    # Of the processor, not of the clock: the machine may be busy.
+    assert min(seconds) < 0.5
 
 
 def test_every_command_has_help(deqlab):
@@ -110,26 +113,32 @@ def test_every_command_has_help(deqlab):
 def test_list_names_every_experiment_and_its_claim(deqlab):
     done = deqlab("list")
     assert done.returncode == 0
-    for name in ("images", "sawtooth", "memory"):
+    for name in ("images", "sawtooth-k3", "memory"):
         assert name in done.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("run", "sawtoth"), "no experiment named 'sawtoth'; did you mean 'sawtooth'?"),
-        (("run", "sawtooth", "--set", "widht=3"), "no field named 'widht'; did you mean 'width'?"),
-        (("run", "sawtooth", "--set", "width=a"), "--set width takes an integer"),
-        (("run", "sawtooth", "--set", "width=-3"), "width must be at least 1, got -3"),
-        (("run", "sawtooth", "--set", "log2_regions=30"), "log2_regions must be at most 20"),
-        (("run", "sawtooth", "--preset", "quik"), "no preset named 'quik'; did you mean 'quick'?"),
-        (("run", "sawtooth", "--seeds", "0"), "--seeds must be at least 1, got 0"),
-        (("run", "sawtooth", "--jobs", "0"), "--jobs must be at least 1, got 0"),
+        (("run", "sawtoth-k3"), "no experiment named 'sawtoth-k3'; did you mean 'sawtooth-k3'?"),
         (
-            ("run", "sawtooth", "--backend", "lokey"),
+            ("run", "sawtooth-k3", "--set", "widht=3"),
+            "no field named 'widht'; did you mean 'width'?",
+        ),
+        (("run", "sawtooth-k3", "--set", "width=a"), "--set width takes an integer"),
+        (("run", "sawtooth-k3", "--set", "width=-3"), "width must be at least 1, got -3"),
+        (("run", "sawtooth-k3", "--set", "log2_regions=60"), "log2_regions must be at most 49"),
+        (
+            ("run", "sawtooth-k3", "--preset", "quik"),
+            "no preset named 'quik'; did you mean 'quick'?",
+        ),
+        (("run", "sawtooth-k3", "--seeds", "0"), "--seeds must be at least 1, got 0"),
+        (("run", "sawtooth-k3", "--jobs", "0"), "--jobs must be at least 1, got 0"),
+        (
+            ("run", "sawtooth-k3", "--backend", "lokey"),
             "no backend named 'lokey'; did you mean 'loky'?",
         ),
-        (("run", "sawtooth", "--out", "/dev/null/runs"), "cannot be written to"),
+        (("run", "sawtooth-k3", "--out", "/dev/null/runs"), "cannot be written to"),
         (("run", "images", "--data-dir", "nowhere", "--set", "dataset=mnist"), "nowhere"),
         (("report", "nowhere"), "nowhere"),
         (("data", "minst"), "no data set named 'minst'; did you mean 'mnist'?"),
@@ -146,16 +155,16 @@ def test_a_mistake_ends_in_one_sentence_and_writes_nothing(deqlab, tmp_path, wor
 
 
 def test_a_second_experiment_that_is_wrong_keeps_the_first_from_starting(deqlab, tmp_path):
-    done = deqlab("run", "memory", "sawtoth", *SMOKE)
+    done = deqlab("run", "memory", "sawtoth-k3", *SMOKE)
     assert done.returncode == 2
     assert written(tmp_path) == []
 
 
 def test_a_run_and_its_report(deqlab, tmp_path):
-    done = deqlab("run", "sawtooth", "memory", *SMOKE, "--out", "here")
+    done = deqlab("run", "sawtooth-k3", "memory", *SMOKE, "--out", "here")
     assert done.returncode == 0, done.stderr
-    assert "sawtooth: " in done.stdout
-    for name in ("sawtooth", "memory"):
+    assert "sawtooth-k3: " in done.stdout
+    for name in ("sawtooth-k3", "memory"):
         found = {p.name for p in (tmp_path / "here" / name).iterdir()} - {".lock"}
         assert found == {"config.json", "environment.json", "rows.jsonl", "verdict.json"}
     sessions = (tmp_path / "here" / "memory" / "environment.json").read_bytes()
@@ -165,9 +174,9 @@ def test_a_run_and_its_report(deqlab, tmp_path):
     done = deqlab("report", "here")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "here" / "report.html").read_text()
-    verdict = json.loads((tmp_path / "here" / "sawtooth" / "verdict.json").read_text())
+    verdict = json.loads((tmp_path / "here" / "sawtooth-k3" / "verdict.json").read_text())
     assert verdict["sentence"].replace("'", "&#39;") in page
-    assert "deqlab run sawtooth memory --preset smoke --out here" in page
+    assert "deqlab run sawtooth-k3 memory --preset smoke --out here" in page
 
 
 def test_another_experiment_or_other_settings_in_the_same_place_are_refused(deqlab, tmp_path):
@@ -176,11 +185,11 @@ def test_another_experiment_or_other_settings_in_the_same_place_are_refused(deql
     done = deqlab("run", "memory", *SMOKE, "--set", "width=33")
     assert done.returncode == 2
     assert "width = 32, and this one has 33" in done.stderr
-    (tmp_path / "runs" / "memory").rename(tmp_path / "runs" / "sawtooth")
-    done = deqlab("run", "sawtooth", *SMOKE)
+    (tmp_path / "runs" / "memory").rename(tmp_path / "runs" / "sawtooth-k3")
+    done = deqlab("run", "sawtooth-k3", *SMOKE)
     assert done.returncode == 2
-    assert "holds a run of memory, not of sawtooth" in done.stderr
-    assert (tmp_path / "runs" / "sawtooth" / "rows.jsonl").read_bytes() == before
+    assert "holds a run of memory, not of sawtooth-k3" in done.stderr
+    assert (tmp_path / "runs" / "sawtooth-k3" / "rows.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow
@@ -190,14 +199,14 @@ def test_another_experiment_or_other_settings_in_the_same_place_are_refused(deql
 def test_workers_leave_the_same_rows(process, tmp_path, backend, package):
     if find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
-    words = ("run", "sawtooth", *SMOKE, "--seeds", 2, "--out")
+    words = ("run", "sawtooth-k3", *SMOKE, "--seeds", 2, "--out")
     finish(process(*words, "one"))
     finish(process(*words, "two", "--jobs", 2, "--backend", backend))
 
     def key(row):
         return row["arm"], row["seed"]
 
-    one, two = (sorted(rows(tmp_path / name / "sawtooth"), key=key) for name in ("one", "two"))
+    one, two = (sorted(rows(tmp_path / name / "sawtooth-k3"), key=key) for name in ("one", "two"))
     assert one == two
 
 
@@ -209,10 +218,10 @@ def test_workers_leave_the_same_rows(process, tmp_path, backend, package):
     ],
 )
 def test_the_next_command_finishes_a_run_that_was_stopped(process, tmp_path, number):
-    words = ("run", "sawtooth", *SMOKE, "--set", "steps=200", "--seeds", 2, "--out")
+    words = ("run", "sawtooth-k3", *SMOKE, "--set", "steps=200", "--seeds", 2, "--out")
     finish(process(*words, "whole"))
     stopped = process(*words, "cut")
-    file = tmp_path / "cut" / "sawtooth" / "rows.jsonl"
+    file = tmp_path / "cut" / "sawtooth-k3" / "rows.jsonl"
     deadline = time.monotonic() + 100
     while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -222,9 +231,9 @@ def test_the_next_command_finishes_a_run_that_was_stopped(process, tmp_path, num
     assert 0 < finished < 6
     if number == signal.SIGINT:
         assert stopped.returncode == 130
-        assert f"{finished} jobs of sawtooth are saved" in errors
+        assert f"{finished} jobs of sawtooth-k3 are saved" in errors
     assert f"{finished} jobs are done already" in finish(process(*words, "cut"))
-    assert rows(file.parent) == rows(tmp_path / "whole" / "sawtooth")
+    assert rows(file.parent) == rows(tmp_path / "whole" / "sawtooth-k3")
 
 
 def test_the_kernel_of_a_file_ends_in_a_report(deqlab, tmp_path):

@@ -38,6 +38,7 @@ EXPERIMENT = Experiment(
     title="Fake",
     claim="Runs can be resumed.",
     source="deqlab",
+    origin="asked",
     presets={"quick": FakeConfig()},
     page=Page(
         charts=(

@@ -40,6 +40,7 @@ def test_rows_hold_all_that_a_comparison_needs():
     )
     assert set(fields.split()) <= last.keys()
     assert last["kind"] == "summary"
+    assert last["adjoint_products"] >= 1
 
 
 @pytest.mark.slow

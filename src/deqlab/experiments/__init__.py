@@ -6,14 +6,23 @@ compete at equal cost; the experiments stand beside them, or in a folder for eac
 
 from typing import Any
 
-from deqlab.experiments import images, memory, sawtooth
+from deqlab.experiments import images, memory
 from deqlab.experiments.base import Experiment
+from deqlab.experiments.expressivity import sawtooth, steep
 from deqlab.experiments.kernels import error, montecarlo, spectrum
 from deqlab.experiments.matched import networks
 
-EXPERIMENTS: dict[str, Experiment[Any]] = {
-    module.EXPERIMENT.name: module.EXPERIMENT
-    for module in (images, sawtooth, memory, error, spectrum, montecarlo, networks)
-}
+_ALL: tuple[Experiment[Any], ...] = (
+    images.EXPERIMENT,
+    memory.EXPERIMENT,
+    *sawtooth.EXPERIMENTS,
+    *steep.EXPERIMENTS,
+    error.EXPERIMENT,
+    spectrum.EXPERIMENT,
+    montecarlo.EXPERIMENT,
+    networks.EXPERIMENT,
+)
+
+EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 
 __all__ = ["EXPERIMENTS", "Experiment"]

@@ -14,6 +14,9 @@ Row: TypeAlias = dict[str, Any]
 
 Format: TypeAlias = Literal["percent", "si", "integer", "bytes", "seconds", "number", "text"]
 
+Origin: TypeAlias = Literal["published", "derived", "asked"]
+"""Of a claim: a paper makes it, it follows from one by our own derivation, or we ask."""
+
 Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
 
 
@@ -148,6 +151,7 @@ class Experiment(Generic[ConfigT]):
         title: Its heading.
         claim: The sentence that is tested.
         source: Who claims it, down to the figure; or that deqlab asks.
+        origin: Of the claim.
         presets: Configs by name: "smoke" (seconds), "quick" (minutes), "full".
         page: What the report shows.
         check: Raises ValueError if the config cannot run here, before anything is written.
@@ -160,6 +164,7 @@ class Experiment(Generic[ConfigT]):
     title: str
     claim: str
     source: str
+    origin: Origin
     presets: Mapping[str, ConfigT]
     page: Page
     check: Callable[[ConfigT], None]
@@ -175,6 +180,7 @@ class Experiment(Generic[ConfigT]):
             "title": self.title,
             "claim": self.claim,
             "source": self.source,
+            "origin": self.origin,
             "preset": preset,
             "config": asdict(config),  # type: ignore[call-overload]
             "report": asdict(self.page),

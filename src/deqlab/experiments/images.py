@@ -7,7 +7,7 @@ model: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models". The comparison is
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -53,8 +53,8 @@ class ImagesConfig(arms.ArmsConfig):
 
 
 def check(config: ImagesConfig) -> None:
-    """Raise DataError unless the data set is here, and sound."""
-    load(config.dataset)
+    """Raise DataError unless the data set is here, and sound; BudgetError if no FNN matches."""
+    arms.check(_shape(config))
 
 
 @lru_cache(maxsize=1)
@@ -72,16 +72,16 @@ def plan(config: ImagesConfig, rows: Sequence[Row]) -> list[Job]:
 def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
     """Train one arm on the images."""
     data = load(config.dataset)
-    model = arms.build(_shape(config), job)
     training = Training(
         config=config,
         batches=lambda seed: _batches(data, config, seed),
         num_steps=config.epochs * _batches_per_epoch(data, config),
-        test=(data.x_test, data.y_test),
+        test=(data.x_test.to(arms.DTYPES[config.dtype]), data.y_test),
+        validation=_held_out(data, config),
         loss=cross_entropy,
         accuracy=_accuracy,
     )
-    yield from train(model, training, job)
+    yield from train(partial(arms.build, _shape(config), job), training, job)
 
 
 def verdict(config: ImagesConfig, rows: Sequence[Row]) -> Verdict:
@@ -95,17 +95,30 @@ def _shape(config: ImagesConfig) -> arms.Shape:
 
 
 def _batches(data: ImageData, config: ImagesConfig, seed: int) -> Iterator[Batch]:
-    order = torch.Generator().manual_seed(seed)
+    order, dtype = torch.Generator().manual_seed(seed), arms.DTYPES[config.dtype]
     for _ in range(config.epochs):
-        shuffled = torch.randperm(len(data.x_train), generator=order)
+        shuffled = torch.randperm(_num_trained_on(data, config), generator=order)
         for part in shuffled.split(config.batch_size)[: _batches_per_epoch(data, config)]:
-            yield data.x_train[part], data.y_train[part]
+            yield data.x_train[part].to(dtype), data.y_train[part]
 
 
 def _batches_per_epoch(data: ImageData, config: ImagesConfig) -> int:
     # The last, smaller batch of an epoch is left out, so that every step costs the same; it
     # is another one in the next epoch.
-    return max(1, len(data.x_train) // config.batch_size)
+    return max(1, _num_trained_on(data, config) // config.batch_size)
+
+
+def _num_trained_on(data: ImageData, config: ImagesConfig) -> int:
+    # The last tenth of the images decides between learning rates, where there are several.
+    count = len(data.x_train)
+    return count if len(config.learning_rates) == 1 else count - count // 10
+
+
+def _held_out(data: ImageData, config: ImagesConfig) -> Batch | None:
+    first = _num_trained_on(data, config)
+    if first == len(data.x_train):
+        return None
+    return data.x_train[first:].to(arms.DTYPES[config.dtype]), data.y_train[first:]
 
 
 def _accuracy(output: Tensor, y: Tensor) -> float:
@@ -118,13 +131,14 @@ EXPERIMENT = Experiment(
     claim="At equal parameters, and at equal FLOPs per training step, a DEQ classifies images "
     "better than feed-forward networks.",
     source="Asked by deqlab; the model is that of Bai, Kolter & Koltun (2019).",
+    origin="asked",
     presets={
         "smoke": ImagesConfig(
             seeds=(0,), width=12, depths=(1,), epochs=1, num_evaluations=2, max_steps=20
         ),
         "quick": ImagesConfig(),
         "mnist": ImagesConfig(
-            dataset="mnist", width=128, epochs=5, batch_size=128, learning_rate=2e-3
+            dataset="mnist", width=128, epochs=5, batch_size=128, learning_rates=(2e-3,)
         ),
         "full": ImagesConfig(seeds=tuple(range(8)), width=128, epochs=80),
     },

@@ -153,6 +153,7 @@ EXPERIMENT = Experiment(
     claim="With implicit differentiation, the memory of a training step does not grow with the "
     "number of solver iterations; unrolled, it grows linearly.",
     source="Bai, Kolter & Koltun (2019), abstract; the comparison with Unrolled is deqlab's.",
+    origin="published",
     presets={
         "smoke": MemoryConfig(seeds=(0,), width=32, batch_size=4, iterations=(5, 10)),
         "quick": MemoryConfig(),

@@ -125,7 +125,7 @@ def sample(
         )
     if not 0 <= near <= 1:
         raise ValueError(f"near must be in [0, 1], got {near}")
-    _check_resolved(delta, dtype, step)
+    check_resolved(delta, dtype, step)
     draw = torch.rand(
         num_samples, 3, generator=generator, device=generator.device, dtype=torch.float64
     )
@@ -145,7 +145,8 @@ def _check_delta(delta: float) -> None:
         raise ValueError(f"delta must be in (0, 1], got {delta}")
 
 
-def _check_resolved(delta: float, dtype: torch.dtype, step: float) -> None:
+def check_resolved(delta: float, dtype: torch.dtype, step: float = 0.0) -> None:
+    """Raise ValueError unless `dtype` resolves a step of width delta at `step`."""
     _check_delta(delta)
     least = _MIN_FLOATS * torch.finfo(dtype).eps * max(1.0, abs(step))
     if delta < least:

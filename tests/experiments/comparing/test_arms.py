@@ -1,5 +1,7 @@
 """FNNs are matched to the DEQ as closely as whole widths allow."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import mse_loss
@@ -58,18 +60,64 @@ def test_the_plan_is_the_same_whenever_it_is_made():
     assert plan(rows)[: len(plan())] == plan()
 
 
+def test_a_depth_that_no_width_matches_is_left_out():
+    # Depth 40 at width 1 has more parameters than a DEQ of width 4; depth 1 can match it.
+    small = arms.Shape(config=replace(CONFIG, width=4, depths=(1, 40)), num_inputs=3, num_outputs=2)
+    names = {job.arm for job in arms.plan(small, mse_loss, torch.zeros(32, 2), [])}
+    assert names == {"deq", "fnn-1-parameters"}
+
+
+def test_a_budget_that_no_network_meets_is_one_sentence():
+    small = arms.Shape(
+        config=replace(CONFIG, width=1, depths=(20, 40)), num_inputs=1, num_outputs=1
+    )
+    arms.check(SHAPE)
+    with pytest.raises(
+        arms.BudgetError,
+        match="no FNN of depth 20 or 40 comes within 25% of the DEQ's 5 parameters: the smallest "
+        "has 42;",
+    ):
+        arms.check(small)
+
+
+@pytest.mark.parametrize("solver", ["anderson", "picard", "newton"])
+def test_a_test_has_more_patience_than_training(solver):
+    impatient = replace(CONFIG, solver=solver, max_steps=2, rtol=1e-6)
+    shape = arms.Shape(config=impatient, num_inputs=3, num_outputs=2)
+    torch.manual_seed(0)
+    model = arms.build(shape, arms.plan(shape, mse_loss, torch.zeros(32, 2), [])[0])
+    x = torch.randn(16, 3)
+    _, short = arms.forward(model, x)
+    output, long = arms.forward(arms.solved_to_convergence(model, impatient), x)
+    assert not short.converged.all()
+    assert long.converged.all()
+    assert torch.equal(output, model[1](long.value))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_networks_have_the_dtype_that_is_asked_for(dtype):
+    shape = arms.Shape(config=replace(CONFIG, dtype=dtype), num_inputs=3, num_outputs=2)
+    for job in arms.plan(shape, mse_loss, torch.zeros(32, 2), []):
+        found = {p.dtype for p in arms.build(shape, job).parameters()}
+        assert found == {getattr(torch, dtype)}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"width": -3}, "width must be at least 1, got -3"),
         ({"rtol": 0.0}, "rtol must be above 0"),
-        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"learning_rates": (float("nan"),)}, "learning_rates needs one or more different"),
+        ({"learning_rates": (0.1, 0.1)}, "learning_rates needs one or more different"),
+        ({"learning_rates": ()}, "learning_rates needs one or more different"),
+        ({"dtype": "float16"}, "dtype is one of float32, float64; got 'float16'"),
+        ({"max_steps": 60, "test_max_steps": 50}, "test_max_steps must be at least 60, got 50"),
         ({"depths": ()}, "depths needs one or more"),
         ({"seeds": (1, 1)}, "seeds must differ"),
         ({"seeds": ()}, "seeds needs at least one"),
         ({"activation": "gelu"}, "activation is one of relu, tanh; got 'gelu'"),
         ({"constraint": "no"}, "constraint is one of"),
-        ({"solver": "newton"}, "solver is one of"),
+        ({"solver": "secant"}, "solver is one of anderson, picard, newton; got 'secant'"),
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
     ],
 )

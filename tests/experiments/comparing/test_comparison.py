@@ -71,6 +71,23 @@ def test_more_losses_than_wins_do_not_hold():
     assert judge(LOSS, rows, subject="Here").outcome == "does not hold here"
 
 
+def test_one_seed_of_many_may_differ():
+    # Eight seeds: the interval at 95 % may lie on one side though not every seed does.
+    ours = summaries("deq", [0.1] * 8)
+    theirs = summaries("fnn", [0.098, *(0.2 + 0.01 * i for i in range(7))], matching="parameters")
+    answer = judge(LOSS, [*ours, *theirs], subject="Here")
+    assert answer.outcome == "holds"
+    assert "(96 % interval " in answer.details[0]
+
+
+def test_the_factor_is_the_ratio_of_the_losses():
+    answer = verdict([0.2, 0.4, 0.6])
+    assert "the DEQ is better by a factor of 2 (75 % interval 2 to 2)" in answer.details[0]
+    accuracy = Metric(field="test_loss", label="", higher_is_better=True, percent=True)
+    rows = [*summaries("deq", [0.5]), *summaries("fnn", [0.45], matching="parameters")]
+    assert "the DEQ is better by +5.0 points." in judge(accuracy, rows, subject="").details[0]
+
+
 def test_the_sentence_shows_the_median_and_the_range():
     assert "0.2 (0.1 to 0.3) over 3 seeds" in verdict([1.0, 1.0, 1.0]).sentence
 

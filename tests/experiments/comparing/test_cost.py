@@ -45,6 +45,13 @@ def test_solver_and_adjoint_iterations_are_counted():
     assert count == 2 * 4 * 8 * 8 * (solution.evaluations + products + 1)
 
 
+@pytest.mark.parametrize(("b", "columns"), [((2, 5, 3), 3), ((2, 5), 1)])
+def test_a_linear_system_costs_an_lu_and_two_triangular_solves(b, columns):
+    a = torch.eye(5).expand(2, 5, 5)
+    count, _ = flops(lambda: torch.linalg.solve(a, torch.ones(b)))
+    assert count == 2 * (2 * 5**3 // 3 + 2 * 5**2 * columns)
+
+
 def test_peak_memory_is_the_most_that_lives_at_once():
     def run():
         a = megabytes(3)

@@ -3,11 +3,12 @@
 An FNN (explicit feed-forward network) of given depth is matched to the DEQ by its width, once in
 parameters and once in FLOPs per training step. The DEQ's FLOPs depend on how many iterations its
 training takes, so they are measured while it trains, and the second set of FNNs is planned when
-all seeds of the DEQ are done.
+all seeds of the DEQ are done. A depth of which no width comes within a quarter of the DEQ's cost
+is left out.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -28,7 +29,7 @@ from deqlab.experiments.base import (
 from deqlab.experiments.comparing.cost import flops
 from deqlab.nn import DEQ, DenseCell, SpectralNorm, Triangular, Unconstrained, mlp
 from deqlab.solution import Solution
-from deqlab.solvers import Anderson, Picard
+from deqlab.solvers import Anderson, Newton, Picard
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 CONSTRAINTS: dict[str, type[nn.Module]] = {
@@ -36,12 +37,24 @@ CONSTRAINTS: dict[str, type[nn.Module]] = {
     "spectral": SpectralNorm,
     "triangular": Triangular,
 }
-SOLVERS: dict[str, type[Anderson] | type[Picard]] = {"anderson": Anderson, "picard": Picard}
+SOLVERS: dict[str, type[Anderson] | type[Picard] | type[Newton]] = {
+    "anderson": Anderson,
+    "picard": Picard,
+    "newton": Newton,
+}
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
 
 PARAMETERS = "parameters"
 FLOPS = "FLOPs per step"
 
+WITHIN = 0.25
+"""Share of the DEQ's cost by which a network that matches it may miss."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class BudgetError(ValueError):
+    """No network of the comparison costs what the DEQ costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +68,15 @@ class ArmsConfig:
         activation: "relu" or "tanh", in all arms.
         constraint: Of the DEQ's weight: "none", "spectral" or "triangular".
         gain: Initial scale of that weight: its spectral radius is about this.
-        solver: Of the DEQ: "anderson" or "picard".
+        solver: Of the DEQ: "anderson", "picard" or "newton".
         rtol: Its relative tolerance.
-        max_steps: Its evaluations of f at most.
+        max_steps: Its evaluations of f at most, in training.
+        test_max_steps: The same when it is tested, at least `max_steps`.
+        dtype: "float32" or "float64", of all numbers.
         batch_size: Samples per training step.
-        learning_rate: Of AdamW at the start, the same for all arms; it falls on a cosine.
+        learning_rates: Of AdamW at the start; it falls on a cosine. Every network trains with
+            each of them, from the same initial weights, and the one of least validation loss is
+            kept: the same search for all arms.
         weight_decay: Of AdamW.
         num_evaluations: Points of the learning curves.
     """
@@ -73,8 +90,10 @@ class ArmsConfig:
     solver: str = "anderson"
     rtol: float = 1e-3
     max_steps: int = 60
+    test_max_steps: int = 1000
+    dtype: str = "float32"
     batch_size: int = 64
-    learning_rate: float = 3e-3
+    learning_rates: tuple[float, ...] = (3e-3,)
     weight_decay: float = 1e-2
     num_evaluations: int = 20
 
@@ -83,9 +102,17 @@ class ArmsConfig:
         check_choice(self, "activation", ACTIVATIONS)
         check_choice(self, "constraint", CONSTRAINTS)
         check_choice(self, "solver", SOLVERS)
+        check_choice(self, "dtype", DTYPES)
         check_at_least(self, 1, "width", "max_steps", "batch_size", "num_evaluations")
+        check_at_least(self, self.max_steps, "test_max_steps")
         check_at_least(self, 0, "weight_decay")
-        check_positive(self, "gain", "rtol", "learning_rate")
+        check_positive(self, "gain", "rtol")
+        require(
+            len(set(self.learning_rates)) == len(self.learning_rates) > 0
+            and all(0 < rate < float("inf") for rate in self.learning_rates),
+            "learning_rates needs one or more different numbers above 0, got "
+            f"{list(self.learning_rates)}",
+        )
         require(
             len(self.depths) > 0 and min(self.depths) >= 1,
             f"depths needs one or more numbers of at least 1, got {list(self.depths)}",
@@ -103,9 +130,9 @@ class Shape:
 
 def build(shape: Shape, job: Job) -> nn.Sequential:
     """Return the network of a job, initialised from torch's global generator."""
-    if job.settings["family"] == "fnn":
-        return fnn(shape, job.settings["depth"], job.settings["width"])
-    return deq(shape)
+    fnn_settings = job.settings["family"] == "fnn"
+    model = fnn(shape, job.settings["depth"], job.settings["width"]) if fnn_settings else deq(shape)
+    return model.to(DTYPES[shape.config.dtype])
 
 
 def deq(shape: Shape) -> nn.Sequential:
@@ -138,6 +165,15 @@ def forward(model: nn.Sequential, x: Tensor) -> tuple[Tensor, Solution | None]:
     return model[1](solution.value), solution
 
 
+def solved_to_convergence(model: nn.Sequential, config: ArmsConfig) -> nn.Sequential:
+    """Return the same network, with the patience for its equilibrium that a test has."""
+    layer = model[0]
+    if not isinstance(layer, DEQ):
+        return model
+    patient = replace(layer.solver, max_steps=config.test_max_steps)
+    return nn.Sequential(DEQ(layer.cell, solver=patient, on_failure="ignore"), model[1])
+
+
 def plan(shape: Shape, loss: Loss, target: Tensor, rows: Sequence[Row]) -> list[Job]:
     """Return the jobs of the comparison, as far as `rows` determine them.
 
@@ -154,18 +190,34 @@ def plan(shape: Shape, loss: Loss, target: Tensor, rows: Sequence[Row]) -> list[
     with torch.device("meta"):
         budget = num_parameters(deq(shape))
     for depth in config.depths:
-        width = _closest(partial(_num_parameters, shape, depth), budget)
-        arms[f"fnn-{depth}-parameters"] = _fnn_settings(depth, width, PARAMETERS)
+        width = closest(partial(_num_parameters, shape, depth), budget)
+        if width is not None:
+            arms[f"fnn-{depth}-parameters"] = _fnn_settings(depth, width, PARAMETERS)
     spent = [row["flops_per_step"] for row in summaries(rows) if row["arm"] == "deq"]
     if len(spent) == len(config.seeds):
         for depth in config.depths:
-            width = _closest(partial(_step_flops, shape, loss, target, depth), round(median(spent)))
-            arms[f"fnn-{depth}-flops"] = _fnn_settings(depth, width, FLOPS)
+            width = closest(partial(_step_flops, shape, loss, target, depth), round(median(spent)))
+            if width is not None:
+                arms[f"fnn-{depth}-flops"] = _fnn_settings(depth, width, FLOPS)
     return [
         Job(arm=arm, seed=seed, settings=settings)
         for arm, settings in arms.items()
         for seed in config.seeds
     ]
+
+
+def check(shape: Shape) -> None:
+    """Raise BudgetError if no FNN has about as many parameters as the DEQ."""
+    with torch.device("meta"):
+        budget = num_parameters(deq(shape))
+    costs = [partial(_num_parameters, shape, depth) for depth in shape.config.depths]
+    if all(closest(cost, budget) is None for cost in costs):
+        least = min(cost(1) for cost in costs)
+        raise BudgetError(
+            f"no FNN of depth {' or '.join(map(str, shape.config.depths))} comes within "
+            f"{WITHIN:.0%} of the DEQ's {budget} parameters: the smallest has {least}; take "
+            "smaller depths or a larger width"
+        )
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -183,8 +235,11 @@ def _fnn_settings(depth: int, width: int, matching: str) -> dict[str, Any]:
     }
 
 
-def _closest(cost: Callable[[int], int], budget: int) -> int:
-    """Return the width at least 1 whose cost, which grows with it, is closest to `budget`."""
+def closest(cost: Callable[[int], int], budget: int) -> int | None:
+    """Return the width at least 1 whose cost, which grows with it, is closest to `budget`.
+
+    None: even that misses the budget by more than a quarter.
+    """
     high = 1
     while cost(high) < budget:
         high *= 2
@@ -192,7 +247,8 @@ def _closest(cost: Callable[[int], int], budget: int) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost(middle) < budget else (low, middle)
-    return min((low, high), key=lambda width: abs(cost(width) - budget))
+    width = min((low, high), key=lambda width: abs(cost(width) - budget))
+    return width if abs(cost(width) - budget) <= WITHIN * budget else None
 
 
 def _meta(shape: Shape, depth: int, width: int) -> nn.Sequential:

@@ -1,13 +1,22 @@
-"""The verdict of a comparison: a reference arm against others, paired by seed."""
+"""The verdict of a comparison: a reference arm against others, paired by seed.
 
+Two arms are compared at each seed, in their losses by the logarithm of the ratio, in accuracies by
+the difference; `paired_interval` makes an interval of that. The DEQ beats an arm if all of the
+interval is on its side, loses if all of it is on the other, and ties otherwise.
+"""
+
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
+from deqlab.experiments.comparing.paired import Interval, paired_interval
 
 WELL_SOLVED = 0.99
 """Share of test samples at their equilibrium below which a network is not called a DEQ."""
+
+_TINY = 1e-300  # a loss of 0 has no logarithm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +27,8 @@ class Metric:
         field: Its name.
         label: What people call it.
         higher_is_better: Which way is up.
-        percent: Show it as a percentage.
+        percent: Show it as a percentage, and compare by differences; else it is a loss, at least
+            0, and is compared by ratios.
     """
 
     field: str
@@ -34,14 +44,35 @@ class Metric:
         low, middle, high = (f"{v:.3g}" for v in _range(values))
         return f"{middle} ({low} to {high})"
 
+    def gains(self, ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
+        """Return by how much ours are better than theirs, for each seed."""
+        sign = 1 if self.higher_is_better else -1
+        return [sign * self._difference(ours[seed], theirs[seed]) for seed in ours]
+
+    def show_gain(self, gain: Interval) -> str:
+        """Return by how much the DEQ is better, in words."""
+        if self.percent:
+            low, middle, high = (f"{100 * v:+.1f}" for v in (gain.low, gain.estimate, gain.high))
+            told = f"the DEQ is better by {middle} points"
+        else:
+            low, middle, high = (_power(v) for v in (gain.low, gain.estimate, gain.high))
+            told = f"the DEQ is better by a factor of {middle}"
+        if gain.confidence == 0:
+            return told
+        return f"{told} ({100 * gain.confidence:.0f} % interval {low} to {high})"
+
+    def _difference(self, a: float, b: float) -> float:
+        if a == b:  # also both inf
+            return 0.0
+        return a - b if self.percent else math.log(max(a, _TINY)) - math.log(max(b, _TINY))
+
 
 def judge(metric: Metric, rows: Sequence[Row], *, subject: str) -> Verdict:
     """Compare the arm "deq" with each FNN, and say how often it wins at equal cost.
 
-    It beats an arm if its metric is better at every seed, loses if it is worse at every seed, and
-    ties otherwise. The claim holds if it beats every FNN at equal parameters and at equal FLOPs,
-    fails if it beats none or fewer than it loses to, and holds partly in between; it is undecided
-    if the DEQ was not at its own equilibrium.
+    The claim holds if the DEQ beats every FNN at equal parameters and at equal FLOPs, fails if it
+    beats none or fewer than it loses to, and holds partly in between; it is undecided if the DEQ
+    was not at its own equilibrium.
     """
     last = summaries(rows)
     deq = {row["seed"]: row for row in last if row["arm"] == "deq"}
@@ -51,12 +82,14 @@ def judge(metric: Metric, rows: Sequence[Row], *, subject: str) -> Verdict:
     details = []
     for arm in dict.fromkeys(row["arm"] for row in last if row["arm"] != "deq"):
         other = {row["seed"]: row for row in last if row["arm"] == arm}
-        result = _compare(metric, values, _values(metric, other))
+        theirs = _values(metric, other)
+        gain = paired_interval(metric.gains(values, theirs))
+        result = {1: "win", 0: "tie", -1: "loss"}[gain.sign]
         first = next(iter(other.values()))
         tallies.setdefault(first["matching"], []).append(result)
         details.append(
             f"{result.capitalize()} against {first['label']} at equal {first['matching']}: "
-            f"{metric.show(list(_values(metric, other).values()))}."
+            f"{metric.show(list(theirs.values()))}, {metric.show_gain(gain)}."
         )
     scores = ", ".join(
         f"at equal {matching} it beats {results.count('win')} of {len(results)} FNNs and loses "
@@ -84,14 +117,6 @@ def _outcome(results: Sequence[str], converged: float) -> Outcome:
     return "holds partly" if wins > 0 and wins >= losses else "does not hold here"
 
 
-def _compare(metric: Metric, ours: dict[int, float], theirs: dict[int, float]) -> str:
-    sign = 1 if metric.higher_is_better else -1
-    gains = [sign * (ours[seed] - theirs[seed]) for seed in ours]
-    if all(gain > 0 for gain in gains):
-        return "win"
-    return "loss" if all(gain < 0 for gain in gains) else "tie"
-
-
 def _values(metric: Metric, rows: dict[int, Row]) -> dict[int, float]:
     # A loss that overflowed is null on disk; it is the worst there is.
     worst = float("-inf") if metric.higher_is_better else float("inf")
@@ -101,3 +126,7 @@ def _values(metric: Metric, rows: dict[int, Row]) -> dict[int, float]:
 
 def _range(values: Sequence[float]) -> tuple[float, float, float]:
     return min(values), median(values), max(values)
+
+
+def _power(exponent: float) -> str:
+    return f"{math.exp(exponent):.3g}" if exponent < 700 else "inf"

@@ -1,13 +1,16 @@
 """Training one arm, with everything measured that a comparison needs.
 
-Yields rows of kind "step" (at each evaluation), "trace" (residual against iteration on the test
-set) and "summary". All are functions of the seed but for the field "seconds".
+An arm trains once with every learning rate, from the same initial weights on the same batches, and
+keeps the network of least validation loss: so the search costs every arm the same. Rows of kind
+"search" tell of all of them; those of kind "step" (at each evaluation), "trace" (residual against
+iteration on the test set) and "summary" are of the one that is kept. All are functions of the
+seed but for the field "seconds".
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from statistics import fmean
 from typing import Any, TypeAlias
 
@@ -15,7 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Job, Row
-from deqlab.experiments.comparing.arms import ArmsConfig, Loss, forward, num_parameters
+from deqlab.experiments.comparing.arms import (
+    ArmsConfig,
+    Loss,
+    forward,
+    num_parameters,
+    solved_to_convergence,
+)
 from deqlab.experiments.comparing.cost import flops, peak_memory
 from deqlab.solution import Solution
 
@@ -35,6 +44,7 @@ class Training:
         batches: Makes the training batches of a seed, in order, in one pass.
         num_steps: How many there are.
         test: The test set.
+        validation: On which the learning rate is chosen, if there are several.
         loss: What is minimised.
         accuracy: Share of right answers, or None where the question has none.
     """
@@ -43,8 +53,9 @@ class Training:
     batches: Callable[[int], Iterable[Batch]]
     num_steps: int
     test: Batch
+    validation: Batch | None = None
     loss: Loss
-    accuracy: Callable[[Tensor, Tensor], float] | None
+    accuracy: Callable[[Tensor, Tensor], float] | None = None
 
 
 @dataclass
@@ -60,7 +71,9 @@ class _Tally:
         self.losses.append(loss.item())
         if solution is not None:
             self.evaluations.append(solution.evaluations)
-            self.products.append(sum(adjoint.evaluations for adjoint in solution.adjoint))
+            # A linear method counts products; a solver of fixed points evaluates a map of one.
+            solves = solution.adjoint
+            self.products.append(sum(solve.products + solve.evaluations for solve in solves))
             both = [solution, *solution.adjoint]
             self.converged.append(min(s.converged.double().mean().item() for s in both))
 
@@ -73,58 +86,103 @@ class _Tally:
         return row
 
 
-def train(model: nn.Sequential, training: Training, job: Job) -> Iterator[Row]:
-    """Train `model` and yield its rows."""
-    config = training.config
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.num_steps)
-    marks = _evaluation_steps(training.num_steps, config.num_evaluations)
-    tally, seconds, counts = _Tally(), 0.0, []
-    row: Row = {}
+def train(build: Callable[[], nn.Sequential], training: Training, job: Job) -> Iterator[Row]:
+    """Train a network and yield its rows.
 
-    def step(x: Tensor, y: Tensor) -> Step:
-        optimizer.zero_grad()
-        output, solution = forward(model, x)
-        loss = training.loss(output, y)
+    Args:
+        build: Makes the network, from torch's global generator.
+        training: How to train and test it.
+        job: The arm and the seed.
+    """
+    rates = training.config.learning_rates
+    alone = len(rates) == 1
+    start, attempts = torch.get_rng_state(), []
+    for rate in rates:
+        torch.set_rng_state(start)
+        attempt = _Attempt(build(), rate, training)
+        for row in attempt.train(job.seed):
+            yield {"kind": "step" if alone else "trial", "learning_rate": rate, **row}
+        attempts.append(attempt)
+    best = attempts[0]
+    if not alone:
+        losses = [attempt.validation_loss() for attempt in attempts]
+        for rate, loss in zip(rates, losses, strict=True):
+            yield {"kind": "search", "learning_rate": rate, "validation_loss": loss}
+        best = attempts[losses.index(min(losses))]
+        yield from ({"kind": "step", **row} for row in best.steps)
+    yield from _trace(solved_to_convergence(best.model, training.config), training.test[0])
+    yield {"kind": "summary", **_described(job), **best.summary()}
+
+
+class _Attempt:
+    """A network that trains with one learning rate."""
+
+    def __init__(self, model: nn.Sequential, rate: float, training: Training) -> None:
+        self.model, self.rate, self.training = model, rate, training
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=rate, weight_decay=training.config.weight_decay
+        )
+        self.steps: list[Row] = []
+        self.batch: Batch
+
+    def train(self, seed: int) -> Iterator[Row]:
+        """Train on the batches of a seed, and yield a row at each evaluation."""
+        training = self.training
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, training.num_steps)
+        marks = _evaluation_steps(training.num_steps, training.config.num_evaluations)
+        tally, seconds = _Tally(), 0.0
+        for index, self.batch in enumerate(training.batches(seed), start=1):
+            if index in marks:  # the counter slows a step down: it stays out of the seconds
+                count, taken = flops(self._step)
+            else:
+                start = time.perf_counter()
+                taken = self._step()
+                seconds += time.perf_counter() - start
+            tally.add(*taken)
+            schedule.step()
+            if index in marks:
+                row = {"step": index, **tally.row(), **evaluate(self.model, training)}
+                tally = _Tally()
+                self.steps.append({**row, "flops": count, "seconds": seconds})
+                yield self.steps[-1]
+
+    def validation_loss(self) -> float:
+        """Return the loss that decides between learning rates; a nan loses against any number."""
+        assert self.training.validation is not None, "learning rates need a validation set"
+        x, y = self.training.validation
+        with torch.no_grad():
+            output, _ = forward(solved_to_convergence(self.model, self.training.config), x)
+            loss = self.training.loss(output, y).item()
+        return math.inf if math.isnan(loss) else loss
+
+    def summary(self) -> Row:
+        """Return the last metrics, and what a step costs."""
+        tensors = [*_held(self.model, self.optimizer), *self.batch]
+        last = {name: value for name, value in self.steps[-1].items() if name != "flops"}
+        return {
+            **last,
+            "learning_rate": self.rate,
+            "flops_per_step": round(fmean(row["flops"] for row in self.steps)),
+            "parameters": num_parameters(self.model),
+            "peak_memory_bytes": peak_memory(self._step, tensors),
+        }
+
+    def _step(self) -> Step:
+        x, y = self.batch
+        self.optimizer.zero_grad()
+        output, solution = forward(self.model, x)
+        loss = self.training.loss(output, y)
         loss.backward()
-        optimizer.step()
+        self.optimizer.step()
         return loss, solution
-
-    for index, (x, y) in enumerate(training.batches(job.seed), start=1):
-        if index in marks:  # the counter slows a step down: it stays out of the seconds
-            count, taken = flops(partial(step, x, y))
-            counts.append(count)
-            tally.add(*taken)
-        else:
-            start = time.perf_counter()
-            taken = step(x, y)
-            seconds += time.perf_counter() - start
-            tally.add(*taken)
-        schedule.step()
-        if index in marks:
-            row = {"step": index, **tally.row(), **evaluate(model, training)}
-            tally = _Tally()
-            yield {"kind": "step", **row, "flops": counts[-1], "seconds": seconds}
-    yield from _trace(model, training.test[0])
-    yield {
-        "kind": "summary",
-        **_described(job),
-        **row,
-        "flops_per_step": round(fmean(counts)),
-        "parameters": num_parameters(model),
-        "peak_memory_bytes": peak_memory(partial(step, x, y), [*_held(model, optimizer), x, y]),
-        "seconds": seconds,
-    }
 
 
 def evaluate(model: nn.Sequential, training: Training) -> Row:
-    """Return the test metrics of a model as it stands."""
+    """Return the test metrics of a model as it stands, a DEQ solved to convergence."""
     x, y = training.test
     model.eval()
     with torch.no_grad():
-        output, solution = forward(model, x)
+        output, solution = forward(solved_to_convergence(model, training.config), x)
         row: Row = {"test_loss": training.loss(output, y).item()}
     model.train()
     if training.accuracy is not None:

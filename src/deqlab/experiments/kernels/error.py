@@ -175,6 +175,7 @@ EXPERIMENT = Experiment(
     claim="In high dimension the kernels of a DEQ on Gaussian mixtures are those of four nonlinear "
     "equations: the relative error falls as the dimension grows, for every activation.",
     source="Ling et al. (2024, arXiv:2402.02697), the figure of errors against p.",
+    origin="published",
     presets={
         "smoke": KernelErrorConfig(seeds=(0,), activations=("relu", "erf"), dimensions=(40, 80)),
         "quick": KernelErrorConfig(),

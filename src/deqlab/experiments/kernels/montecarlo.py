@@ -133,6 +133,7 @@ EXPERIMENT = Experiment(
     claim="The conjugate and tangent kernels of a random DEQ tend to their limits of infinite "
     "width, with an error of one over the root of the width.",
     source="Ling et al. (2024, arXiv:2402.02697), the Monte Carlo figure.",
+    origin="published",
     presets={
         "smoke": KernelMonteCarloConfig(seeds=(0,), p=20, widths=(32, 128)),
         "quick": KernelMonteCarloConfig(),

@@ -358,6 +358,7 @@ EXPERIMENT = Experiment(
     "that four nonlinear equations give, on Gaussian mixtures and on real images; a shallow "
     "explicit network can be made to have the same kernel.",
     source="Ling et al. (2024, arXiv:2402.02697), the figures of spectra.",
+    origin="published",
     presets={
         "smoke": KernelSpectrumConfig(
             seeds=(0,), data=("mixture", "digits"), dimension=60, samples=60, width=64

@@ -1,0 +1,85 @@
+"""The difference between two arms over paired seeds, with an exact confidence interval.
+
+Of differences d_1 .. d_n the estimate is the median of the Walsh averages (d_i + d_j) / 2 over
+i <= j, and the interval runs between two of these averages, as many from either end as the exact
+distribution of Wilcoxon's signed-rank statistic allows (Hodges & Lehmann 1963; Hollander & Wolfe
+1999, section 3.3). It assumes that the differences are symmetric about their centre, and neither
+that they are Gaussian nor that none of them is an outlier.
+
+With few seeds no interval reaches 95 %: the widest one, from the least difference to the largest,
+has confidence 1 - 2^(1 - n). So up to five seeds it excludes 0 if and only if one arm is better at
+every seed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from statistics import median
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate and where the true value is.
+
+    Attributes:
+        estimate: Between `low` and `high`.
+        low: Lower end.
+        high: Upper end.
+        confidence: With which the true value is between them; 0 for a single difference.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+    @property
+    def sign(self) -> int:
+        """1 if all of it is above 0, -1 if all of it is below, else 0."""
+        return (self.low > 0) - (self.high < 0)
+
+
+def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return the centre of paired differences and its interval.
+
+    Args:
+        differences: One for each seed; inf and -inf are as good as any number.
+        confidence: Which the interval has at least, or the most that n differences allow.
+
+    Raises:
+        ValueError: There is no difference, or one is nan.
+    """
+    if not differences or any(d != d for d in differences):
+        raise ValueError(f"an interval needs one or more numbers, got {list(differences)}")
+    averages = sorted(_average(a, b) for a, b in combinations_with_replacement(differences, 2))
+    cut, missed = _cut(len(differences), (1 - confidence) / 2)
+    return Interval(
+        estimate=median(averages),
+        low=averages[cut],
+        high=averages[-1 - cut],
+        confidence=1 - 2 * missed,
+    )
+
+
+def _average(a: float, b: float) -> float:
+    # inf and -inf have no average that would favour neither.
+    return 0.0 if a == -b else (a + b) / 2
+
+
+def _cut(n: int, tail: float) -> tuple[int, float]:
+    """Return the most averages that may be cut off an end, and the probability of missing there.
+
+    With T the signed-rank statistic of n differences, cutting c of them misses with probability
+    P(T <= c).
+    """
+    counts = [1]  # of the subsets of ranks 1 .. n, by their sum
+    for rank in range(1, n + 1):
+        longer = [*counts, *[0] * rank]
+        for total, count in enumerate(counts):
+            longer[total + rank] += count
+        counts = longer
+    cut, below = 0, counts[0]
+    while (below + counts[cut + 1]) / 2**n <= tail:
+        cut += 1
+        below += counts[cut]
+    return cut, below / 2**n

@@ -1,0 +1,156 @@
+"""A DEQ against FNNs of equal cost on regression tasks whose samples are made, not loaded.
+
+Every training step has fresh samples. Validation and test sets are the same for all arms and
+seeds.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+import torch
+from torch.nn.functional import mse_loss
+
+from deqlab.experiments.base import (
+    Column,
+    Experiment,
+    Job,
+    Origin,
+    Row,
+    Verdict,
+    check_at_least,
+)
+from deqlab.experiments.comparing import arms
+from deqlab.experiments.comparing.comparison import Metric, judge
+from deqlab.experiments.comparing.pages import comparison_page
+from deqlab.experiments.comparing.supervised import Batch, Training, train
+
+TEST_LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)
+_TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2
+"""No training seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionConfig(arms.ArmsConfig):
+    """The fields of every such comparison.
+
+    Attributes:
+        steps: Training steps, each on fresh samples.
+        test_samples: Of the test set, and of the validation set.
+    """
+
+    width: int = 10
+    constraint: str = "triangular"
+    gain: float = 2.0
+    rtol: float = 1e-4
+    max_steps: int = 100
+    batch_size: int = 256
+    weight_decay: float = 0.0
+    steps: int = 5000
+    test_samples: int = 4096
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "steps", "test_samples")
+
+
+ConfigT = TypeVar("ConfigT", bound=RegressionConfig)
+
+Sample = Callable[[ConfigT, int, torch.Generator], Batch]
+"""Draws so many samples, (n, p) and (n, q), in the dtype of the config."""
+
+
+@dataclass(frozen=True)
+class Regression(Generic[ConfigT]):
+    """The functions of the experiment, for one task.
+
+    Attributes:
+        sample: Draws the samples.
+        subject: Of the verdict: where the DEQ is compared.
+    """
+
+    sample: Sample[ConfigT]
+    subject: Callable[[ConfigT], str]
+
+    def check(self, config: ConfigT) -> None:
+        """Raise BudgetError if no FNN matches the DEQ; the data is made, and never absent."""
+        arms.check(self._shape(config))
+
+    def plan(self, config: ConfigT, rows: Sequence[Row]) -> list[Job]:
+        """Return the DEQ and the FNNs that match it."""
+        shape = self._shape(config)
+        target = torch.zeros(config.batch_size, shape.num_outputs)
+        return arms.plan(shape, mse_loss, target, rows)
+
+    def run(self, config: ConfigT, job: Job) -> Iterator[Row]:
+        """Train one arm."""
+        training = Training(
+            config=config,
+            batches=partial(self._batches, config),
+            num_steps=config.steps,
+            test=self._fixed(config, _TEST_SEED),
+            validation=self._fixed(config, _VALIDATION_SEED),
+            loss=mse_loss,
+        )
+        yield from train(partial(arms.build, self._shape(config), job), training, job)
+
+    def judge(self, config: ConfigT, rows: Sequence[Row]) -> Verdict:
+        """Return who wins in test loss."""
+        return judge(TEST_LOSS, rows, subject=self.subject(config))
+
+    def _shape(self, config: ConfigT) -> arms.Shape:
+        x, y = self.sample(config, 1, torch.Generator())
+        return arms.Shape(config=config, num_inputs=x.shape[1], num_outputs=y.shape[1])
+
+    def _batches(self, config: ConfigT, seed: int) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(config.steps):
+            yield self.sample(config, config.batch_size, generator)
+
+    def _fixed(self, config: ConfigT, seed: int) -> Batch:
+        return self.sample(config, config.test_samples, torch.Generator().manual_seed(seed))
+
+
+def regression(
+    *,
+    name: str,
+    title: str,
+    claim: str,
+    source: str,
+    origin: Origin,
+    presets: Mapping[str, ConfigT],
+    sample: Sample[ConfigT],
+    subject: Callable[[ConfigT], str],
+    about: str,
+) -> Experiment[ConfigT]:
+    """Return the experiment of one task.
+
+    Args:
+        name: See `Experiment`, as for the next five.
+        title: Its heading.
+        claim: The sentence that is tested.
+        source: Who claims it.
+        origin: Of the claim.
+        presets: Configs by name.
+        sample: Draws the samples.
+        subject: Of the verdict.
+        about: A sentence about the test loss.
+    """
+    task = Regression(sample, subject)
+    return Experiment(
+        name=name,
+        title=title,
+        claim=claim,
+        source=source,
+        origin=origin,
+        presets=presets,
+        page=comparison_page(
+            Column(field="test_loss", label="test loss", format="number", better="lower"),
+            about=about,
+        ),
+        check=task.check,
+        plan=task.plan,
+        run=task.run,
+        judge=task.judge,
+    )

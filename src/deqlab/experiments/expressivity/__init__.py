@@ -1,0 +1,1 @@
+"""How large, and with what weights, a network must be: DEQs against feed-forward networks."""

@@ -1,0 +1,105 @@
+"""A DEQ against feed-forward networks of equal cost on steep functions.
+
+Published: DEQs of polynomially bounded size and weights approximate certain steep functions in
+L-infinity, for which feed-forward networks of bounded depth need exponentially large weights.
+Source: Wu et al. (2024), "Separation and Bias of Deep Equilibrium Models on Expressivity and
+Learning Dynamics", Figure 1(b, e), delta = 2^-10 and 2^-20. The functions here are derived: the
+paper's exact equations are not available to deqlab; nor are its training settings.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from deqlab.experiments.base import Experiment, check_at_least, check_choice
+from deqlab.experiments.comparing.arms import DTYPES
+from deqlab.experiments.comparing.regression import RegressionConfig, regression
+from deqlab.experiments.comparing.supervised import Batch
+from deqlab.tasks import steep
+
+CURVES: dict[str, Callable[[float], steep.Curve]] = {
+    "ramp": steep.Ramp,
+    "rational": steep.Rational,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteepConfig(RegressionConfig):
+    """The fields of the experiment.
+
+    Attributes:
+        log2_steepness: d, for a step of width delta = 2^-d; at most 50 in float64.
+        curve: "ramp" or "rational".
+    """
+
+    log2_steepness: int
+    curve: str = "ramp"
+    dtype: str = "float64"
+    solver: str = "newton"
+    gain: float = 1.0
+    learning_rates: tuple[float, ...] = (1e-2,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 0, "log2_steepness")
+        check_choice(self, "curve", CURVES)
+        steep.check_resolved(self.delta, DTYPES[self.dtype])
+
+    @property
+    def delta(self) -> float:
+        """Width of the step."""
+        return 2.0**-self.log2_steepness
+
+
+def sample(config: SteepConfig, num_samples: int, generator: torch.Generator) -> Batch:
+    """Draw samples, half of them near the step."""
+    return steep.sample(
+        num_samples,
+        curve=CURVES[config.curve](config.delta),
+        delta=config.delta,
+        generator=generator,
+        dtype=DTYPES[config.dtype],
+    )
+
+
+def _subject(config: SteepConfig) -> str:
+    return f"On a {config.curve} with a step of width 2^-{config.log2_steepness}"
+
+
+def _experiment(log2_steepness: int, figure: str) -> Experiment[SteepConfig]:
+    return regression(
+        name=f"steep-d{log2_steepness}",
+        title=f"DEQ against feed-forward networks on a step of width 2^-{log2_steepness}",
+        claim=f"At equal cost, a DEQ fits a function with a step of width 2^-{log2_steepness} "
+        "better than feed-forward networks.",
+        source=f"Wu et al. (2024), {figure}; the function and the settings are deqlab's own.",
+        origin="published",
+        presets={
+            "smoke": SteepConfig(
+                log2_steepness=log2_steepness,
+                seeds=(0,),
+                width=4,
+                depths=(1,),
+                steps=6,
+                batch_size=16,
+                test_samples=64,
+                num_evaluations=2,
+                max_steps=20,
+                learning_rates=(1e-3, 1e-2),
+            ),
+            "quick": SteepConfig(log2_steepness=log2_steepness, steps=1000),
+            "full": SteepConfig(
+                log2_steepness=log2_steepness,
+                seeds=tuple(range(8)),
+                steps=10000,
+                learning_rates=(3e-3, 1e-2, 3e-2),
+            ),
+        },
+        sample=sample,
+        subject=_subject,
+        about="Mean squared error, half of the points within 4 steps' width of the step.",
+    )
+
+
+EXPERIMENTS = (_experiment(10, "Figure 1(b)"), _experiment(20, "Figure 1(e)"))
