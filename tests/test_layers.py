@@ -19,6 +19,7 @@ LAYERS = [
     {"compiled"},
     {"solve", "activations"},
     {"nn", "kernels", "stability", "tasks"},
+    {"expressivity"},
     {"experiments", "training"},
     {"cli"},
 ]

@@ -67,7 +67,7 @@ def evaluate(
     """
     low, high = _rounded(inputs, x.dtype)
     _check_outputs(outputs)
-    _check_regions(log2_regions, x.dtype, (low, high))
+    check_regions(log2_regions, x.dtype, (low, high))
     outside = ~((x >= low) & (x <= high))  # true for nan
     if outside.any():
         raise ValueError(
@@ -113,7 +113,7 @@ def sample(
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     low, high = _rounded(inputs, dtype)
-    _check_regions(log2_regions, dtype, (low, high))
+    check_regions(log2_regions, dtype, (low, high))
     uniform = torch.rand(
         num_samples, 1, generator=generator, device=generator.device, dtype=torch.float64
     )
@@ -139,7 +139,8 @@ def _check_outputs(outputs: Interval) -> None:
         raise ValueError(f"outputs must be two different finite numbers (c, d), got {outputs}")
 
 
-def _check_regions(log2_regions: int, dtype: torch.dtype, inputs: Interval) -> None:
+def check_regions(log2_regions: int, dtype: torch.dtype, inputs: Interval = UNIT) -> None:
+    """Raise ValueError unless x in `inputs`, as numbers of `dtype`, resolve 2^k regions."""
     low, high = inputs
     digits = 1 - round(math.log2(torch.finfo(dtype).eps))  # 24 in float32, 53 in float64
     # Leading bits that all points share, as on [1000, 1001], tell none of them apart.
