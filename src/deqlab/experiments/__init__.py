@@ -8,13 +8,14 @@ from typing import Any
 
 from deqlab.experiments import images, memory
 from deqlab.experiments.base import Experiment
-from deqlab.experiments.expressivity import sawtooth, steep
+from deqlab.experiments.expressivity import constructions, sawtooth, steep
 from deqlab.experiments.kernels import error, montecarlo, spectrum
 from deqlab.experiments.matched import networks
 
 _ALL: tuple[Experiment[Any], ...] = (
     images.EXPERIMENT,
     memory.EXPERIMENT,
+    constructions.EXPERIMENT,
     *sawtooth.EXPERIMENTS,
     *steep.EXPERIMENTS,
     error.EXPERIMENT,

@@ -1,1 +1,1 @@
-"""How large, and with what weights, a network must be: DEQs against feed-forward networks."""
+"""Experiments on what DEQs can represent, and what they learn of it."""

@@ -1,0 +1,338 @@
+"""Exact constructions, their counted linear regions and norms, beside the bounds on FNNs.
+
+Expected: ReLU DEQs of width k, or 2k, are the sawtooth with 2^k regions exactly, while an FNN of L
+hidden layers of width k has (k + 1)^L regions at most; a DEQ of width 2 is a ramp of slope 2^d with
+infinity norms of 2, while those of an FNN must grow as 2^(d / (L + 1)). Source of the claims: Wu et
+al. (2024), "Separation and Bias of Deep Equilibrium Models on Expressivity and Learning Dynamics",
+Figure 3 and Figure 4; the constructions and the bound on norms are derived here. Networks that are
+only drawn, not trained, show how far below the bounds initialisation stays.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from deqlab.experiments.base import (
+    Experiment,
+    Job,
+    Row,
+    Verdict,
+    check_at_least,
+    check_seeds,
+    require,
+    summaries,
+)
+from deqlab.experiments.expressivity.page import PAGE
+from deqlab.expressivity import (
+    Pieces,
+    ReadoutDEQ,
+    equilibrium_pieces,
+    largest_infinity_norm,
+    largest_pieces,
+    layered_pieces,
+    narrow_sawtooth,
+    sawtooth_fnn,
+    smallest_infinity_norm,
+    steep_ramp,
+    wide_sawtooth,
+)
+from deqlab.nn import DEQ, DenseCell, Triangular, mlp
+from deqlab.solvers import Newton
+from deqlab.tasks import sawtooth, steep
+
+SAWTOOTHS: dict[str, tuple[str, Callable[[int], nn.Module]]] = {
+    "deq-narrow": ("DEQ, width k, with a skip", narrow_sawtooth),
+    "deq-wide": ("DEQ, width 2k", wide_sawtooth),
+    "fnn-exact": ("FNN, depth k, width 2", sawtooth_fnn),
+}
+RAMP = ("deq-ramp", "DEQ, width 2")
+RANDOM_DEQ = ("deq-random", "random DEQ, lower triangular")
+ERROR = 0.1
+"""Of the FNNs whose norms are bounded: a tenth of the height of the ramp."""
+
+GAIN = 2.0
+"""Of the random DEQs: the standard deviation of W is 2 / sqrt(width)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstructionsConfig:
+    """The fields of the experiment.
+
+    Attributes:
+        seeds: Draws of the random networks; constructions draw nothing, and run for the first.
+        log2_regions: k of the sawtooths, increasing, 1 to 16.
+        log2_steepness: d of the ramps, increasing, 0 to 24.
+        depths: Hidden layers of the FNNs that are drawn, and for which bounds are.
+        widths: Of the random networks, increasing.
+        num_points: Where errors are measured.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
+    log2_regions: tuple[int, ...] = (1, 3, 5, 10, 15)
+    log2_steepness: tuple[int, ...] = (2, 6, 8, 10, 12, 14, 16, 18, 20)
+    depths: tuple[int, ...] = (1, 2, 3)
+    widths: tuple[int, ...] = (5, 10, 20, 40)
+    num_points: int = 4096
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        check_at_least(self, 1, "num_points")
+        for name, least, most in (
+            ("log2_regions", 1, 16),
+            ("log2_steepness", 0, 24),
+            ("depths", 1, 100),
+            ("widths", 1, 1000),
+        ):
+            values = getattr(self, name)
+            increasing = len(values) > 0 and sorted(set(values)) == list(values)
+            require(
+                increasing and values[0] >= least and values[-1] <= most,
+                f"{name} needs increasing numbers from {least} to {most}, got {list(values)}",
+            )
+
+
+def check(config: ConstructionsConfig) -> None:
+    """Nothing can be absent."""
+
+
+def plan(config: ConstructionsConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return one job per construction and bound, and one per random network and seed."""
+    first = config.seeds[0]
+    fixed = [*SAWTOOTHS, RAMP[0]]
+    jobs = [Job(arm=arm, seed=first) for arm in fixed]
+    for depth in config.depths:
+        jobs.append(Job(arm=f"bound-{depth}", seed=first, settings={"depth": depth}))
+    for seed in config.seeds:
+        jobs.append(Job(arm=RANDOM_DEQ[0], seed=seed))
+        for depth in config.depths:
+            jobs.append(Job(arm=f"fnn-random-{depth}", seed=seed, settings={"depth": depth}))
+    return jobs
+
+
+def run(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
+    """Measure one construction, or one draw, or state one bound."""
+    if job.arm in SAWTOOTHS:
+        return _sawtooths(config, job)
+    if job.arm == RAMP[0]:
+        return _ramps(config, job)
+    if job.arm.startswith("bound"):
+        return _bounds(config, job.settings["depth"])
+    return _random(config, job)
+
+
+def _sawtooths(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
+    label, build = SAWTOOTHS[job.arm]
+    generator = torch.Generator().manual_seed(job.seed)
+    points = []
+    for k in config.log2_regions:
+        network = build(k)
+        x, y = sawtooth.sample(
+            config.num_points, log2_regions=k, generator=generator, dtype=torch.float64
+        )
+        regions = _pieces(network, 0.0, 1.0).num_regions
+        points.append(
+            {
+                "k": k,
+                "regions": regions,
+                "expected": 2**k,
+                **_measured(network, x, y),
+            }
+        )
+        yield {"kind": "sawtooth", **points[-1]}
+    yield _summary(label, points, parameters=_num_parameters(network))
+
+
+def _ramps(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
+    generator = torch.Generator().manual_seed(job.seed)
+    points = []
+    for d in config.log2_steepness:
+        delta = 2.0**-d
+        network = steep_ramp(delta)
+        x, y = steep.sample(
+            config.num_points,
+            curve=steep.Ramp(delta),
+            delta=delta,
+            generator=generator,
+            dtype=torch.float64,
+        )
+        points.append(
+            {
+                "d": d,
+                "regions": _pieces(network, -1.0, 1.0).num_regions,
+                # Without a step where delta is 1: the ramp ends with the interval.
+                "expected": 2 if d == 0 else 3,
+                **_measured(network, x, y),
+            }
+        )
+        yield {"kind": "ramp", **points[-1]}
+    yield _summary(RAMP[1], points, parameters=_num_parameters(network))
+
+
+def _bounds(config: ConstructionsConfig, depth: int) -> Iterator[Row]:
+    for k in config.log2_regions:
+        yield {"kind": "sawtooth", "k": k, "regions": largest_pieces([k] * depth)}
+    for width in config.widths:
+        yield {"kind": "random", "width": width, "regions": largest_pieces([width] * depth)}
+    for d in config.log2_steepness:
+        norm = smallest_infinity_norm(run=2.0**-d, depth=depth, error=ERROR)
+        yield {"kind": "ramp", "d": d, "infinity_norm": norm}
+    label = f"bound for FNNs of depth {depth}"
+    yield {"kind": "summary", "label": label, "matching": "bound", "exact": None}
+
+
+def _random(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
+    torch.manual_seed(job.seed)
+    depth = job.settings.get("depth")
+    shares = []
+    for width in config.widths:
+        network = _draw(width, depth)
+        regions = _pieces(network, -1.0, 1.0).num_regions
+        row = {"kind": "random", "width": width, "regions": regions}
+        if depth is not None:
+            row["share_of_bound"] = regions / largest_pieces([width] * depth)
+            shares.append(row["share_of_bound"])
+        yield row
+    label = RANDOM_DEQ[1] if depth is None else f"random FNN, depth {depth}"
+    yield {
+        "kind": "summary",
+        "label": label,
+        "matching": "random",
+        "exact": None,
+        "share_of_bound": min(shares) if shares else None,
+    }
+
+
+def _draw(width: int, depth: int | None) -> nn.Module:
+    """Return a network as it is before training: an FNN, or a DEQ where depth is None."""
+    if depth is not None:
+        return mlp([1, *[width] * depth, 1]).double()
+    cell = DenseCell(1, width, constraint=Triangular(), gain=GAIN)
+    layer = DEQ(cell, solver=Newton(rtol=1e-10), on_failure="ignore")
+    return ReadoutDEQ(layer, nn.Linear(width, 1)).double()
+
+
+def _pieces(network: nn.Module, low: float, high: float) -> Pieces:
+    if isinstance(network, ReadoutDEQ):
+        return equilibrium_pieces(network, low, high)
+    assert isinstance(network, nn.Sequential)
+    return layered_pieces(network, low, high)
+
+
+@torch.no_grad()
+def _measured(network: nn.Module, x: Tensor, y: Tensor) -> Row:
+    """Return error, norm, and how the solve went where there is one."""
+    row: Row = {"infinity_norm": largest_infinity_norm(network)}
+    if isinstance(network, ReadoutDEQ):
+        solution = network.layer.solve(x)
+        output = network.output(x, solution)
+        row |= {
+            "residual": solution.residual.max().item(),
+            "converged": solution.converged.double().mean().item(),
+            "evaluations": solution.evaluations,
+        }
+    else:
+        output = network(x)
+    return row | {"error": (output - y).abs().max().item()}
+
+
+def _summary(label: str, points: Sequence[Row], *, parameters: int) -> Row:
+    converged = min(point.get("converged", 1.0) for point in points)
+    return {
+        "kind": "summary",
+        "label": label,
+        "matching": None,
+        "error": max(point["error"] for point in points),
+        "miscounts": sum(point["regions"] != point["expected"] for point in points),
+        "converged": converged,
+        "parameters": parameters,
+        "exact": all(p["error"] == 0 and p["regions"] == p["expected"] for p in points)
+        and converged == 1,
+    }
+
+
+def _num_parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def verdict(config: ConstructionsConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether all constructions are exact, with exactly as many regions as they should."""
+    built = [row for row in summaries(rows) if row["exact"] is not None]
+    exact = [row for row in built if row["exact"]]
+    worst = max(row["error"] for row in built)
+    k, d = config.log2_regions[-1], config.log2_steepness[-1]
+    sentence = (
+        f"{len(exact)} of {len(built)} constructions are exact in float64 and have exactly the "
+        f"regions they should, 2^k of sawtooths up to k = {k}, ramps up to a slope of 2^{d}; the "
+        f"largest error is {worst:.3g}."
+    )
+    details = [
+        f"{row['label']}: error {row['error']:.3g}, {row['miscounts']} wrong counts, "
+        f"{100 * row['converged']:.1f} % of its points at their equilibrium."
+        for row in built
+        if not row["exact"]
+    ]
+    details += [_on_norms(config, rows), _on_random(config, rows)]
+    if len(exact) == len(built):
+        return Verdict(outcome="holds", sentence=sentence, details=tuple(details))
+    outcome = "holds partly" if exact else "does not hold here"
+    return Verdict(outcome=outcome, sentence=sentence, details=tuple(details))
+
+
+def _on_norms(config: ConstructionsConfig, rows: Sequence[Row]) -> str:
+    d, depth = config.log2_steepness[-1], config.depths[-1]
+    steepest = [row for row in rows if row["kind"] == "ramp" and row["d"] == d]
+    norms = {row["arm"]: row["infinity_norm"] for row in steepest}
+    return (
+        f"At a slope of 2^{d} the ramp's largest infinity norm is {norms[RAMP[0]]:.3g}; an FNN "
+        f"of depth {depth} within {ERROR} of it needs at least {norms[f'bound-{depth}']:.3g}."
+    )
+
+
+def _on_random(config: ConstructionsConfig, rows: Sequence[Row]) -> str:
+    width, depth = config.widths[-1], config.depths[-1]
+    shares = [
+        row["share_of_bound"]
+        for row in rows
+        if row["kind"] == "random" and row["width"] == width and row["arm"] == f"fnn-random-{depth}"
+    ]
+    return (
+        f"A random FNN of depth {depth} and width {width} has {100 * median(shares):.2g} % of the "
+        "regions that the bound allows, in the median over seeds."
+    )
+
+
+EXPERIMENT = Experiment(
+    name="constructions",
+    title="Exact constructions: linear regions and steepness",
+    claim="Small ReLU DEQs with small weights are the sawtooth with 2^k linear regions, and a ramp "
+    "of any slope, exactly; FNNs of bounded depth need exponential width or weights.",
+    source="Wu et al. (2024), Figures 3 and 4; constructions and bound on norms are derived here.",
+    origin="derived",
+    presets={
+        "smoke": ConstructionsConfig(
+            seeds=(0,),
+            log2_regions=(1, 3),
+            log2_steepness=(2, 10),
+            depths=(1, 2),
+            widths=(4, 8),
+            num_points=256,
+        ),
+        "quick": ConstructionsConfig(),
+        "full": ConstructionsConfig(
+            seeds=tuple(range(32)),
+            log2_regions=tuple(range(1, 17)),
+            log2_steepness=tuple(range(2, 25)),
+            depths=(1, 2, 3, 4),
+            widths=(5, 10, 20, 40, 80),
+            num_points=2**16,
+        ),
+    },
+    page=PAGE,
+    check=check,
+    plan=plan,
+    run=run,
+    judge=verdict,
+)
