@@ -1,6 +1,6 @@
-"""Data and targets to learn: sawtooths, steep steps, waves, and four image sets."""
+"""Data to learn: sawtooths, steep steps, waves, boolean functions, and four image sets."""
 
-from deqlab.tasks import frequencies, sawtooth, steep
+from deqlab.tasks import boolean, frequencies, gotu, sawtooth, steep
 from deqlab.tasks.errors import DataError
 from deqlab.tasks.images import ImageData, load
 from deqlab.tasks.sources import NAMES, SOURCES
@@ -14,9 +14,11 @@ __all__ = [
     "FileState",
     "FileStatus",
     "ImageData",
+    "boolean",
     "cache_dir",
     "fetch",
     "frequencies",
+    "gotu",
     "inspect",
     "load",
     "sawtooth",
