@@ -19,7 +19,7 @@ LAYERS = [
     {"compiled"},
     {"solve", "activations"},
     {"nn", "kernels", "stability", "tasks"},
-    {"expressivity"},
+    {"expressivity", "bias"},
     {"experiments", "training"},
     {"cli"},
 ]
