@@ -88,14 +88,15 @@ class Chart:
     """A chart that the report draws from rows of one kind; medians and spread over seeds.
 
     Attributes:
-        kind: "line" over x, or "scatter" with one point per arm.
+        kind: "line" over x, "scatter" with one point per arm, or "heatmap" with a row per arm and
+            seed, a cell per x, and y as its shade.
         rows: The kind of rows.
         panel_by: Field of the rows: one panel for each of its values. Or of the summary rows; then
             arms for which it is null are in every panel.
         y_format: How the numbers on the y axis are written.
     """
 
-    kind: Literal["line", "scatter"] = "line"
+    kind: Literal["line", "scatter", "heatmap"] = "line"
     title: str
     caption: str
     rows: str

@@ -1,13 +1,14 @@
 """The numbers behind each chart that config.json declares.
 
-A line chart has, per arm, one point for every x: the median over seeds, with its range.
-A scatter chart has one point per arm. With `panel_by`, each distinct value of that field
-gets a panel. If the rows of the chart have the field, a panel shows those with its value; else
-the summary rows have it, and arms without a value (the reference) are in all panels.
+A line chart has, per arm, one point for every x: the median over seeds, with its range; a heat map
+has the same points, and the values of each seed. A scatter chart has one point per arm. With
+`panel_by`, each distinct value of that field gets a panel. If the rows of the chart have the field,
+a panel shows those with its value; else the summary rows have it, and arms without a value (the
+reference) are in all panels.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deqlab.report.arms import Arm, seeds_in_words
@@ -15,7 +16,7 @@ from deqlab.report.formats import Format, default_format, format_named
 from deqlab.report.rows import Job, Record, ReportError, rows_of
 from deqlab.report.statistics import BySeed, Spread, number, spread
 
-KINDS = ("line", "scatter")
+KINDS = ("line", "scatter", "heatmap")
 SCALES = ("linear", "log")
 
 
@@ -48,10 +49,14 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """The points of one arm, by increasing x; `lost` counts rows without a place on x."""
+    """The points of one arm, by increasing x; `lost` counts rows without a place on x.
+
+    Those of a line or heat map also have their y by x and seed.
+    """
 
     arm: Arm
     points: tuple[Point, ...]
+    by_seed: Mapping[float, Mapping[int, float]]
     lost: int = 0
 
 
@@ -99,7 +104,7 @@ def read_chart(spec: Record, arms: Sequence[Arm], *, where: str) -> Chart:
     if not isinstance(panel_by, str | None):
         raise ReportError(f"{where} needs a text or null 'panel_by', got {panel_by!r}; correct it")
     x, y = (_axis(spec, name, where=where) for name in ("x", "y"))
-    series = _lines if kind == "line" else _dots
+    series = _dots if kind == "scatter" else _lines
     panels = [
         _panel(title, list(series(members, rows, x, y, where=where)), x, y)
         for title, members, rows in _panels(arms, panel_by, spec["rows"])
@@ -187,7 +192,7 @@ def _lines(arms: Iterable[Arm], rows: Rows, x: Axis, y: Axis, *, where: str) -> 
                         continue
                     values.put(at, job.seed, number(row[y.field], field=y.field, where=where))
         points = (Point(x=spread([at]), y=of) for at, of in sorted(values.spreads().items()))
-        yield Series(arm=arm, points=tuple(points), lost=lost)
+        yield Series(arm=arm, points=tuple(points), lost=lost, by_seed=values)
 
 
 def _dots(arms: Iterable[Arm], rows: Rows, x: Axis, y: Axis, *, where: str) -> Iterable[Series]:
@@ -201,7 +206,7 @@ def _dots(arms: Iterable[Arm], rows: Rows, x: Axis, y: Axis, *, where: str) -> I
                         values.put(axis.field, job.seed, value)
         found = values.spreads()
         if x.field in found and y.field in found:
-            yield Series(arm=arm, points=(Point(x=found[x.field], y=found[y.field]),))
+            yield Series(arm=arm, points=(Point(x=found[x.field], y=found[y.field]),), by_seed={})
 
 
 def _panel(title: str, every: Sequence[Series], x: Axis, y: Axis) -> Panel:
@@ -239,6 +244,10 @@ def _count(count: int, one: str, many: str) -> str:
 
 def _legend(kind: str, panels: Sequence[Panel]) -> str:
     seeds = seeds_in_words([one.arm for panel in panels for one in panel.series])
+    if kind == "heatmap" and seeds:
+        return (
+            f"{seeds.capitalize()}, a row for each: the stronger the colour, the larger the value."
+        )
     if seeds in ("", "one seed"):
         return f"{seeds.capitalize()}, so no spread is shown." if seeds else ""
     mark, extent = ("Line", "band") if kind == "line" else ("Point", "bars")

@@ -8,7 +8,7 @@ Legends are HTML, not part of the picture: they wrap, and a screen reader reads 
 import io
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib import style
@@ -20,6 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from deqlab.report import ticks
 from deqlab.report.charts import Axis, Chart, Panel, Point, Series
 from deqlab.report.formats import interval, median
+from deqlab.report.heat import columns, draw_heat, ends
 from deqlab.report.statistics import Spread
 from deqlab.report.svg import SENTINELS, inline, printable
 
@@ -41,6 +42,9 @@ _SETTINGS: dict[str, Any] = {
 
 Limits = tuple[float, float]
 
+Painter = Callable[[Axes, Panel], None]
+"""Draws a panel."""
+
 
 def draw(chart: Chart, *, prefix: str) -> list[str]:
     """Draw the panels of `chart`; a panel without anything to draw gives an empty text.
@@ -53,30 +57,24 @@ def draw(chart: Chart, *, prefix: str) -> list[str]:
     visible = [p for p in points if chart.x.shows(p.x.median) and chart.y.shows(p.y.median)]
     if not visible:
         return ["" for _ in chart.panels]
-    x_limits = _limits(chart.x, [p.x for p in visible])
-    y_limits = _limits(chart.y, [p.y for p in visible])
+    paint = _painter(chart, visible)
     with style.context(_SETTINGS, after_reset=True), warnings.catch_warnings():
         # The browser has the glyphs that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         return [
-            _draw(chart, panel, x_limits, y_limits, prefix=f"{prefix}-p{number}")
+            _draw(chart, panel, paint, prefix=f"{prefix}-p{number}")
             for number, panel in enumerate(chart.panels, start=1)
         ]
 
 
-def _draw(chart: Chart, panel: Panel, x_limits: Limits, y_limits: Limits, *, prefix: str) -> str:
+def _draw(chart: Chart, panel: Panel, paint: Painter, *, prefix: str) -> str:
     if not panel.drawable:
         return ""
     layout = ConstrainedLayoutEngine(w_pad=4 / 72, h_pad=4 / 72)
     figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), layout=layout, facecolor="none")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot(facecolor="none")
-    _frame(axes, chart, x_limits, y_limits)
-    for series in reversed(panel.series):  # the reference comes first, and lies on top
-        if chart.kind == "line":
-            _line(axes, series, chart, y_limits[0])
-        else:
-            _dot(axes, series, chart, (x_limits[0], y_limits[0]))
+    paint(axes, panel)
     out = io.StringIO()
     figure.savefig(out, format="svg", transparent=True)
     return inline(
@@ -88,20 +86,56 @@ def _draw(chart: Chart, panel: Panel, x_limits: Limits, y_limits: Limits, *, pre
     )
 
 
+def _painter(chart: Chart, visible: Sequence[Point]) -> Painter:
+    """Return what draws a panel, on axes that all panels share."""
+    if chart.kind == "heatmap":
+        at, limits = columns(visible), ends(visible, chart.y)
+
+        def heat(axes: Axes, panel: Panel) -> None:
+            low, high = (chart.y.format(value) for value in limits)
+            _name(axes, chart, f"{_label(chart.y)}, from {low} (blank) to {high}")
+            draw_heat(axes, chart, panel, at, limits)
+
+        return heat
+    x_limits = _limits(chart.x, [p.x for p in visible])
+    y_limits = _limits(chart.y, [p.y for p in visible])
+
+    def graph(axes: Axes, panel: Panel) -> None:
+        _name(axes, chart, _label(chart.y))
+        _frame(axes, chart, x_limits, y_limits)
+        for series in reversed(panel.series):  # the reference comes first, and lies on top
+            if chart.kind == "line":
+                _line(axes, series, chart, y_limits[0])
+            else:
+                _dot(axes, series, chart, (x_limits[0], y_limits[0]))
+
+    return graph
+
+
 def _limits(axis: Axis, spreads: Sequence[Spread]) -> Limits:
     values = [v for s in spreads for v in (s.low, s.median, s.high) if axis.shows(v)]
     return ticks.limits(values, log=axis.log)
 
 
+def _name(axes: Axes, chart: Chart, y_title: str) -> None:
+    """Write what the axes show."""
+    axes.set_xlabel(_label(chart.x), color=SENTINELS["ink"], labelpad=5)
+    # Above the axis rather than turned along it: easier to read, and the plot gets the width.
+    # A given y spares matplotlib a search for free space, a quarter of the time of a picture.
+    axes.set_title(
+        y_title, loc="left", x=0, y=1, pad=10, color=SENTINELS["ink"], fontsize=FONT_SIZE
+    )
+
+
 def _frame(axes: Axes, chart: Chart, x_limits: Limits, y_limits: Limits) -> None:
-    """Axes, grid and labels, quiet enough to stay behind the data."""
+    """Axes and grid, quiet enough to stay behind the data."""
     for spine in ("top", "right", "left"):
         axes.spines[spine].set_visible(False)
     axes.spines["bottom"].set_color(SENTINELS["muted"])
     axes.set_xscale(chart.x.scale)
     axes.set_yscale(chart.y.scale)
-    for which, axis, ends in ((axes.xaxis, chart.x, x_limits), (axes.yaxis, chart.y, y_limits)):
-        at = ticks.positions(*ends, axis)
+    for which, axis, limits in ((axes.xaxis, chart.x, x_limits), (axes.yaxis, chart.y, y_limits)):
+        at = ticks.positions(*limits, axis)
         write = ticks.writer(at, axis.format)
         which.set_ticks(at, [write(value) for value in at])
         which.set_ticks([], minor=True)
@@ -109,12 +143,6 @@ def _frame(axes: Axes, chart: Chart, x_limits: Limits, y_limits: Limits) -> None
     axes.set_ylim(y_limits)
     axes.grid(color=SENTINELS["grid"], linewidth=1)
     axes.tick_params(left=False, bottom=False, labelcolor=SENTINELS["muted"], pad=5)
-    axes.set_xlabel(_label(chart.x), color=SENTINELS["ink"], labelpad=5)
-    # Above the axis rather than turned along it: easier to read, and the plot gets the width.
-    # A given y spares matplotlib a search for free space, a quarter of the time of a picture.
-    axes.set_title(
-        _label(chart.y), loc="left", x=0, y=1, pad=10, color=SENTINELS["ink"], fontsize=FONT_SIZE
-    )
 
 
 def _label(axis: Axis) -> str:
@@ -194,12 +222,12 @@ def _dot(axes: Axes, series: Series, chart: Chart, floors: tuple[float, float]) 
 
 
 def _tooltip(chart: Chart, series: Series) -> str:
-    return series.arm.label if chart.kind == "line" else _sentence(chart, series)
+    return _sentence(chart, series) if chart.kind == "scatter" else series.arm.label
 
 
 def _description(chart: Chart, panel: Panel) -> str:
     """The picture in words: where each line ends, or where each point lies."""
-    what = "Lines" if chart.kind == "line" else "Points"
+    what = {"line": "Lines", "scatter": "Points", "heatmap": "A heat map"}[chart.kind]
     told = "; ".join(_sentence(chart, series) for series in panel.series)
     return f"{what} of {chart.y.label} against {chart.x.label}. {told}."
 

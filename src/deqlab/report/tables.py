@@ -164,7 +164,7 @@ def data_table(chart: Chart, panel: Panel) -> Table:
     """All numbers that `panel` draws, so that nobody needs to see the picture."""
     title = f"{chart.title}: {panel.title}" if panel.title else chart.title
     x_form, y_form = _exact(chart.x.format), _exact(chart.y.format)
-    line = chart.kind == "line"
+    line = chart.kind != "scatter"
     marks = tuple(Head(one.arm.label, one.arm) for one in panel.series)
     return Table(
         title=f"Data of the chart “{title}”",

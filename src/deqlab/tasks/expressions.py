@@ -116,7 +116,9 @@ def _parse(text: str, num_bits: int, kind: Kind) -> Expression:
         tree = ast.parse(text.strip(), mode="eval").body
         compiled = _Compiler(text=text, num_bits=num_bits).compile(tree, kind)
     except SyntaxError as error:
-        raise ExpressionError(f"{_shown(text)} does not parse: {error.msg}") from error
+        raise ExpressionError(
+            f"{_shown(text)} does not parse: {error.msg.partition(';')[0]}"
+        ) from error
     except (RecursionError, MemoryError) as error:
         raise ExpressionError(f"{_shown(text)} is nested too deeply") from error
     except ExpressionError:
