@@ -30,7 +30,7 @@ _ROUNDING = 1e-12  # of a residual relative to the size of what it is the differ
 
 
 class NoFitError(ValueError):
-    """No coefficients in the domain of a potential fit the data."""
+    """No coefficients in the domain of a potential fit the data, or none were found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def closest_fit(
 
     Raises:
         ValueError: `start` is outside the domain of Q, or x has dependent rows.
-        NoFitError: Nothing in the domain of Q fits the data.
+        NoFitError: Nothing in the domain of Q fits the data, or Newton's method does not find it.
     """
     check_data(x, y, num_features=len(start))
     potential.check(start, name="start")
@@ -90,9 +90,11 @@ def closest_fit(
         beta, multipliers = trial
     scale = np.linalg.norm(potential.slope(beta)) + np.linalg.norm(y) + np.linalg.norm(start)
     if np.linalg.norm(residual) > 1e3 * _ROUNDING * scale:
-        raise RuntimeError(
-            f"Newton's method left a residual of {np.linalg.norm(residual):.1e} at "
-            f"numbers of size {scale:.1e}; scale the data"
+        raise NoFitError(
+            f"Newton's method left a residual of {np.linalg.norm(residual):.1e} at numbers of size "
+            f"{scale:.1e} after at most {_STEPS} steps: the start is too far from any fit, as "
+            "coefficients of 0.03 and fits of 1 are for InverseSquare; gradient_flow finds the "
+            "limit still"
         )
     return Minimum(coefficients=beta, multipliers=multipliers)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from deqlab.experiments import images, memory
 from deqlab.experiments.base import Experiment
+from deqlab.experiments.bias import features, flow
 from deqlab.experiments.expressivity import constructions, sawtooth, steep
 from deqlab.experiments.kernels import error, montecarlo, spectrum
 from deqlab.experiments.matched import networks
@@ -18,6 +19,8 @@ _ALL: tuple[Experiment[Any], ...] = (
     constructions.EXPERIMENT,
     *sawtooth.EXPERIMENTS,
     *steep.EXPERIMENTS,
+    flow.EXPERIMENT,
+    features.EXPERIMENT,
     error.EXPERIMENT,
     spectrum.EXPERIMENT,
     montecarlo.EXPERIMENT,

@@ -1,0 +1,304 @@
+"""How many features carry a diagonal linear DEQ, a vanilla DEQ and a feed-forward network.
+
+Published: heat maps of 20 feature magnitudes, in which those of DEQs are denser than those of an
+FNN. Source: Wu et al. (2024), "Separation and Bias of Deep Equilibrium Models on Expressivity and
+Learning Dynamics", Figure 2. Its task and training are not public: those here are deqlab's. They
+are a linear function of 20 bits, one of them frozen where it is seen, so that part of the answer is
+bias alone; few samples; and full-batch gradient descent, because the claim is about its bias.
+
+The magnitude of feature j is its mean share in the answer, mean_x |v_j h_j(x)| over the unseen
+points (2,048 of them); for the diagonal DEQ that is |beta_j|.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import median
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from deqlab.bias import participation_ratio
+from deqlab.experiments.base import (
+    Chart,
+    Column,
+    Experiment,
+    Job,
+    Outcome,
+    Page,
+    Row,
+    Table,
+    Verdict,
+    check_at_least,
+    check_positive,
+    check_seeds,
+    require,
+    summaries,
+)
+from deqlab.experiments.bias.networks import LABELS, Network, build
+from deqlab.experiments.comparing.comparison import WELL_SOLVED
+from deqlab.experiments.comparing.supervised import relative_residual
+from deqlab.solution import Solution
+from deqlab.tasks.boolean import MOST_BITS, BooleanTask
+from deqlab.tasks.gotu import frozen_bit
+
+_TEST_POINTS = 2048
+
+DENSE = (
+    2.0,
+    0.6,
+    1.5,
+    1.0,
+    0.5,
+    1.8,
+    0.9,
+    1.2,
+    0.7,
+    1.6,
+    1.1,
+    0.8,
+    1.9,
+    1.3,
+    0.5,
+    1.4,
+    1.0,
+    1.7,
+    0.6,
+    1.2,
+)
+"""Coefficients between 1/2 and 2: all are above 0, so that 1 / (1 - w) can fit any samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureDensityConfig:
+    """The fields of the experiment.
+
+    Attributes:
+        seeds: One draw of the samples and of the initial weights for each.
+        features: Bits, and features of each network; 1 to 20.
+        coefficients: Of the first bits; the others have none. Bit 0 is frozen.
+        samples: Training points.
+        steps: Of gradient descent, at most.
+        fit: Training loss at which it stops.
+        learning_rate: Of all arms; the diagonal DEQ, whose curvature grows like beta^4, limits it.
+        gain: Initial scale of the vanilla DEQ's weight.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    features: int = 20
+    coefficients: tuple[float, ...] = DENSE
+    samples: int = 8
+    steps: int = 500
+    fit: float = 1e-2
+    learning_rate: float = 0.005
+    gain: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        check_at_least(self, 1, "samples", "steps", "features")
+        check_positive(self, "fit", "learning_rate", "gain")
+        require(
+            1 <= len(self.coefficients) <= self.features <= MOST_BITS,
+            f"coefficients has 1 to `features` numbers, and features is at most {MOST_BITS}, got "
+            f"{len(self.coefficients)} and {self.features}",
+        )
+
+
+@lru_cache(maxsize=1)
+def task_of(coefficients: tuple[float, ...], features: int) -> BooleanTask:
+    """Return the task, kept for the next job: it enumerates the cube."""
+    return frozen_bit(coefficients, num_bits=features)
+
+
+def check(config: FeatureDensityConfig) -> None:
+    """The data is made, not loaded: nothing can be absent."""
+
+
+def plan(config: FeatureDensityConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return one job per network and seed."""
+    return [Job(arm=arm, seed=seed) for arm in LABELS for seed in config.seeds]
+
+
+def run(config: FeatureDensityConfig, job: Job) -> Iterator[Row]:
+    """Train one network and measure its features on unseen points."""
+    task = task_of(config.coefficients, config.features)
+    generator = torch.Generator().manual_seed(job.seed)
+    x, y = task.sample(config.samples, generator=generator, dtype=torch.float64)
+    network = build(job.arm, config.features, config.gain)
+    steps = train(config, network, x, y)
+    network.test()
+    unseen, seen = (
+        _some(task.unseen(dtype=torch.float64), generator),
+        task.sample(_TEST_POINTS, generator=generator, dtype=torch.float64),
+    )
+    with torch.no_grad():
+        answer, trained = network.answer(unseen[0]), network.answer(x)
+        seen_loss = mse_loss(network.answer(seen[0]).output, seen[1]).item()
+        contributions = magnitudes(answer.features, answer.weights)
+    largest = contributions.sort(descending=True).values
+    for rank, value in enumerate(largest.tolist(), start=1):
+        share = value / largest[0].item() if largest[0] > 0 else 0.0
+        yield {"kind": "feature", "rank": rank, "magnitude": share, "contribution": value}
+    dead = not bool(largest[0] > 0)
+    activity = answer.features.abs().mean(dim=0)
+    yield {
+        "kind": "summary",
+        "label": LABELS[job.arm],
+        "matching": None if job.arm == "diagonal" else "features",
+        "density": None if dead else participation_ratio(largest).item(),
+        "activity_density": None if dead else participation_ratio(activity).item(),
+        "train_loss": mse_loss(trained.output, y).item(),
+        "seen_loss": seen_loss,
+        "gotu_error": mse_loss(answer.output, unseen[1]).item(),
+        "steps": steps,
+        **_solved(answer.solution),
+    }
+
+
+def train(config: FeatureDensityConfig, network: Network, x: Tensor, y: Tensor) -> int:
+    """Descend on all samples until they are fit, and return how many steps that took."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=config.learning_rate)
+    for step in range(config.steps):
+        optimizer.zero_grad()
+        loss = mse_loss(network.answer(x).output, y)
+        if loss.item() <= config.fit:
+            return step
+        loss.backward()
+        optimizer.step()
+    return config.steps
+
+
+def _some(points: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    x, y = points
+    drawn = torch.randperm(len(x), generator=generator)[:_TEST_POINTS]
+    return x[drawn], y[drawn]
+
+
+def magnitudes(features: Float[Tensor, "N n"], weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return mean_x |v_j h_j(x)| of each feature."""
+    return (features * weights).abs().mean(dim=0)
+
+
+def _solved(solution: Solution | None) -> Row:
+    if solution is None:
+        return {}
+    relative = relative_residual(solution)
+    return {
+        "residual": relative.median().item(),
+        "residual_max": relative.max().item(),
+        "converged": solution.converged.double().mean().item(),
+    }
+
+
+def verdict(config: FeatureDensityConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether both DEQs are denser than the FNN, paired by seed."""
+    last = summaries(rows)
+    density = {arm: _by_seed(last, arm, "density") for arm in LABELS}
+    wins = {
+        arm: sum(density[arm][seed] > density["fnn"][seed] for seed in config.seeds)
+        for arm in ("diagonal", "deq")
+    }
+    count = len(config.seeds)
+    outcome: Outcome = "does not hold here"
+    if min(wins.values()) == count:
+        outcome = "holds"
+    elif max(wins.values()) == count:
+        outcome = "holds partly"
+    solved = min(row["converged"] for row in last if "converged" in row)
+    if solved < WELL_SOLVED:
+        outcome = "undecided"
+    told = ", ".join(f"{LABELS[arm]} {_range(density[arm])}" for arm in LABELS)
+    gotu = ", ".join(f"{LABELS[arm]} {_range(_by_seed(last, arm, 'gotu_error'))}" for arm in LABELS)
+    fits = {arm: max(_by_seed(last, arm, "train_loss").values()) for arm in LABELS}
+    return Verdict(
+        outcome=outcome,
+        sentence=f"Participation ratio of {config.features} features, median (range) over {count} "
+        f"{'seed' if count == 1 else 'seeds'}: {told}; the diagonal DEQ is denser than the FNN in "
+        f"{wins['diagonal']}, the vanilla DEQ in {wins['deq']}.",
+        details=(
+            f"GOTU error: {gotu}.",
+            "Training loss at most: "
+            + ", ".join(f"{LABELS[arm]} {fit:.2g}" for arm, fit in fits.items())
+            + ".",
+            f"At test time {100 * solved:.1f} % of the points were at their equilibrium (in the "
+            "worst job).",
+            "The diagonal DEQ starts with all features at 1: see diagonal-flow for what its "
+            "density owes to that.",
+        ),
+    )
+
+
+def _by_seed(last: Sequence[Row], arm: str, field: str) -> dict[int, float]:
+    # A network without a live feature has no density: it is the least dense there is.
+    return {row["seed"]: row[field] or 0.0 for row in last if row["arm"] == arm}
+
+
+def _range(values: dict[int, float]) -> str:
+    of = list(values.values())
+    return f"{median(of):.3g} ({min(of):.3g} to {max(of):.3g})"
+
+
+EXPERIMENT = Experiment(
+    name="feature-density",
+    title="Feature magnitudes of DEQs and a feed-forward network",
+    claim="The features of a diagonal linear DEQ and of a vanilla DEQ are denser than those of a "
+    "feed-forward network.",
+    source="Wu et al. (2024), Figure 2; its task and training are not public, those here are "
+    "deqlab's.",
+    origin="published",
+    presets={
+        "smoke": FeatureDensityConfig(
+            seeds=(0,), features=4, coefficients=(2.0, 1.0), samples=3, steps=20
+        ),
+        "quick": FeatureDensityConfig(),
+        "full": FeatureDensityConfig(seeds=tuple(range(16)), steps=4000, fit=1e-3),
+    },
+    page=Page(
+        charts=(
+            Chart(
+                kind="heatmap",
+                title="Feature magnitudes",
+                caption="Mean share of each feature in the answer on unseen points, in descending "
+                "order, relative to the largest.",
+                rows="feature",
+                x="rank",
+                y="magnitude",
+                x_label="feature, by rank",
+                y_label="magnitude",
+            ),
+            Chart(
+                title="Feature magnitudes by rank",
+                caption="The same numbers: the flatter, the denser.",
+                rows="feature",
+                x="rank",
+                y="magnitude",
+                x_label="feature, by rank",
+                y_label="magnitude, of the largest",
+            ),
+        ),
+        tables=(
+            Table(
+                title="Density and generalisation",
+                caption="Participation ratio of the shares in the answer, and of the features "
+                "without their weights; mean squared errors.",
+                rows="summary",
+                columns=(
+                    Column(field="density", label="density", format="number"),
+                    Column(field="activity_density", label="of features", format="number"),
+                    Column(field="train_loss", label="train loss", format="number"),
+                    Column(field="seen_loss", label="seen loss", format="number", better="lower"),
+                    Column(field="gotu_error", label="GOTU error", format="number", better="lower"),
+                    Column(field="steps", label="steps", format="integer"),
+                    Column(field="residual", label="residual", format="number"),
+                    Column(field="converged", label="converged", format="percent"),
+                ),
+            ),
+        ),
+    ),
+    check=check,
+    plan=plan,
+    run=run,
+    judge=verdict,
+)
