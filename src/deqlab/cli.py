@@ -61,7 +61,13 @@ def list_experiments() -> None:
 
 @app.command()
 def run(
-    names: Annotated[list[str], typer.Argument(help="Experiments; see `deqlab list`.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Experiments, see `deqlab list`; claims stands for all about what DEQs represent "
+            "and learn."
+        ),
+    ],
     preset: Annotated[
         str, typer.Option(help="smoke (seconds), quick (minutes) or full.")
     ] = "quick",
@@ -77,7 +83,7 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
-    from deqlab.experiments import EXPERIMENTS
+    from deqlab.experiments import EXPERIMENTS, GROUPS
     from deqlab.experiments.running.overrides import UsageError, one_of, override
     from deqlab.experiments.running.rundir import check
     from deqlab.experiments.running.session import run_session
@@ -90,8 +96,9 @@ def run(
     check_backend(one_of(backend, BACKENDS, what="backend"))
     _use_data_dir(data_dir)
     planned = []
-    for name in dict.fromkeys(names):
-        experiment = EXPERIMENTS[one_of(name, EXPERIMENTS, what="experiment")]
+    every = [member for name in names for member in GROUPS.get(name, (name,))]
+    for name in dict.fromkeys(every):
+        experiment = EXPERIMENTS[one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment")]
         config = experiment.presets[one_of(preset, experiment.presets, what="preset")]
         extra = [] if seeds is None else [f"seeds={','.join(map(str, range(seeds)))}"]
         config = override(config, [*(settings or []), *extra])

@@ -8,19 +8,27 @@ from typing import Any
 
 from deqlab.experiments import images, memory
 from deqlab.experiments.base import Experiment
-from deqlab.experiments.bias import features, flow
-from deqlab.experiments.expressivity import constructions, sawtooth, steep
+from deqlab.experiments.bias import features, flow, frequencies, gotu
+from deqlab.experiments.expressivity import constructions, sawtooth, steep, steep_weights
 from deqlab.experiments.kernels import error, montecarlo, spectrum
 from deqlab.experiments.matched import networks
+
+SEPARATION: tuple[Experiment[Any], ...] = (
+    constructions.EXPERIMENT,
+    *sawtooth.EXPERIMENTS,
+    *steep.EXPERIMENTS,
+    steep_weights.EXPERIMENT,
+    flow.EXPERIMENT,
+    features.EXPERIMENT,
+    *gotu.EXPERIMENTS,
+    frequencies.EXPERIMENT,
+)
+"""The claims of Wu et al. (2024), in the order of the paper, and what they rest on."""
 
 _ALL: tuple[Experiment[Any], ...] = (
     images.EXPERIMENT,
     memory.EXPERIMENT,
-    constructions.EXPERIMENT,
-    *sawtooth.EXPERIMENTS,
-    *steep.EXPERIMENTS,
-    flow.EXPERIMENT,
-    features.EXPERIMENT,
+    *SEPARATION,
     error.EXPERIMENT,
     spectrum.EXPERIMENT,
     montecarlo.EXPERIMENT,
@@ -29,4 +37,7 @@ _ALL: tuple[Experiment[Any], ...] = (
 
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
 
-__all__ = ["EXPERIMENTS", "Experiment"]
+GROUPS = {"claims": tuple(experiment.name for experiment in SEPARATION)}
+"""Several experiments under one name."""
+
+__all__ = ["EXPERIMENTS", "GROUPS", "Experiment"]

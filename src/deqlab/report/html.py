@@ -1,9 +1,11 @@
 """Put the page together. All text of a run directory is escaped by jinja2's autoescape."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +73,8 @@ class RunView:
     facts: tuple[tuple[str, str], ...]
     charts: tuple[ChartView, ...]
     tables: tuple[Table, ...]
+    origin: str
+    command: str
     commands: tuple[str, ...]
     sessions: int
     provenance: tuple[tuple[str, tuple[str, ...]], ...]
@@ -127,6 +131,7 @@ def _view(run: Run, id: str) -> RunView:
     arms, where = arms_of(run), f"{run.name}/config.json"
     charts = [read_chart(spec, arms, where=where) for spec in run.charts]
     tables = [read_table(spec, arms, where=where) for spec in run.tables]
+    commands = tuple(dict.fromkeys(_text(s.get("command")) for s in run.sessions)) or (UNKNOWN,)
     jobs = f"{len(run.jobs)} {'job' if len(run.jobs) == 1 else 'jobs'}"
     return RunView(
         id=id,
@@ -138,11 +143,36 @@ def _view(run: Run, id: str) -> RunView:
         facts=_facts(run, arms),
         charts=_chart_views(charts, id),
         tables=tuple(tables),
-        commands=tuple(dict.fromkeys(_text(s.get("command")) for s in run.sessions)) or (UNKNOWN,),
+        origin=_origin(run),
+        command=_command_of(run, commands[0]),
+        commands=commands,
         sessions=len(run.sessions),
         provenance=_provenance(run),
         config=_pretty(run.config.get("config", {})),
     )
+
+
+def _origin(run: Run) -> str:
+    """Whose claim it is, and how it got here."""
+    return ": ".join(str(run.config[key]) for key in ("origin", "source") if run.config.get(key))
+
+
+def _command_of(run: Run, recorded: str) -> str:
+    """The command for this run alone, where the recorded one made several."""
+    try:
+        words = shlex.split(recorded)
+    except ValueError:
+        return recorded
+    if words[:2] != ["deqlab", "run"]:
+        return recorded
+    options = [
+        part
+        for name, value in pairwise(words)
+        if name in ("--set", "--seeds")
+        for part in (name, value)
+    ]
+    preset = ("--preset", _text(run.config.get("preset")))
+    return shlex.join([*words[:2], run.config["experiment"], *preset, *options])
 
 
 def _facts(run: Run, arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:

@@ -27,13 +27,14 @@ from deqlab.experiments.base import (
     summaries,
 )
 from deqlab.experiments.comparing.cost import flops
+from deqlab.gradients import Dense, Implicit
 from deqlab.nn import DEQ, DenseCell, SpectralNorm, Triangular, Unconstrained, mlp
 from deqlab.solution import Solution
 from deqlab.solvers import Anderson, Newton, Picard
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
-CONSTRAINTS: dict[str, type[nn.Module]] = {
-    "none": Unconstrained,
+CONSTRAINTS: dict[str, Callable[[float], nn.Module]] = {
+    "none": lambda bound: Unconstrained(),
     "spectral": SpectralNorm,
     "triangular": Triangular,
 }
@@ -67,8 +68,10 @@ class ArmsConfig:
         depths: Hidden layers of the FNNs.
         activation: "relu" or "tanh", in all arms.
         constraint: Of the DEQ's weight: "none", "spectral" or "triangular".
+        bound: Of the constraint: the largest spectral norm, or diagonal entry.
         gain: Initial scale of that weight: its spectral radius is about this.
-        solver: Of the DEQ: "anderson", "picard" or "newton".
+        solver: Of the DEQ: "anderson", "picard" or "newton", whose adjoint is solved by a
+            factorisation too.
         rtol: Its relative tolerance.
         max_steps: Its evaluations of f at most, in training.
         test_max_steps: The same when it is tested, at least `max_steps`.
@@ -86,6 +89,7 @@ class ArmsConfig:
     depths: tuple[int, ...] = (1, 2, 3)
     activation: str = "relu"
     constraint: str = "spectral"
+    bound: float = 0.95
     gain: float = 0.5
     solver: str = "anderson"
     rtol: float = 1e-3
@@ -106,7 +110,8 @@ class ArmsConfig:
         check_at_least(self, 1, "width", "max_steps", "batch_size", "num_evaluations")
         check_at_least(self, self.max_steps, "test_max_steps")
         check_at_least(self, 0, "weight_decay")
-        check_positive(self, "gain", "rtol")
+        check_positive(self, "gain", "rtol", "bound")
+        require(self.bound <= 1, f"bound must be at most 1, got {self.bound}")
         require(
             len(set(self.learning_rates)) == len(self.learning_rates) > 0
             and all(0 < rate < float("inf") for rate in self.learning_rates),
@@ -142,12 +147,14 @@ def deq(shape: Shape) -> nn.Sequential:
         shape.num_inputs,
         config.width,
         activation=ACTIVATIONS[config.activation](),
-        constraint=CONSTRAINTS[config.constraint](),
+        constraint=CONSTRAINTS[config.constraint](config.bound),
         gain=config.gain,
     )
     solver = SOLVERS[config.solver](rtol=config.rtol, max_steps=config.max_steps)
+    # Newton is for maps near the edge of well-posedness, where GMRES has a long way too.
+    gradient = Implicit(solver=Dense()) if config.solver == "newton" else Implicit()
     # Failures do not warn a thousand times here: every row carries the share that converged.
-    layer = DEQ(cell, solver=solver, on_failure="ignore")
+    layer = DEQ(cell, solver=solver, gradient=gradient, on_failure="ignore")
     return nn.Sequential(layer, nn.Linear(config.width, shape.num_outputs))
 
 

@@ -1,11 +1,11 @@
 """A DEQ against FNNs of equal cost on regression tasks whose samples are made, not loaded.
 
 Every training step has fresh samples. Validation and test sets are the same for all arms and
-seeds.
+seeds; validation samples are drawn like those that networks train on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from deqlab.experiments.base import (
+    Chart,
     Column,
     Experiment,
     Job,
@@ -24,7 +25,7 @@ from deqlab.experiments.base import (
 from deqlab.experiments.comparing import arms
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
-from deqlab.experiments.comparing.supervised import Batch, Training, train
+from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
 
 TEST_LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)
 _TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2
@@ -37,11 +38,12 @@ class RegressionConfig(arms.ArmsConfig):
 
     Attributes:
         steps: Training steps, each on fresh samples.
-        test_samples: Of the test set, and of the validation set.
+        test_samples: Of the validation set, and of the test set where that is a sample too.
     """
 
     width: int = 10
     constraint: str = "triangular"
+    bound: float = 0.9
     gain: float = 2.0
     rtol: float = 1e-4
     max_steps: int = 100
@@ -68,10 +70,14 @@ class Regression(Generic[ConfigT]):
     Attributes:
         sample: Draws the samples.
         subject: Of the verdict: where the DEQ is compared.
+        test: Makes the test set, where it is no sample like those that networks train on.
+        after: Yields more rows of a trained network.
     """
 
     sample: Sample[ConfigT]
     subject: Callable[[ConfigT], str]
+    test: Callable[[ConfigT], Batch] | None = None
+    after: Callable[[ConfigT, Predict], Iterator[Row]] | None = None
 
     def check(self, config: ConfigT) -> None:
         """Raise BudgetError if no FNN matches the DEQ; the data is made, and never absent."""
@@ -89,9 +95,10 @@ class Regression(Generic[ConfigT]):
             config=config,
             batches=partial(self._batches, config),
             num_steps=config.steps,
-            test=self._fixed(config, _TEST_SEED),
+            test=self.test(config) if self.test else self._fixed(config, _TEST_SEED),
             validation=self._fixed(config, _VALIDATION_SEED),
             loss=mse_loss,
+            after=partial(self.after, config) if self.after else None,
         )
         yield from train(partial(arms.build, self._shape(config), job), training, job)
 
@@ -123,6 +130,9 @@ def regression(
     sample: Sample[ConfigT],
     subject: Callable[[ConfigT], str],
     about: str,
+    test: Callable[[ConfigT], Batch] | None = None,
+    after: Callable[[ConfigT, Predict], Iterator[Row]] | None = None,
+    charts: tuple[Chart, ...] = (),
 ) -> Experiment[ConfigT]:
     """Return the experiment of one task.
 
@@ -136,8 +146,14 @@ def regression(
         sample: Draws the samples.
         subject: Of the verdict.
         about: A sentence about the test loss.
+        test: Makes the test set, if it is no such sample.
+        after: Yields more rows of a trained network.
+        charts: Of those rows; they come first.
     """
-    task = Regression(sample, subject)
+    task = Regression(sample, subject, test, after)
+    page = comparison_page(
+        Column(field="test_loss", label="test loss", format="number", better="lower"), about=about
+    )
     return Experiment(
         name=name,
         title=title,
@@ -145,10 +161,7 @@ def regression(
         source=source,
         origin=origin,
         presets=presets,
-        page=comparison_page(
-            Column(field="test_loss", label="test loss", format="number", better="lower"),
-            about=about,
-        ),
+        page=replace(page, charts=(*charts, *page.charts)),
         check=task.check,
         plan=task.plan,
         run=task.run,

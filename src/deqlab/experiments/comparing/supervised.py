@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any, TypeAlias
 
@@ -31,6 +32,9 @@ from deqlab.solution import Solution
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """Inputs and targets."""
 
+Predict: TypeAlias = Callable[[Tensor], Tensor]
+"""Inputs to outputs, a DEQ solved to convergence, without a tape."""
+
 Step: TypeAlias = tuple[Tensor, Solution | None]
 """The loss of a training step, and its solve."""
 
@@ -47,6 +51,7 @@ class Training:
         validation: On which the learning rate is chosen, if there are several.
         loss: What is minimised.
         accuracy: Share of right answers, or None where the question has none.
+        after: Yields more rows of the trained network, in particular of what it predicts.
     """
 
     config: ArmsConfig
@@ -56,6 +61,7 @@ class Training:
     validation: Batch | None = None
     loss: Loss
     accuracy: Callable[[Tensor, Tensor], float] | None = None
+    after: Callable[[Predict], Iterator[Row]] | None = None
 
 
 @dataclass
@@ -110,7 +116,10 @@ def train(build: Callable[[], nn.Sequential], training: Training, job: Job) -> I
             yield {"kind": "search", "learning_rate": rate, "validation_loss": loss}
         best = attempts[losses.index(min(losses))]
         yield from ({"kind": "step", **row} for row in best.steps)
-    yield from _trace(solved_to_convergence(best.model, training.config), training.test[0])
+    converged = solved_to_convergence(best.model, training.config)
+    yield from _trace(converged, training.test[0])
+    if training.after is not None:
+        yield from training.after(partial(_predict, converged))
     yield {"kind": "summary", **_described(job), **best.summary()}
 
 
@@ -215,6 +224,11 @@ def _trace(model: nn.Sequential, x: Tensor) -> Iterator[Row]:
             "residual": residual.median().item(),
             "residual_max": residual.max().item(),
         }
+
+
+@torch.no_grad()
+def _predict(model: nn.Sequential, x: Tensor) -> Tensor:
+    return forward(model, x)[0]
 
 
 def _evaluation_steps(num_steps: int, num_evaluations: int) -> set[int]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from deqlab.experiments.base import (
     Experiment,
     Job,
+    Outcome,
     Row,
     Verdict,
     check_at_least,
@@ -186,11 +187,11 @@ def _bounds(config: ConstructionsConfig, depth: int) -> Iterator[Row]:
 def _random(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
     torch.manual_seed(job.seed)
     depth = job.settings.get("depth")
-    shares = []
+    shares: list[float] = []
     for width in config.widths:
         network = _draw(width, depth)
         regions = _pieces(network, -1.0, 1.0).num_regions
-        row = {"kind": "random", "width": width, "regions": regions}
+        row: Row = {"kind": "random", "width": width, "regions": regions}
         if depth is not None:
             row["share_of_bound"] = regions / largest_pieces([width] * depth)
             shares.append(row["share_of_bound"])
@@ -277,7 +278,7 @@ def verdict(config: ConstructionsConfig, rows: Sequence[Row]) -> Verdict:
     details += [_on_norms(config, rows), _on_random(config, rows)]
     if len(exact) == len(built):
         return Verdict(outcome="holds", sentence=sentence, details=tuple(details))
-    outcome = "holds partly" if exact else "does not hold here"
+    outcome: Outcome = "holds partly" if exact else "does not hold here"
     return Verdict(outcome=outcome, sentence=sentence, details=tuple(details))
 
 

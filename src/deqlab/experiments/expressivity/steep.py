@@ -37,6 +37,7 @@ class SteepConfig(RegressionConfig):
     curve: str = "ramp"
     dtype: str = "float64"
     solver: str = "newton"
+    bound: float = 1.0
     gain: float = 1.0
     learning_rates: tuple[float, ...] = (1e-2,)
 
