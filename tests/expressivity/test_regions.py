@@ -1,6 +1,7 @@
 """Counted regions against closed forms, brute force, and enumeration of all active sets."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -249,6 +250,24 @@ def two_equilibria():
         parameter.data = torch.full_like(parameter, value)
     network.layer.cell = cell
     return network
+
+
+def test_an_equation_with_two_solutions_is_refused():
+    # z_1 = relu(2 z_1 + x - 1/2) is 0 or 1/2 - x; z_2 = relu(z_1 + x - 1/5) bends for the first
+    # alone, and only the second is found beyond that kink.
+    network = deq(2, 0)
+    cell = DenseCell(1, 2).double()
+    cell.load_state_dict(
+        {
+            "free": torch.tensor([[2.0, 0.0], [1.0, 0.0]]),
+            "inject.weight": torch.ones(2, 1),
+            "inject.bias": torch.tensor([-0.5, -0.2]),
+        }
+    )
+    network.layer.cell = cell
+    network.layer.solve = lambda x: SimpleNamespace(matrix=(x > 0.25).double().expand(-1, 2))
+    with pytest.raises(ValueError, match="there is more than one equilibrium at x"):
+        equilibrium_pieces(network, -1.0, 0.4)
 
 
 @pytest.mark.parametrize(

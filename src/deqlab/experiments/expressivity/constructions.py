@@ -193,8 +193,8 @@ def _random(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
         regions = _pieces(network, -1.0, 1.0).num_regions
         row: Row = {"kind": "random", "width": width, "regions": regions}
         if depth is not None:
-            row["share_of_bound"] = regions / largest_pieces([width] * depth)
-            shares.append(row["share_of_bound"])
+            shares.append(regions / largest_pieces([width] * depth))
+            row["share_of_bound"] = shares[-1]
         yield row
     label = RANDOM_DEQ[1] if depth is None else f"random FNN, depth {depth}"
     yield {
@@ -240,17 +240,17 @@ def _measured(network: nn.Module, x: Tensor, y: Tensor) -> Row:
 
 
 def _summary(label: str, points: Sequence[Row], *, parameters: int) -> Row:
-    converged = min(point.get("converged", 1.0) for point in points)
+    solved = [point["converged"] for point in points if "converged" in point]
     return {
         "kind": "summary",
         "label": label,
         "matching": None,
         "error": max(point["error"] for point in points),
         "miscounts": sum(point["regions"] != point["expected"] for point in points),
-        "converged": converged,
+        "converged": min(solved) if solved else None,
         "parameters": parameters,
         "exact": all(p["error"] == 0 and p["regions"] == p["expected"] for p in points)
-        and converged == 1,
+        and all(share == 1 for share in solved),
     }
 
 
@@ -270,8 +270,12 @@ def verdict(config: ConstructionsConfig, rows: Sequence[Row]) -> Verdict:
         f"largest error is {worst:.3g}."
     )
     details = [
-        f"{row['label']}: error {row['error']:.3g}, {row['miscounts']} wrong counts, "
-        f"{100 * row['converged']:.1f} % of its points at their equilibrium."
+        f"{row['label']}: error {row['error']:.3g}, {row['miscounts']} wrong counts"
+        + (
+            "."
+            if row["converged"] is None
+            else f", {100 * row['converged']:.1f} % of its points at their equilibrium."
+        )
         for row in built
         if not row["exact"]
     ]
