@@ -201,7 +201,9 @@ def test_units_that_cancel_leave_no_region():
     network[2].load_state_dict(
         {"weight": torch.tensor([[1.0, -3.0, 1.0]], dtype=F64), "bias": torch.zeros(1, dtype=F64)}
     )
-    assert layered_pieces(network, -1.0, 1.0).num_regions == 2
+    pieces = layered_pieces(network, -1.0, 1.0)
+    assert pieces.num_regions == 2
+    assert (pieces.edges.diff() > 1e-9).all()  # two units at once cut once
 
 
 def test_slopes_are_one_up_to_the_tolerance():
