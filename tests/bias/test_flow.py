@@ -144,6 +144,24 @@ def test_where_no_positive_coefficients_fit_both_say_so():
         gradient_flow(Recurrent(), np.zeros((1, 2)), x, y)
 
 
+def test_a_fit_on_the_edge_of_the_domain_is_none():
+    with pytest.raises(NoFitError, match="a least one of 0"):
+        closest_fit(
+            Recurrent().potential(np.zeros((1, 2))), np.ones(2), np.eye(2), np.array([1.0, 0.0])
+        )
+
+
+def test_the_residual_sees_coefficients_that_do_not_fit_and_those_that_are_not_closest():
+    x, y, beta = problem(0)
+    potential, start = Linear().potential(np.zeros((1, 20))), np.zeros(20)
+    closest = np.linalg.pinv(x) @ y
+    assert kkt_residual(potential, start, x, y, closest) < 1e-12
+    assert kkt_residual(potential, start, x, y, 1.1 * closest) == pytest.approx(0.1)
+    # beta fits, and its part outside the row space is what moves it away from the closest.
+    expected = np.linalg.norm(beta - closest) / np.linalg.norm(beta)
+    assert kkt_residual(potential, start, x, y, beta) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("w", [1.0, 1.5])
 @pytest.mark.parametrize("model", [Recurrent(), Gated()])
 def test_a_start_at_or_beyond_one_is_refused(model, w):

@@ -155,3 +155,9 @@ def test_a_value_that_is_not_finite_is_refused_with_the_bits():
         parse_number("9**9**9", num_bits=N)(CUBE)
     with pytest.raises(ExpressionError, match="is not finite"):
         parse_number("x0**0.5", num_bits=N)(CUBE)
+
+
+@pytest.mark.parametrize("comparison", ["==", "!=", "<", "<=", ">", ">="])
+def test_comparisons_of_equal_and_of_unequal_numbers(comparison):
+    text = f"x0 {comparison} x1"
+    assert parse_condition(text, num_bits=N)(CUBE).tolist() == python(text)
