@@ -152,7 +152,7 @@ def _check_positive_fit(x: Float[np.ndarray, "m n"], y: Float[np.ndarray, " m"])
         b_eq=y,
         bounds=[(None, None)] * n + [(None, 1.0)],
     )
-    least = -found.fun if found.success else -np.inf
+    least = 0.0 - found.fun if found.success else -np.inf
     if not least > 0:
         raise NoFitError(
             f"no coefficients above 0 fit the data (the best fit has a least one of {least:.2g}), "
