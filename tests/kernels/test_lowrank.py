@@ -41,6 +41,14 @@ def test_dependent_columns_are_no_trouble():
     torch.testing.assert_close(matrix.eigvalsh(), torch.linalg.eigvalsh(dense), rtol=0, atol=1e-12)
 
 
+def test_leading_is_what_is_farthest_from_the_shift_on_either_side():
+    u = torch.eye(6, dtype=F64)[:, :3]
+    core = torch.diag(torch.tensor([1.0, -4.0, 2.0], dtype=F64))
+    values, vectors = LowRankPlusIdentity([u], core, 0.5).leading(2)
+    torch.testing.assert_close(values, torch.tensor([-3.5, 2.5], dtype=F64))
+    torch.testing.assert_close(vectors.abs(), u[:, [1, 2]])
+
+
 def test_more_leading_values_than_the_rank_are_refused():
     with pytest.raises(ValueError, match="k must be 1 to 3"):
         example(20, [3], 0.5).leading(4)
