@@ -5,14 +5,21 @@ from deqlab.nn.constraints import SpectralNorm, Triangular, Unconstrained
 from deqlab.nn.deq import DEQ
 from deqlab.nn.explicit import mlp
 from deqlab.nn.monotone import MonotoneCell
+from deqlab.nn.multiscale import MultiscaleCell, Resolution, multiscale
+from deqlab.nn.resnet import ResidualBlock, resnet
 
 __all__ = [
     "DEQ",
     "Cell",
     "DenseCell",
     "MonotoneCell",
+    "MultiscaleCell",
+    "ResidualBlock",
+    "Resolution",
     "SpectralNorm",
     "Triangular",
     "Unconstrained",
     "mlp",
+    "multiscale",
+    "resnet",
 ]

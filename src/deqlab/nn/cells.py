@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -21,7 +20,7 @@ class Cell(nn.Module, ABC):
             None: the cell does not know, and its finished rows stay in the batch.
     """
 
-    row_args: ClassVar[tuple[bool, ...] | None] = None
+    row_args: tuple[bool, ...] | None = None
 
     @abstractmethod
     def initial(self, x: Tensor) -> State:
