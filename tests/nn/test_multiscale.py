@@ -171,6 +171,7 @@ def test_a_resolution_is_counted_from_either_end():
     assert Resolution()(z) is z[0]
 
 
+@pytest.mark.slow
 def test_it_learns():
     torch.manual_seed(0)
     model = multiscale(1, (8, 8), 2, groups=2)

@@ -111,6 +111,27 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Images:
+    """A grid of small pictures that the report draws from rows of one kind.
+
+    Each row has `pixels`: numbers from 0 to 1, (height, width) or (height, width, 3). Of all rows
+    with the same place in the grid the first one is shown.
+
+    Attributes:
+        rows: The kind of rows.
+        line: Field that names the line of the grid.
+        column: Field that names the column.
+    """
+
+    kind: Literal["images"] = "images"
+    title: str
+    caption: str
+    rows: str
+    line: str
+    column: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Column:
     """A column of a table; `better` marks its best value."""
 
@@ -135,7 +156,7 @@ class Table:
 class Page:
     """What the report shows of an experiment."""
 
-    charts: tuple[Chart, ...]
+    charts: tuple[Chart | Images, ...]
     tables: tuple[Table, ...]
 
 

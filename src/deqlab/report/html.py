@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from deqlab.report.arms import Arm, arms_of
 from deqlab.report.charts import Chart, Panel, read_chart
+from deqlab.report.images import IMAGES, Grid, grid_table, read_images
 from deqlab.report.rows import Run, find_runs, read_run
 from deqlab.report.tables import Table, data_table, read_table
 
@@ -63,6 +64,15 @@ class ChartView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GridView:
+    """Small pictures in a grid."""
+
+    grid: Grid
+    svg: str
+    data: Table
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunView:
     """Everything that the section of one run shows."""
 
@@ -72,6 +82,7 @@ class RunView:
     sentence: str
     facts: tuple[tuple[str, str], ...]
     charts: tuple[ChartView, ...]
+    grids: tuple[GridView, ...]
     tables: tuple[Table, ...]
     origin: str
     command: str
@@ -129,7 +140,12 @@ def _resource(name: str) -> str:
 
 def _view(run: Run, id: str) -> RunView:
     arms, where = arms_of(run), f"{run.name}/config.json"
-    charts = [read_chart(spec, arms, where=where) for spec in run.charts]
+    charts, grids = [], []
+    for spec in run.charts:
+        if spec.get("kind") == IMAGES:
+            grids.append(read_images(spec, arms, where=where))
+        else:
+            charts.append(read_chart(spec, arms, where=where))
     tables = [read_table(spec, arms, where=where) for spec in run.tables]
     commands = tuple(dict.fromkeys(_text(s.get("command")) for s in run.sessions)) or (UNKNOWN,)
     jobs = f"{len(run.jobs)} {'job' if len(run.jobs) == 1 else 'jobs'}"
@@ -142,6 +158,7 @@ def _view(run: Run, id: str) -> RunView:
         else f"unfinished: {jobs} done; run the same command again to finish it",
         facts=_facts(run, arms),
         charts=_chart_views(charts, id),
+        grids=_grid_views(grids, id),
         tables=tuple(tables),
         origin=_origin(run),
         command=_command_of(run, commands[0]),
@@ -207,6 +224,19 @@ def _chart_views(charts: Sequence[Chart], id: str) -> tuple[ChartView, ...]:
             )
         )
     return tuple(views)
+
+
+def _grid_views(grids: Sequence[Grid], id: str) -> tuple[GridView, ...]:
+    from deqlab.report import pictures  # matplotlib takes a second to import
+
+    return tuple(
+        GridView(
+            grid=grid,
+            svg=pictures.draw(grid, prefix=f"{id}-g{number}"),
+            data=grid_table(grid),
+        )
+        for number, grid in enumerate(grids, start=1)
+    )
 
 
 def _provenance(run: Run) -> tuple[tuple[str, tuple[str, ...]], ...]:

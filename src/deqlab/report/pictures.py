@@ -1,0 +1,102 @@
+"""Draw a grid of small pictures as inline SVG.
+
+The pictures are embedded as they are, one pixel a number, and the browser enlarges them without
+smoothing: a map of 8 x 8 numbers shows 64 squares.
+"""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+from matplotlib import style
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from deqlab.report.images import Grid, Picture
+from deqlab.report.svg import SENTINELS, inline, printable
+
+CELL, GAP = 76, 6  # of the pictures, in CSS pixels
+LEFT, TOP = 92, 40  # what the names of lines and columns need
+COLOUR_MAP = "magma"  # dark to bright: it can be read without its hues
+
+_SETTINGS: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a $ in a name is a dollar
+    "text.usetex": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 12.5,
+}
+
+
+def draw(grid: Grid, *, prefix: str) -> str:
+    """Draw the grid; one without pictures gives an empty text.
+
+    Args:
+        grid: The grid.
+        prefix: Start of all ids, unique in the page.
+    """
+    if not grid.pictures:
+        return ""
+    out = io.StringIO()
+    with style.context(_SETTINGS, after_reset=True), warnings.catch_warnings():
+        # The browser has the glyphs that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        tooltips = _draw(grid, out)
+    return inline(
+        out.getvalue(),
+        prefix=prefix,
+        title=grid.title,
+        description=_description(grid),
+        tooltips=tooltips,
+    )
+
+
+def _draw(grid: Grid, out: io.StringIO) -> dict[str, str]:
+    """Write the grid to `out`, and return the name of each picture by its id."""
+    width = LEFT + len(grid.columns) * (CELL + GAP)
+    height = TOP + len(grid.lines) * (CELL + GAP)
+    # 72 units to the inch make one point of matplotlib one pixel of the page.
+    figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
+    FigureCanvasSVG(figure)
+    x = {column: LEFT + j * (CELL + GAP) for j, column in enumerate(grid.columns)}
+    y = {line: height - TOP - (i + 1) * (CELL + GAP) + GAP for i, line in enumerate(grid.lines)}
+    for column, left in x.items():
+        _write(figure, column, (left + CELL / 2) / width, 1 - TOP / 2 / height, align="center")
+    for line, bottom in y.items():
+        _write(figure, line, 0.0, (bottom + CELL / 2) / height, align="left")
+    tooltips = {}
+    for number, ((line, column), picture) in enumerate(grid.pictures.items()):
+        box = (x[column] / width, y[line] / height, CELL / width, CELL / height)
+        _show(figure, picture, box, id=f"picture-{number}")
+        tooltips[f"picture-{number}"] = f"{line}: {column}"
+    figure.savefig(out, format="svg", transparent=True)
+    return tooltips
+
+
+def _show(
+    figure: Figure, picture: Picture, box: tuple[float, float, float, float], *, id: str
+) -> None:
+    axes = figure.add_axes(box)
+    axes.set_axis_off()
+    axes.set_gid(id)
+    axes.imshow(
+        np.asarray(picture.pixels, dtype=float),  # whole numbers would count to 255
+        vmin=0,
+        vmax=1,
+        cmap=COLOUR_MAP,
+        interpolation="none",  # embedded as it is
+        aspect="auto",
+    )
+
+
+def _write(figure: Figure, text: str, x: float, y: float, *, align: str) -> None:
+    figure.text(x, y, printable(text), color=SENTINELS["ink"], ha=align, va="center")
+
+
+def _description(grid: Grid) -> str:
+    count = len(grid.pictures)
+    return (
+        f"{count} {'picture' if count == 1 else 'pictures'}. Columns: {', '.join(grid.columns)}. "
+        f"Lines: {', '.join(grid.lines)}."
+    )
