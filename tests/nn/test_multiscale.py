@@ -54,8 +54,14 @@ def random_state(cell, x):
 def test_the_cell_is_its_formula(channels):
     cell, x = some_cell(channels, gain=0.8), normal(2, 3, 8, 12, seed=1)
     z = random_state(cell, x)
-    for found, expected in zip(cell(z, x), formula(cell, z, x), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    weights = random_state(cell, x)
+    both = []
+    for result in (cell(z, x), formula(cell, z, x)):
+        loss = sum((w * part).sum() for w, part in zip(weights, result, strict=True))
+        both.append([*result, *torch.autograd.grad(loss, list(cell.parameters()))])
+    # The gradients too: that of a filter is orthogonal to it, since its norm does not matter.
+    for found, expected in zip(*both, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_solve_starts_at_zeros_of_halving_resolution_in_the_dtype_of_x():

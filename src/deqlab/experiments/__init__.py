@@ -12,6 +12,7 @@ from deqlab.experiments.bias import features, flow, frequencies, gotu
 from deqlab.experiments.expressivity import constructions, sawtooth, steep, steep_weights
 from deqlab.experiments.kernels import error, montecarlo, spectrum
 from deqlab.experiments.matched import networks
+from deqlab.experiments.saliency import grad_cam
 
 SEPARATION: tuple[Experiment[Any], ...] = (
     constructions.EXPERIMENT,
@@ -22,6 +23,7 @@ SEPARATION: tuple[Experiment[Any], ...] = (
     features.EXPERIMENT,
     *gotu.EXPERIMENTS,
     frequencies.EXPERIMENT,
+    grad_cam.EXPERIMENT,
 )
 """The claims of Wu et al. (2024), in the order of the paper, and what they rest on."""
 

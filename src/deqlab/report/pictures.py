@@ -5,6 +5,7 @@ smoothing: a map of 8 x 8 numbers shows 64 squares.
 """
 
 import io
+import textwrap
 import warnings
 from typing import Any
 
@@ -17,7 +18,8 @@ from deqlab.report.images import Grid, Picture
 from deqlab.report.svg import SENTINELS, inline, printable
 
 CELL, GAP = 76, 6  # of the pictures, in CSS pixels
-LEFT, TOP = 92, 40  # what the names of lines and columns need
+LEFT, TOP = 106, 40  # what the names of lines and columns need
+LABEL_WIDTH = 12  # characters of a name in a line
 COLOUR_MAP = "magma"  # dark to bright: it can be read without its hues
 
 _SETTINGS: dict[str, Any] = {
@@ -91,7 +93,8 @@ def _show(
 
 
 def _write(figure: Figure, text: str, x: float, y: float, *, align: str) -> None:
-    figure.text(x, y, printable(text), color=SENTINELS["ink"], ha=align, va="center")
+    wrapped = textwrap.fill(printable(text), LABEL_WIDTH)
+    figure.text(x, y, wrapped, color=SENTINELS["ink"], ha=align, va="center")
 
 
 def _description(grid: Grid) -> str:

@@ -1,0 +1,283 @@
+"""Saliency maps of a multiscale DEQ and of a residual network of the same accuracy.
+
+Expected: the DEQ's maps are spread over more of the picture, for its features are denser. Source:
+Wu et al. (2024), "Separation and Bias of Deep Equilibrium Models on Expressivity and Learning
+Dynamics", Figure 6: Grad-CAM maps of MDEQ and ResNet-50 on horses and dogs. Networks, data and the
+numbers for spread are ours: both are small, and are trained here on the images at hand.
+
+The rule that makes accuracies equal, fixed beforehand: the DEQ is trained first, to its last epoch;
+the residual network is taken at the epoch whose test accuracy is nearest to the DEQ's, the later
+one of two. Its last epoch is reported beside it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from deqlab.experiments.base import (
+    Experiment,
+    Job,
+    Row,
+    Verdict,
+    check_at_least,
+    check_choice,
+    check_positive,
+    check_seeds,
+    require,
+    summaries,
+)
+from deqlab.experiments.comparing.arms import num_parameters
+from deqlab.experiments.running.overrides import UsageError
+from deqlab.experiments.saliency import maps, networks
+from deqlab.experiments.saliency.page import PAGE
+from deqlab.experiments.saliency.training import Images, Nearest, Recipe, epochs, tested
+from deqlab.experiments.saliency.verdict import MATCHED, UNTRAINED, judge
+from deqlab.solvers import Anderson
+from deqlab.tasks import NAMES, ImageData, load
+
+CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
+"""Its classes, in order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyConfig:
+    """The fields of the experiment.
+
+    Attributes:
+        seeds: They fix initialisation and the order of the images.
+        dataset: "digits", "mnist", "fashion_mnist" or "cifar10".
+        channels: Of the DEQ's state, the finest resolution first: two numbers, multiples of 4.
+        epochs: Of the DEQ.
+        resnet_epochs: Of the residual network, which needs more of them and less time for each.
+        batch_size: Images of a training step.
+        learning_rate: Of AdamW, at the peak of its cycle.
+        weight_decay: Of AdamW.
+        rtol: Relative tolerance of the DEQ's solves.
+        max_steps: Evaluations of f at most.
+        num_images: Test images whose maps are compared, the first ones; all of them if more.
+        shown: Classes whose maps the report shows.
+        shown_each: How many images of each.
+    """
+
+    seeds: tuple[int, ...] = (0,)
+    dataset: str = "cifar10"
+    channels: tuple[int, ...] = (16, 32)
+    epochs: int = 8
+    resnet_epochs: int = 12
+    batch_size: int = 64
+    learning_rate: float = 1e-2
+    weight_decay: float = 1e-2
+    rtol: float = 1e-3
+    max_steps: int = 50
+    num_images: int = 800
+    shown: tuple[int, ...] = (7, 5)
+    shown_each: int = 4
+
+    def __post_init__(self) -> None:
+        check_seeds(self.seeds)
+        check_choice(self, "dataset", NAMES)
+        counts = ("epochs", "resnet_epochs", "batch_size", "max_steps", "num_images", "shown_each")
+        check_at_least(self, 1, *counts)
+        check_at_least(self, 0, "weight_decay")
+        check_positive(self, "learning_rate", "rtol")
+        require(
+            len(self.channels) == 2
+            and all(c > 0 and c % networks.GROUPS == 0 for c in self.channels),
+            f"channels needs two multiples of {networks.GROUPS}, got {list(self.channels)}",
+        )
+        require(
+            all(0 <= c < 10 for c in self.shown),
+            f"shown are classes 0 to 9, got {list(self.shown)}",
+        )
+
+
+def check(config: SaliencyConfig) -> None:
+    """Raise UsageError without captum, and DataError unless the data set is here, and sound."""
+    if find_spec("captum") is None:
+        raise UsageError(
+            "saliency needs the package captum, which is not installed; "
+            "pip install 'deqlab[saliency]'"
+        )
+    read(config.dataset)
+
+
+@lru_cache(maxsize=1)
+def read(dataset: str) -> ImageData:
+    """Return the data set, kept in memory for the next job."""
+    return load(dataset)
+
+
+def plan(config: SaliencyConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return a DEQ a seed, and for each that is done its residual network."""
+    jobs = [Job(arm="deq", seed=seed) for seed in config.seeds]
+    for row in summaries(rows):
+        if row["arm"] == "deq":
+            settings = {"target": row["test_accuracy"]}
+            jobs.append(Job(arm="resnet", seed=row["seed"], settings=settings))
+    return jobs
+
+
+def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
+    """Train one network, and measure its maps."""
+    data = read(config.dataset)
+    images, model = _images(data), _network(config, job)
+    target = job.settings.get("target")
+    before = {"epoch": 0, **tested(model, images)}
+    yield from _spread(model, images, config.num_images, before, UNTRAINED)
+    nearest, row = Nearest(target), {}
+    generator = torch.Generator().manual_seed(job.seed)
+    for row in epochs(model, images, _recipe(config, job), generator):
+        nearest.see(row, model)
+        yield {"kind": "step", **row}
+    assert nearest.row is not None
+    assert nearest.state is not None
+    if nearest.row["epoch"] != row["epoch"]:
+        yield from _spread(model, images, config.num_images, row, "last epoch")
+        model.load_state_dict(nearest.state)
+    yield from _spread(model, images, config.num_images, nearest.row, MATCHED)
+    if job.seed == config.seeds[0]:
+        yield from _pictures(model, images, data, config, job)
+    yield {
+        "kind": "summary",
+        "label": LABELS[job.arm],
+        "matching": None if job.arm == "deq" else "accuracy",
+        **nearest.row,
+        "target": nearest.row["test_accuracy"] if target is None else target,
+        "parameters": num_parameters(model),
+        "seconds": row["seconds"],
+    }
+
+
+LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
+
+
+def verdict(config: SaliencyConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether the DEQ's maps are more spread."""
+    return judge(rows)
+
+
+def _network(config: SaliencyConfig, job: Job) -> nn.Sequential:
+    data = read(config.dataset)
+    shape = networks.Shape(images=data.shape, num_classes=data.num_classes)
+    if job.arm == "resnet":
+        return networks.residual(shape, networks.matching_width(shape, config.channels))
+    solver = Anderson(rtol=config.rtol, max_steps=config.max_steps)
+    return networks.deq(shape, config.channels, solver)
+
+
+def _recipe(config: SaliencyConfig, job: Job) -> Recipe:
+    return Recipe(
+        epochs=config.epochs if job.arm == "deq" else config.resnet_epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _images(data: ImageData) -> Images:
+    return Images(
+        x_train=data.x_train.view(-1, *data.shape),
+        y_train=data.y_train,
+        x_test=data.x_test.view(-1, *data.shape),
+        y_test=data.y_test,
+    )
+
+
+def _spread(
+    model: nn.Sequential, images: Images, count: int, trained: Row, taken: str
+) -> Iterator[Row]:
+    """The numbers of each image in one row, and their means in another."""
+    x, y = images.x_test[:count], images.y_test[:count]
+    found = maps.grad_cam(model, x, y)
+    with torch.no_grad():
+        each = [networks.forward(model, part)[:2] for part in x.split(maps.ROWS)]
+    features, scores = (torch.cat(parts) for parts in zip(*each, strict=True))
+    numbers = {
+        "entropy": maps.normalised_entropy(found),
+        "area": maps.area_above_half(found),
+        "density": maps.density(features),
+    }
+    yield {
+        "kind": "maps",
+        "taken": taken,
+        "epoch": trained["epoch"],
+        **{name: _listed(of) for name, of in numbers.items()},
+        "correct": (scores.argmax(dim=1) == y).tolist(),
+    }
+    yield {
+        "kind": "spread",
+        "taken": taken,
+        "epoch": trained["epoch"],
+        "test_accuracy": trained["test_accuracy"],
+        **{name: of.nanmean().item() for name, of in numbers.items()},
+        "empty": (found.flatten(1).amax(dim=1) <= 0).double().mean().item(),
+    }
+
+
+def _pictures(
+    model: nn.Sequential, images: Images, data: ImageData, config: SaliencyConfig, job: Job
+) -> Iterator[Row]:
+    """The first test images of some classes, and their maps over their own maxima."""
+    for label in config.shown:
+        places = (images.y_test == label).nonzero()[: config.shown_each, 0]
+        x = images.x_test[places]
+        found = maps.grad_cam(model, x, images.y_test[places])
+        most = found.amax(dim=(1, 2), keepdim=True)
+        scaled = found / torch.where(most > 0, most, 1.0)
+        for number in range(len(places)):
+            name = f"{_name(data.name, label)} {number + 1}"
+            if job.arm == "deq":
+                yield _image(name, "picture", _photo(x[number], data))
+            yield _image(name, LABELS[job.arm], scaled[number])
+
+
+def _photo(x: Tensor, data: ImageData) -> Tensor:
+    """The pixels of an image, from 0 to 1: (H, W), or (H, W, 3) in colour."""
+    pixels = (x * data.std + data.mean).clamp(0, 1)
+    return pixels.permute(1, 2, 0) if len(pixels) == 3 else pixels[0]
+
+
+def _image(name: str, column: str, pixels: Tensor) -> Row:
+    # Three digits: one of 256 shades is more than a thousandth.
+    rounded = (pixels.double() * 1000).round() / 1000
+    return {"kind": "image", "picture": name, "column": column, "pixels": rounded.tolist()}
+
+
+def _name(dataset: str, label: int) -> str:
+    return CIFAR10.split()[label] if dataset == "cifar10" else f"class {label}, no."
+
+
+def _listed(numbers: Tensor) -> list[float | None]:
+    """Numbers with six digits, to keep rows small; null for those that are not finite."""
+    return [round(number, 6) if number == number else None for number in numbers.tolist()]
+
+
+EXPERIMENT = Experiment(
+    name="saliency",
+    title="Where a DEQ looks: Grad-CAM of a multiscale DEQ and of a residual network",
+    claim="The saliency maps of a multiscale DEQ are more spread than those of a residual network "
+    "of the same accuracy, for its features are denser.",
+    source="Wu et al. (2024), Figure 6.",
+    origin="published",
+    presets={
+        "smoke": SaliencyConfig(
+            dataset="digits",
+            channels=(4, 4),
+            epochs=1,
+            resnet_epochs=2,
+            num_images=40,
+            shown_each=1,
+        ),
+        "quick": SaliencyConfig(),
+        "full": SaliencyConfig(seeds=(0, 1, 2), epochs=30, resnet_epochs=40),
+    },
+    page=PAGE,
+    check=check,
+    plan=plan,
+    run=run,
+    judge=verdict,
+)

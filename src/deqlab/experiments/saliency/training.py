@@ -1,0 +1,163 @@
+"""Training on images with flips and shifts, and what is known after each epoch."""
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+
+from deqlab.experiments.base import Row
+from deqlab.experiments.saliency.networks import forward
+from deqlab.solution import Solution
+
+ROWS = 100
+"""Images that are tested at a time."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """Images and their classes, for training and for testing."""
+
+    x_train: Float[Tensor, "n C H W"]
+    y_train: Int64[Tensor, " n"]
+    x_test: Float[Tensor, "m C H W"]
+    y_test: Int64[Tensor, " m"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images of a step; the last, smaller batch of an epoch is left out.
+        learning_rate: Of AdamW, at the peak of its cycle.
+        weight_decay: Of AdamW.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+
+
+def epochs(
+    model: nn.Sequential, images: Images, recipe: Recipe, generator: torch.Generator
+) -> Iterator[Row]:
+    """Train `model`, and yield a row after each epoch: the model is then as the row says.
+
+    Args:
+        model: (features, readout), trained in place.
+        images: What it is trained and tested on.
+        recipe: How.
+        generator: Draws the order of the images, flips and shifts.
+    """
+    batches = max(1, len(images.x_train) // recipe.batch_size)
+    steps = recipe.epochs * batches
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.learning_rate, total_steps=steps
+    )
+    seconds = 0.0
+    for epoch in range(1, recipe.epochs + 1):
+        losses, solves = [], []
+        start = time.perf_counter()
+        order = torch.randperm(len(images.x_train), generator=generator)
+        for part in order.split(recipe.batch_size)[:batches]:
+            optimizer.zero_grad()
+            _, scores, solution = forward(model, augmented(images.x_train[part], generator))
+            loss = cross_entropy(scores, images.y_train[part])
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            solves.append(solution)
+        seconds += time.perf_counter() - start
+        yield {
+            "step": epoch * batches,
+            "epoch": epoch,
+            "train_loss": fmean(losses),
+            **_solves([solution for solution in solves if solution is not None]),
+            **tested(model, images),
+            "seconds": seconds,
+        }
+
+
+def augmented(x: Float[Tensor, "B C H W"], generator: torch.Generator) -> Float[Tensor, "B C H W"]:
+    """Flip half of the colour images, and shift the batch by up to an eighth of its height."""
+    channels, height, width = x.shape[1:]
+    if channels == 3:  # the mirror image of a digit is none
+        flipped = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+        x = torch.where(flipped, x.flip(3), x)
+    most = height // 8
+    down, right = torch.randint(0, 2 * most + 1, (2,), generator=generator).tolist()
+    return pad(x, (most,) * 4)[:, :, down : down + height, right : right + width]
+
+
+@torch.no_grad()
+def tested(model: nn.Sequential, images: Images) -> Row:
+    """Return the test accuracy, and for a DEQ how well its equilibria were solved."""
+    right: list[Tensor] = []
+    converged: list[Tensor] = []
+    residuals: list[Tensor] = []
+    evaluations = 0
+    for x, y in zip(images.x_test.split(ROWS), images.y_test.split(ROWS), strict=True):
+        _, scores, solution = forward(model, x)
+        right.append(scores.argmax(dim=1) == y)
+        if solution is not None:
+            converged.append(solution.converged)
+            residuals.append(solution.residual / _size(solution))
+            evaluations = max(evaluations, solution.evaluations)
+    row: Row = {"test_accuracy": torch.cat(right).double().mean().item()}
+    if residuals:
+        row["converged"] = torch.cat(converged).double().mean().item()
+        row["residual"] = torch.cat(residuals).median().item()
+        row["residual_max"] = torch.cat(residuals).max().item()
+        row["test_evaluations"] = evaluations
+    return row
+
+
+@dataclass
+class Nearest:
+    """The network as it was after the epoch whose test accuracy is nearest to `target`.
+
+    Of several equally near the last one. A target of None is met by the last epoch.
+    """
+
+    target: float | None
+    row: Row | None = None
+    state: dict[str, Tensor] | None = None
+
+    def see(self, row: Row, model: nn.Module) -> None:
+        """Keep the network if it is at least as near as the one that is kept."""
+        if self.row is None or self._gap(row) <= self._gap(self.row):
+            self.row, self.state = row, copy.deepcopy(model.state_dict())
+
+    def _gap(self, row: Row) -> float:
+        gap: float = 0.0 if self.target is None else abs(row["test_accuracy"] - self.target)
+        return gap
+
+
+def _solves(solutions: list[Solution]) -> Row:
+    if not solutions:
+        return {}
+    shares = [solution.converged.double().mean().item() for solution in solutions]
+    return {
+        "evaluations": fmean(solution.evaluations for solution in solutions),
+        "train_converged": fmean(shares),
+    }
+
+
+def _size(solution: Solution) -> Float[Tensor, " B"]:
+    """|z| of each sample, over all resolutions."""
+    assert isinstance(solution.value, tuple)
+    parts = [part.double().flatten(1) for part in solution.value]
+    size: Tensor = torch.linalg.vector_norm(torch.cat(parts, dim=1), dim=1)
+    return size

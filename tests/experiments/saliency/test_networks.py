@@ -1,0 +1,39 @@
+"""Two networks with feature maps of one resolution and nearly the same number of parameters."""
+
+import pytest
+import torch
+
+from deqlab.experiments.comparing.arms import num_parameters
+from deqlab.experiments.saliency import networks
+from deqlab.solvers import Anderson
+
+SOLVER = Anderson(rtol=1e-3, max_steps=50)
+
+
+def shape_of(size, channels=3):
+    return networks.Shape(images=(channels, size, size), num_classes=10)
+
+
+@pytest.mark.parametrize(("size", "resolution"), [(8, 8), (16, 8), (28, 14), (32, 8)])
+def test_both_feature_maps_have_the_same_resolution(size, resolution):
+    shape = shape_of(size)
+    x = torch.randn(2, 3, size, size)
+    for model in (networks.deq(shape, (4, 8), SOLVER), networks.residual(shape, 4)):
+        maps, scores, solution = networks.forward(model, x)
+        assert maps.shape[2:] == (resolution, resolution)
+        assert maps.min() >= -1e-2  # rectified, but for the tolerance of the solve
+        assert torch.equal(scores, model(x))
+        assert (solution is None) == (model[0][1].__class__.__name__ != "DEQ")
+        if solution is not None:
+            assert torch.equal(maps, solution.value[0])
+
+
+@pytest.mark.parametrize("channels", [(4, 4), (16, 32), (24, 8)])
+def test_no_width_has_more_nearly_the_parameters_of_the_deq(channels):
+    shape = shape_of(32)
+    budget = num_parameters(networks.deq(shape, channels, SOLVER))
+    gaps = {
+        width: abs(num_parameters(networks.residual(shape, width)) - budget)
+        for width in range(4, 64, 4)
+    }
+    assert gaps[networks.matching_width(shape, channels)] == min(gaps.values())
