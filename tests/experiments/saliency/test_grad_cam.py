@@ -7,7 +7,7 @@ import torch
 
 from deqlab.experiments.base import Job
 from deqlab.experiments.running.overrides import UsageError
-from deqlab.experiments.saliency import grad_cam
+from deqlab.experiments.saliency import grad_cam, rows
 from deqlab.experiments.saliency.grad_cam import EXPERIMENT, SaliencyConfig
 from deqlab.tasks import DataError, load
 
@@ -37,8 +37,8 @@ def job_rows(job, config=SMOKE):
     return list(EXPERIMENT.run(config, job))
 
 
-def of_kind(rows, kind):
-    return [row for row in rows if row["kind"] == kind]
+def of_kind(found, kind):
+    return [row for row in found if row["kind"] == kind]
 
 
 @pytest.fixture(scope="module")
@@ -90,13 +90,13 @@ def test_every_image_has_its_numbers(resnet_rows):
 
 def test_a_deq_says_how_well_it_was_solved_and_shows_the_pictures():
     pytest.importorskip("captum")
-    rows = job_rows(Job(arm="deq", seed=0))
-    last = rows[-1]
+    found = job_rows(Job(arm="deq", seed=0))
+    last = found[-1]
     assert last["matching"] is None
     assert last["target"] == last["test_accuracy"]
     assert last["converged"] >= 0.99
     assert last["residual"] <= last["residual_max"] <= 2e-3
-    images = of_kind(rows, "image")
+    images = of_kind(found, "image")
     assert [(row["picture"], row["column"]) for row in images] == [
         (f"class {label}, no. 1", column)
         for label in (7, 5)
@@ -160,5 +160,18 @@ def test_a_field_outside_its_domain_is_refused(fields, sentence):
 
 
 def test_the_classes_of_the_figure_are_horses_and_dogs():
-    names = [grad_cam._name("cifar10", label) for label in SaliencyConfig().shown]
-    assert names == ["horse", "dog"]
+    data = replace(grad_cam.read("digits"), name="cifar10")
+    for label, name in zip(SaliencyConfig().shown, ("horse", "dog"), strict=True):
+        places = (data.y_test == label).nonzero()[:2, 0]
+        assert [row["picture"] for row in rows.photos(data, places)] == [f"{name} 1", f"{name} 2"]
+
+
+def test_colour_pictures_have_their_channels_last():
+    digits = grad_cam.read("digits")
+    x, y = torch.arange(2 * 3 * 4).view(2, 12) / 24, torch.zeros(2, dtype=torch.int64)
+    data = replace(digits, x_train=x, y_train=y, x_test=x, y_test=y, shape=(3, 2, 2))
+    data = replace(data, mean=0.1, std=0.5)
+    (_, row) = rows.photos(data, torch.tensor([0, 1]))
+    assert row["pixels"][1][0] == pytest.approx(
+        [0.1 + 0.5 * (14 + 4 * k) / 24 for k in range(3)], abs=6e-4
+    )

@@ -16,7 +16,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deqlab.experiments.base import (
     Experiment,
@@ -32,15 +32,15 @@ from deqlab.experiments.base import (
 )
 from deqlab.experiments.comparing.arms import num_parameters
 from deqlab.experiments.running.overrides import UsageError
-from deqlab.experiments.saliency import maps, networks
+from deqlab.experiments.saliency import networks
 from deqlab.experiments.saliency.page import PAGE
+from deqlab.experiments.saliency.rows import heat_maps, photos, spread
 from deqlab.experiments.saliency.training import Images, Nearest, Recipe, epochs, tested
 from deqlab.experiments.saliency.verdict import MATCHED, UNTRAINED, judge
 from deqlab.solvers import Anderson
 from deqlab.tasks import NAMES, ImageData, load
 
-CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
-"""Its classes, in order."""
+LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
     images, model = _images(data), _network(config, job)
     target = job.settings.get("target")
     before = {"epoch": 0, **tested(model, images)}
-    yield from _spread(model, images, config.num_images, before, UNTRAINED)
+    yield from spread(model, images, config.num_images, before, UNTRAINED)
     nearest, row = Nearest(target), {}
     generator = torch.Generator().manual_seed(job.seed)
     for row in epochs(model, images, _recipe(config, job), generator):
@@ -136,11 +136,15 @@ def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
     assert nearest.row is not None
     assert nearest.state is not None
     if nearest.row["epoch"] != row["epoch"]:
-        yield from _spread(model, images, config.num_images, row, "last epoch")
+        yield from spread(model, images, config.num_images, row, "last epoch")
         model.load_state_dict(nearest.state)
-    yield from _spread(model, images, config.num_images, nearest.row, MATCHED)
+    yield from spread(model, images, config.num_images, nearest.row, MATCHED)
     if job.seed == config.seeds[0]:
-        yield from _pictures(model, images, data, config, job)
+        for label in config.shown:
+            places = (data.y_test == label).nonzero()[: config.shown_each, 0]
+            if job.arm == "deq":
+                yield from photos(data, places)
+            yield from heat_maps(model, data, places, LABELS[job.arm])
     yield {
         "kind": "summary",
         "label": LABELS[job.arm],
@@ -150,9 +154,6 @@ def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
         "parameters": num_parameters(model),
         "seconds": row["seconds"],
     }
-
-
-LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
 
 
 def verdict(config: SaliencyConfig, rows: Sequence[Row]) -> Verdict:
@@ -185,75 +186,6 @@ def _images(data: ImageData) -> Images:
         x_test=data.x_test.view(-1, *data.shape),
         y_test=data.y_test,
     )
-
-
-def _spread(
-    model: nn.Sequential, images: Images, count: int, trained: Row, taken: str
-) -> Iterator[Row]:
-    """The numbers of each image in one row, and their means in another."""
-    x, y = images.x_test[:count], images.y_test[:count]
-    found = maps.grad_cam(model, x, y)
-    with torch.no_grad():
-        each = [networks.forward(model, part)[:2] for part in x.split(maps.ROWS)]
-    features, scores = (torch.cat(parts) for parts in zip(*each, strict=True))
-    numbers = {
-        "entropy": maps.normalised_entropy(found),
-        "area": maps.area_above_half(found),
-        "density": maps.density(features),
-    }
-    yield {
-        "kind": "maps",
-        "taken": taken,
-        "epoch": trained["epoch"],
-        **{name: _listed(of) for name, of in numbers.items()},
-        "correct": (scores.argmax(dim=1) == y).tolist(),
-    }
-    yield {
-        "kind": "spread",
-        "taken": taken,
-        "epoch": trained["epoch"],
-        "test_accuracy": trained["test_accuracy"],
-        **{name: of.nanmean().item() for name, of in numbers.items()},
-        "empty": (found.flatten(1).amax(dim=1) <= 0).double().mean().item(),
-    }
-
-
-def _pictures(
-    model: nn.Sequential, images: Images, data: ImageData, config: SaliencyConfig, job: Job
-) -> Iterator[Row]:
-    """The first test images of some classes, and their maps over their own maxima."""
-    for label in config.shown:
-        places = (images.y_test == label).nonzero()[: config.shown_each, 0]
-        x = images.x_test[places]
-        found = maps.grad_cam(model, x, images.y_test[places])
-        most = found.amax(dim=(1, 2), keepdim=True)
-        scaled = found / torch.where(most > 0, most, 1.0)
-        for number in range(len(places)):
-            name = f"{_name(data.name, label)} {number + 1}"
-            if job.arm == "deq":
-                yield _image(name, "picture", _photo(x[number], data))
-            yield _image(name, LABELS[job.arm], scaled[number])
-
-
-def _photo(x: Tensor, data: ImageData) -> Tensor:
-    """The pixels of an image, from 0 to 1: (H, W), or (H, W, 3) in colour."""
-    pixels = (x * data.std + data.mean).clamp(0, 1)
-    return pixels.permute(1, 2, 0) if len(pixels) == 3 else pixels[0]
-
-
-def _image(name: str, column: str, pixels: Tensor) -> Row:
-    # Three digits: one of 256 shades is more than a thousandth.
-    rounded = (pixels.double() * 1000).round() / 1000
-    return {"kind": "image", "picture": name, "column": column, "pixels": rounded.tolist()}
-
-
-def _name(dataset: str, label: int) -> str:
-    return CIFAR10.split()[label] if dataset == "cifar10" else f"class {label}, no."
-
-
-def _listed(numbers: Tensor) -> list[float | None]:
-    """Numbers with six digits, to keep rows small; null for those that are not finite."""
-    return [round(number, 6) if number == number else None for number in numbers.tolist()]
 
 
 EXPERIMENT = Experiment(
