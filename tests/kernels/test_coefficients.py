@@ -92,6 +92,12 @@ def test_variances_outside_their_domain_are_refused(settings, sentence):
         ImplicitKernel(activation=Tanh(), **settings)
 
 
+def test_a_variance_that_exists_does_not_make_a_kernel():
+    # Centred ReLU: tau^2 = 2.5 (1/2 - 1/2 pi) tau^2 + 1 has a solution, and 2.5 E[phi'^2] = 1.25.
+    with pytest.raises(ValueError, match="E\\[phi'\\(tau xi\\)\\^2\\] = 1.25 at tau"):
+        ImplicitKernel(ReLU(), sigma_a2=2.5, sigma_b2=1.0).tau(1.0)
+
+
 def test_weights_too_large_for_a_kernel_are_refused_with_the_slope():
     kernel = ImplicitKernel(activation=Polynomial((0, 1, 0, 1)), sigma_a2=0.9, sigma_b2=0.5)
     with pytest.raises(ValueError, match=r"sigma_a2 = 0.9 is too large .* must be below 1"):

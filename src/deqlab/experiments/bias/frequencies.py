@@ -98,7 +98,7 @@ EXPERIMENT = regression(
         ),
         "quick": _QUICK,
         "full": replace(
-            _QUICK, seeds=tuple(range(8)), steps=10000, learning_rates=(3e-3, 1e-2, 3e-2)
+            _QUICK, seeds=tuple(range(8)), steps=5000, learning_rates=(3e-3, 1e-2, 3e-2)
         ),
     },
     sample=_sample,

@@ -43,7 +43,7 @@ class RegressionConfig(arms.ArmsConfig):
 
     width: int = 10
     constraint: str = "triangular"
-    bound: float = 0.9
+    bound: float = 0.5
     gain: float = 2.0
     rtol: float = 1e-4
     max_steps: int = 100

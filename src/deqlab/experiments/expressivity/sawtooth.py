@@ -87,7 +87,7 @@ def _experiment(
                 log2_regions=log2_regions,
                 depths=depths,
                 seeds=tuple(range(8)),
-                steps=10000,
+                steps=5000,
                 learning_rates=(3e-3, 1e-2, 3e-2),
             ),
         },

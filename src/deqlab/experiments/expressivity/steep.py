@@ -93,7 +93,7 @@ def _experiment(log2_steepness: int, figure: str) -> Experiment[SteepConfig]:
             "full": SteepConfig(
                 log2_steepness=log2_steepness,
                 seeds=tuple(range(8)),
-                steps=10000,
+                steps=5000,
                 learning_rates=(3e-3, 1e-2, 3e-2),
             ),
         },

@@ -291,7 +291,7 @@ PAGE = Page(
     ),
 )
 
-_FULL = SteepWeightsConfig(seeds=tuple(range(8)), steps=10000)
+_FULL = SteepWeightsConfig(seeds=tuple(range(8)), steps=5000)
 
 EXPERIMENT = Experiment(
     name="steep-weights",
