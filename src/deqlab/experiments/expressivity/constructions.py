@@ -10,7 +10,6 @@ only drawn, not trained, show how far below the bounds initialisation stays.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +17,13 @@ from torch import Tensor, nn
 from deqlab.experiments.base import (
     Experiment,
     Job,
-    Outcome,
     Row,
     Verdict,
     check_at_least,
     check_seeds,
     require,
-    summaries,
 )
+from deqlab.experiments.expressivity.constructions_verdict import ERROR, RAMP, verdict
 from deqlab.experiments.expressivity.page import PAGE
 from deqlab.expressivity import (
     Pieces,
@@ -49,11 +47,8 @@ SAWTOOTHS: dict[str, tuple[str, Callable[[int], nn.Module]]] = {
     "deq-wide": ("DEQ, width 2k", wide_sawtooth),
     "fnn-exact": ("FNN, depth k, width 2", sawtooth_fnn),
 }
-RAMP = ("deq-ramp", "DEQ, width 2")
+RAMP_LABEL = "DEQ, width 2"
 RANDOM_DEQ = ("deq-random", "random DEQ, lower triangular")
-ERROR = 0.1
-"""Of the FNNs whose norms are bounded: a tenth of the height of the ramp."""
-
 GAIN = 2.0
 """Of the random DEQs: the standard deviation of W is 2 / sqrt(width)."""
 
@@ -102,7 +97,7 @@ def check(config: ConstructionsConfig) -> None:
 def plan(config: ConstructionsConfig, rows: Sequence[Row]) -> list[Job]:
     """Return one job per construction and bound, and one per random network and seed."""
     first = config.seeds[0]
-    fixed = [*SAWTOOTHS, RAMP[0]]
+    fixed = [*SAWTOOTHS, RAMP]
     jobs = [Job(arm=arm, seed=first) for arm in fixed]
     for depth in config.depths:
         jobs.append(Job(arm=f"bound-{depth}", seed=first, settings={"depth": depth}))
@@ -117,7 +112,7 @@ def run(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
     """Measure one construction, or one draw, or state one bound."""
     if job.arm in SAWTOOTHS:
         return _sawtooths(config, job)
-    if job.arm == RAMP[0]:
+    if job.arm == RAMP:
         return _ramps(config, job)
     if job.arm.startswith("bound"):
         return _bounds(config, job.settings["depth"])
@@ -169,7 +164,7 @@ def _ramps(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
             }
         )
         yield {"kind": "ramp", **points[-1]}
-    yield _summary(RAMP[1], points, parameters=_num_parameters(network))
+    yield _summary(RAMP_LABEL, points, parameters=_num_parameters(network))
 
 
 def _bounds(config: ConstructionsConfig, depth: int) -> Iterator[Row]:
@@ -258,54 +253,14 @@ def _num_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def verdict(config: ConstructionsConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether all constructions are exact, with exactly as many regions as they should."""
-    built = [row for row in summaries(rows) if row["exact"] is not None]
-    exact = [row for row in built if row["exact"]]
-    worst = max(row["error"] for row in built)
-    k, d = config.log2_regions[-1], config.log2_steepness[-1]
-    sentence = (
-        f"{len(exact)} of {len(built)} constructions are exact in float64 and have exactly the "
-        f"regions they should, 2^k of sawtooths up to k = {k}, ramps up to a slope of 2^{d}; the "
-        f"largest error is {worst:.3g}."
-    )
-    details = [
-        f"{row['label']}: error {row['error']:.3g}, {row['miscounts']} wrong counts"
-        + (
-            "."
-            if row["converged"] is None
-            else f", {100 * row['converged']:.1f} % of its points at their equilibrium."
-        )
-        for row in built
-        if not row["exact"]
-    ]
-    details += [_on_norms(config, rows), _on_random(config, rows)]
-    if len(exact) == len(built):
-        return Verdict(outcome="holds", sentence=sentence, details=tuple(details))
-    outcome: Outcome = "holds partly" if exact else "does not hold here"
-    return Verdict(outcome=outcome, sentence=sentence, details=tuple(details))
-
-
-def _on_norms(config: ConstructionsConfig, rows: Sequence[Row]) -> str:
-    d, depth = config.log2_steepness[-1], config.depths[-1]
-    steepest = [row for row in rows if row["kind"] == "ramp" and row["d"] == d]
-    norms = {row["arm"]: row["infinity_norm"] for row in steepest}
-    return (
-        f"At a slope of 2^{d} the ramp's largest infinity norm is {norms[RAMP[0]]:.3g}; an FNN "
-        f"of depth {depth} within {ERROR} of it needs at least {norms[f'bound-{depth}']:.3g}."
-    )
-
-
-def _on_random(config: ConstructionsConfig, rows: Sequence[Row]) -> str:
-    width, depth = config.widths[-1], config.depths[-1]
-    shares = [
-        row["share_of_bound"]
-        for row in rows
-        if row["kind"] == "random" and row["width"] == width and row["arm"] == f"fnn-random-{depth}"
-    ]
-    return (
-        f"A random FNN of depth {depth} and width {width} has {100 * median(shares):.2g} % of the "
-        "regions that the bound allows, in the median over seeds."
+def judge(config: ConstructionsConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether all constructions are exact; see `constructions_verdict`."""
+    return verdict(
+        rows,
+        log2_regions=config.log2_regions[-1],
+        log2_steepness=config.log2_steepness[-1],
+        depth=config.depths[-1],
+        width=config.widths[-1],
     )
 
 
@@ -339,5 +294,5 @@ EXPERIMENT = Experiment(
     check=check,
     plan=plan,
     run=run,
-    judge=verdict,
+    judge=judge,
 )
