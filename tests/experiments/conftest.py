@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
+from deqlab.experiments.comparing import regression
 from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.runner import run_jobs
 from tests.experiments.fake import EXPERIMENT, FakeConfig
@@ -22,3 +25,24 @@ def start(description):
             directory.close()
 
     return start
+
+
+@pytest.fixture
+def training_of(monkeypatch):
+    """How the first arm of an experiment on a regression task is trained and tested."""
+
+    def training_of(experiment, config, *, seed=0):
+        found = []
+
+        def keep(build, training, job):
+            found.append(training)
+            return iter(())
+
+        with monkeypatch.context() as patch:
+            patch.setattr(regression, "train", keep)
+            job = experiment.plan(config, [])[0]
+            assert list(experiment.run(config, replace(job, seed=seed))) == []
+        (training,) = found
+        return training
+
+    return training_of

@@ -21,6 +21,7 @@ from deqlab.experiments.base import (
     Row,
     Verdict,
     check_at_least,
+    require,
 )
 from deqlab.experiments.comparing import arms
 from deqlab.experiments.comparing.comparison import Metric, judge
@@ -28,8 +29,8 @@ from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
 
 TEST_LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)
-_TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2
-"""No training seeds."""
+TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2
+"""Above all training seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class RegressionConfig(arms.ArmsConfig):
     """The fields of every such comparison.
 
     Attributes:
+        seeds: See `ArmsConfig`; below 2^31 - 2.
         steps: Training steps, each on fresh samples.
         test_samples: Of the validation set, and of the test set where that is a sample too.
     """
@@ -55,6 +57,11 @@ class RegressionConfig(arms.ArmsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "steps", "test_samples")
+        require(
+            max(self.seeds) < _VALIDATION_SEED,
+            f"seeds must be below {_VALIDATION_SEED}, got {max(self.seeds)}: those above draw the "
+            "validation and test sets",
+        )
 
 
 ConfigT = TypeVar("ConfigT", bound=RegressionConfig)
@@ -95,7 +102,7 @@ class Regression(Generic[ConfigT]):
             config=config,
             batches=partial(self._batches, config),
             num_steps=config.steps,
-            test=self.test(config) if self.test else self._fixed(config, _TEST_SEED),
+            test=self.test(config) if self.test else self._fixed(config, TEST_SEED),
             validation=self._fixed(config, _VALIDATION_SEED),
             loss=mse_loss,
             after=partial(self.after, config) if self.after else None,
