@@ -7,46 +7,41 @@ within the steps have none. With that error eps a feed-forward network (FNN) of 
 
     max_l |W_l|_inf >= ((1 - 2 eps) 2^d)^(1 / (L + 1)),
 
-whatever its width (derived, see `expressivity.bounds`), which is drawn beside it. FNNs have the
-parameters of the DEQ. Published: the norm of a DEQ stays small for d = 6, 8 .. 20 and that of FNNs
-does not. Source: Wu et al. (2024), "Separation and Bias of Deep Equilibrium Models on Expressivity
-and Learning Dynamics", Figure 4; the function and the settings are deqlab's own.
+whatever its width (derived, see `expressivity.bounds`), which is drawn beside it. The rational
+curve rises by w / (w + delta) over a run of w, so that of its bounds the largest counts: of
+
+    (w / (w + delta) - 2 eps) / w    at    w = delta root / (1 - root),    root = (2 eps)^(1/2),
+
+or at the end of the interval if that is nearer. FNNs have the parameters of the DEQ. Published: the
+norm of a DEQ stays small for d = 6, 8 .. 20 and that of FNNs does not. Source: Wu et al. (2024),
+"Separation and Bias of Deep Equilibrium Models on Expressivity and Learning Dynamics", Figure 4;
+the function and the settings are deqlab's own.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from deqlab.experiments.base import (
-    Chart,
-    Column,
     Experiment,
     Job,
-    Outcome,
-    Page,
     Row,
-    Table,
     Verdict,
     check_at_least,
     check_choice,
     require,
-    summaries,
 )
 from deqlab.experiments.comparing import arms
 from deqlab.experiments.comparing.comparison import WELL_SOLVED
-from deqlab.experiments.comparing.regression import RegressionConfig
+from deqlab.experiments.comparing.regression import TEST_SEED, RegressionConfig
 from deqlab.experiments.comparing.supervised import relative_residual
 from deqlab.experiments.expressivity.steep import CURVES, SteepConfig, sample
+from deqlab.experiments.expressivity.steep_page import PAGE
+from deqlab.experiments.expressivity.steep_verdict import verdict
 from deqlab.expressivity import largest_infinity_norm, smallest_infinity_norm
-
-SURE = 10
-"""Steepness up to which the claim is judged; beyond, whatever is measured is told."""
-
-_TEST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +116,32 @@ def run(config: SteepWeightsConfig, job: Job) -> Iterator[Row]:
     if job.settings["family"] == "bound":
         depth = job.settings["depth"]
         for d in config.log2_steepness:
-            norm = smallest_infinity_norm(run=2.0**-d, depth=depth, error=config.tolerance)
-            yield {"kind": "point", "d": d, "norm": norm}
+            yield {"kind": "point", "d": d, "norm": bound(config, d, depth)}
         yield {"kind": "summary", "label": f"bound, depth {depth}", "matching": "bound"}
         return
     points = []
     for d in config.log2_steepness:
         points.append(_point(config, job, d))
         yield {"kind": "point", **points[-1]}
+    solved = [point["converged"] for point in points if "converged" in point]
     yield {
         "kind": "summary",
         "label": job.settings["label"],
         "matching": job.settings["matching"],
         "reached": sum(point["reached"] for point in points),
-        "converged": min(point.get("converged", 1.0) for point in points),
+        "converged": min(solved) if solved else None,
     }
+
+
+def bound(config: SteepWeightsConfig, log2_steepness: int, depth: int) -> float:
+    """Return the least norm of an FNN of `depth` hidden layers within the tolerance."""
+    delta, error = 2.0**-log2_steepness, config.tolerance
+    run = delta
+    if config.curve == "rational":  # its slope falls, and some run bounds the norm best
+        root = (2 * error) ** 0.5
+        run = min(1.0, delta * root / (1 - root))
+    rise = CURVES[config.curve](delta)(torch.tensor(run, dtype=torch.float64)).item()
+    return smallest_infinity_norm(run=run, depth=depth, error=error, rise=rise)
 
 
 def _point(config: SteepWeightsConfig, job: Job, d: int) -> Row:
@@ -143,7 +149,7 @@ def _point(config: SteepWeightsConfig, job: Job, d: int) -> Row:
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rates[0])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     generator, task = torch.Generator().manual_seed(job.seed), config.at(d)
-    test = sample(task, config.test_samples, torch.Generator().manual_seed(_TEST_SEED))
+    test = sample(task, config.test_samples, torch.Generator().manual_seed(TEST_SEED))
     for step in range(1, config.steps + 1):
         x, y = sample(task, config.batch_size, generator)
         optimizer.zero_grad()
@@ -152,10 +158,9 @@ def _point(config: SteepWeightsConfig, job: Job, d: int) -> Row:
         schedule.step()
         if step % config.check_every == 0 or step == config.steps:
             row = _tested(config, model, *test)
-            if row["error"] <= config.tolerance and row.get("converged", 1.0) >= WELL_SOLVED:
+            if _is_reached(config, row):
                 break
-    reached = row["error"] <= config.tolerance and row.get("converged", 1.0) >= WELL_SOLVED
-    norm = largest_infinity_norm(model)
+    norm, reached = largest_infinity_norm(model), _is_reached(config, row)
     return {
         "d": d,
         "steps": step,
@@ -179,117 +184,25 @@ def _tested(config: SteepWeightsConfig, model: nn.Sequential, x: Tensor, y: Tens
     return row
 
 
+def _is_reached(config: SteepWeightsConfig, row: Row) -> bool:
+    """Whether the error is within the tolerance, and that of a DEQ at its equilibrium."""
+    solved = "converged" not in row or row["converged"] >= WELL_SOLVED
+    return bool(row["error"] <= config.tolerance and solved)
+
+
 def judge(config: SteepWeightsConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the DEQ's norm is below the FNNs' for every d up to 10."""
-    points = [row for row in rows if row["kind"] == "point"]
-    names = {row["arm"]: row["label"] for row in summaries(rows) if row["matching"] != "bound"}
-    norms = {
-        (arm, d): [
-            row["norm"]
-            for row in points
-            if (row["arm"], row["d"]) == (arm, d) and row["norm"] is not None
-        ]
-        for arm in names
-        for d in config.log2_steepness
-    }
-    seeds = len(config.seeds)
-    below, undecided, details = [], [], []
-    for d in config.log2_steepness:
-        deq = norms["deq", d]
-        others = {arm: norms[arm, d] for arm in names if arm != "deq"}
-        reached = [arm for arm, found in others.items() if found]
-        told = [_told(names[arm], found, seeds) for arm, found in (("deq", deq), *others.items())]
-        details.append(f"d = {d}: {'; '.join(told)}.")
-        if d > SURE:
-            continue
-        if len(deq) < seeds or not reached:
-            undecided.append(d)
-        elif all(max(deq) < min(others[arm]) for arm in reached):
-            below.append(d)
-    judged = [d for d in config.log2_steepness if d <= SURE]
-    sentence = (
-        f"Trained to an error of {config.tolerance:g} at most, over {seeds} "
-        f"{'seed' if seeds == 1 else 'seeds'}, the DEQ's largest infinity norm is below that of "
-        f"every FNN that gets there for {len(below)} of {len(judged)} values of d up to {SURE}"
-        f"{_range(norms, below)}; {_furthest(config, norms)}."
+    """Return whether the DEQ's norms are below the FNNs'; see `steep_verdict`."""
+    return verdict(
+        rows,
+        log2_steepness=config.log2_steepness,
+        num_seeds=len(config.seeds),
+        tolerance=config.tolerance,
     )
-    outcome: Outcome = "holds partly" if below else "does not hold here"
-    if len(below) == len(judged) > 0:
-        outcome = "holds"
-    elif len(undecided) == len(judged):
-        outcome = "undecided"
-    return Verdict(outcome=outcome, sentence=sentence, details=tuple(details))
-
-
-def _told(label: str, norms: Sequence[float], seeds: int) -> str:
-    if not norms:
-        return f"{label} never gets there"
-    return (
-        f"{label} has a norm of {median(norms):.3g} ({min(norms):.3g} to {max(norms):.3g}) at "
-        f"{len(norms)} of {seeds} seeds"
-    )
-
-
-def _range(norms: dict[tuple[str, int], list[float]], below: Sequence[int]) -> str:
-    if not below:
-        return ""
-    d = below[-1]
-    fnn = [norm for (arm, at), found in norms.items() if arm != "deq" and at == d for norm in found]
-    return f" (at d = {d}: {max(norms['deq', d]):.3g} at most against {min(fnn):.3g} at least)"
-
-
-def _furthest(config: SteepWeightsConfig, norms: dict[tuple[str, int], list[float]]) -> str:
-    done = [d for d in config.log2_steepness if len(norms["deq", d]) == len(config.seeds)]
-    if not done:
-        return "at no d does the DEQ get there at every seed"
-    return f"the largest d at which the DEQ gets there at every seed is {max(done)}"
 
 
 def _shape(config: SteepWeightsConfig) -> arms.Shape:
     return arms.Shape(config=config, num_inputs=1, num_outputs=1)
 
-
-PAGE = Page(
-    charts=(
-        Chart(
-            title="Largest infinity norm where the error is within the tolerance",
-            caption="max |W|_inf of all matrices, when training ends; networks that do not get "
-            "there are not drawn. The bounds are those of FNNs of any width.",
-            rows="point",
-            x="d",
-            y="norm",
-            x_label="d, for a step of width 2^-d",
-            y_label="largest infinity norm",
-            y_scale="log",
-        ),
-        Chart(
-            title="Largest error at the end",
-            caption="On the test points, half of them within four steps' width of the step.",
-            rows="point",
-            x="d",
-            y="error",
-            x_label="d, for a step of width 2^-d",
-            y_label="largest error",
-            y_scale="log",
-        ),
-    ),
-    tables=(
-        Table(
-            title="At each steepness",
-            caption="The residual and the share that converged are those of the test points.",
-            rows="point",
-            by="d",
-            columns=(
-                Column(field="norm", label="norm", format="number", better="lower"),
-                Column(field="error", label="largest error", format="number"),
-                Column(field="test_loss", label="test loss", format="number"),
-                Column(field="steps", label="steps", format="integer"),
-                Column(field="residual", label="relative residual", format="number"),
-                Column(field="converged", label="converged", format="percent"),
-            ),
-        ),
-    ),
-)
 
 _FULL = SteepWeightsConfig(seeds=tuple(range(8)), steps=5000)
 

@@ -1,0 +1,117 @@
+"""The verdict of steep-weights on rows written by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from deqlab.experiments.expressivity.steep_weights import EXPERIMENT
+
+# Norms of two seeds for each d; None: not reached.
+SMALL, LARGE = (2.0, 3.0), (4.0, 9.0)
+
+
+def judge(**norms):
+    """The verdict on norms by arm; each arm has a pair for every d in the order of `steepness`."""
+    steepness = norms.pop("steepness", (6, 8))
+    rows = []
+    for arm, pairs in norms.items():
+        for d, pair in zip(steepness, pairs, strict=True):
+            for seed, norm in enumerate(pair):
+                rows.append({"kind": "point", "arm": arm, "seed": seed, "d": d, "norm": norm})
+        matching = None if arm == "deq" else "bound" if arm == "bound" else "parameters"
+        seeds = (0,) if arm == "bound" else (0, 1)
+        rows += [
+            {"kind": "summary", "arm": arm, "seed": s, "label": arm.upper(), "matching": matching}
+            for s in seeds
+        ]
+    config = replace(EXPERIMENT.presets["smoke"], seeds=(0, 1), log2_steepness=steepness)
+    return EXPERIMENT.judge(config, rows)
+
+
+def test_below_every_fnn_at_every_d_holds():
+    verdict = judge(deq=[SMALL, SMALL], a=[LARGE, LARGE], b=[LARGE, (3.5, 50.0)])
+    assert verdict.outcome == "holds"
+    assert "for 2 of 2 values of d up to 10 (at d = 8: 3 at most against 3.5 at least)" in (
+        verdict.sentence
+    )
+    assert "Trained to an error of 0.1 at most, over 2 seeds," in verdict.sentence
+    assert "the largest d at which the DEQ gets there at every seed is 8." in verdict.sentence
+    assert verdict.details == (
+        "d = 6: DEQ has a norm of 2.5 (2 to 3) at 2 of 2 seeds; A has a norm of 6.5 (4 to 9) at 2 "
+        "of 2 seeds; B has a norm of 6.5 (4 to 9) at 2 of 2 seeds.",
+        "d = 8: DEQ has a norm of 2.5 (2 to 3) at 2 of 2 seeds; A has a norm of 6.5 (4 to 9) at 2 "
+        "of 2 seeds; B has a norm of 26.8 (3.5 to 50) at 2 of 2 seeds.",
+    )
+
+
+def test_below_at_some_d_only_holds_partly():
+    verdict = judge(deq=[SMALL, SMALL], a=[LARGE, (2.9, 50.0)])
+    assert verdict.outcome == "holds partly"
+    assert "for 1 of 2 values of d up to 10 (at d = 6: 3 at most" in verdict.sentence
+
+
+def test_below_some_fnns_only_does_not_count():
+    assert judge(deq=[SMALL, SMALL], a=[LARGE, LARGE], b=[SMALL, SMALL]).outcome == (
+        "does not hold here"
+    )
+
+
+def test_an_equal_norm_is_not_below():
+    assert judge(deq=[SMALL, SMALL], a=[(3.0, 9.0)] * 2).outcome == "does not hold here"
+
+
+def test_above_does_not_hold():
+    verdict = judge(deq=[LARGE, LARGE], a=[SMALL, SMALL])
+    assert verdict.outcome == "does not hold here"
+    assert "for 0 of 2 values of d up to 10; the largest d" in verdict.sentence
+
+
+@pytest.mark.parametrize("beyond", [SMALL, LARGE, (None, None)])
+def test_a_d_beyond_ten_never_decides(beyond):
+    def outcome(first, fnn):
+        return judge(steepness=(10, 12), deq=[first, beyond], a=[fnn, (3.5, 3.5)]).outcome
+
+    assert outcome(SMALL, LARGE) == "holds"
+    assert outcome(LARGE, SMALL) == "does not hold here"
+    assert outcome((2.0, None), LARGE) == "undecided"
+
+
+def test_without_a_d_up_to_ten_all_is_undecided():
+    verdict = judge(steepness=(12, 14), deq=[SMALL, SMALL], a=[LARGE, LARGE])
+    assert verdict.outcome == "undecided"
+    assert "for 0 of 0 values of d up to 10; the largest d" in verdict.sentence
+    assert "is 14." in verdict.sentence
+
+
+def test_an_fnn_that_never_gets_there_neither_helps_nor_hurts():
+    never = [(None, None)] * 2
+    assert judge(deq=[SMALL, SMALL], a=[LARGE, LARGE], b=never).outcome == "holds"
+    assert judge(deq=[LARGE, LARGE], a=[SMALL, SMALL], b=never).outcome == "does not hold here"
+    alone = judge(deq=[SMALL, SMALL], a=never, b=never)
+    assert alone.outcome == "undecided"
+    assert "A never gets there; B never gets there." in alone.details[0]
+
+
+def test_an_fnn_counts_from_one_seed_on():
+    assert judge(deq=[SMALL, SMALL], a=[(None, 2.5), LARGE]).outcome == "holds partly"
+    verdict = judge(deq=[SMALL, SMALL], a=[(4.0, None), LARGE])
+    assert verdict.outcome == "holds"
+    assert "A has a norm of 4 (4 to 4) at 1 of 2 seeds" in verdict.details[0]
+
+
+def test_a_d_that_the_deq_misses_at_one_seed_is_undecided():
+    missed = judge(deq=[SMALL, (2.0, None)], a=[LARGE, LARGE])
+    assert missed.outcome == "holds partly"
+    assert "for 1 of 2 values" in missed.sentence
+    assert missed.sentence.endswith("the largest d at which the DEQ gets there at every seed is 6.")
+    assert judge(deq=[LARGE, (2.0, None)], a=[SMALL, LARGE]).outcome == "does not hold here"
+    both = judge(deq=[(None, 2.0), (2.0, None)], a=[LARGE, LARGE])
+    assert both.outcome == "undecided"
+    assert both.sentence.endswith("at no d does the DEQ get there at every seed.")
+
+
+def test_bounds_are_no_fnns():
+    assert judge(deq=[SMALL, SMALL], a=[LARGE, LARGE], bound=[(1.0,), (1.0,)]).outcome == "holds"
+    verdict = judge(deq=[SMALL, SMALL], a=[(None, None)] * 2, bound=[(9.0,), (9.0,)])
+    assert verdict.outcome == "undecided"
+    assert "BOUND" not in "".join(verdict.details)
