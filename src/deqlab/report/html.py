@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -182,14 +182,17 @@ def _command_of(run: Run, recorded: str) -> str:
         return recorded
     if words[:2] != ["deqlab", "run"]:
         return recorded
-    options = [
-        part
-        for name, value in pairwise(words)
-        if name in ("--set", "--seeds")
-        for part in (name, value)
-    ]
     preset = ("--preset", _text(run.config.get("preset")))
-    return shlex.join([*words[:2], run.config["experiment"], *preset, *options])
+    return shlex.join([*words[:2], run.config["experiment"], *preset, *_settings(words)])
+
+
+def _settings(words: Sequence[str]) -> Iterator[str]:
+    """Yield the options of a command that decide what is run, not where, nor by how many."""
+    for word, following in pairwise([*words, ""]):
+        if word in ("--set", "--seeds"):
+            yield from (word, following)
+        elif word.startswith(("--set=", "--seeds=")):
+            yield word
 
 
 def _facts(run: Run, arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:
