@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from deqlab.cli import main
+from deqlab.experiments import EXPERIMENTS, GROUPS
 
 SMOKE = ("--preset", "smoke")
 
@@ -125,6 +126,12 @@ def test_list_names_every_experiment_and_its_claim(deqlab):
             ("run", "sawtooth-k3", "--set", "widht=3"),
             "no field named 'widht'; did you mean 'width'?",
         ),
+        (("run", "clams"), "no experiment named 'clams'; did you mean 'claims'?"),
+        (("run", "claims", "memry"), "no experiment named 'memry'; did you mean 'memory'?"),
+        (("run", "zzzz"), "no experiment named 'zzzz'; known are images, memory, "),
+        (("run", "claims", "--set", "curve=ramp"), "no field named 'curve'"),
+        (("run", "gotu-f2", "--set", "target=x0*x15"), "x15"),
+        (("run", "sawtooth-k3", "--set", "depths=40"), "no FNN of depth 40 comes within 25%"),
         (("run", "sawtooth-k3", "--set", "width=a"), "--set width takes an integer"),
         (("run", "sawtooth-k3", "--set", "width=-3"), "width must be at least 1, got -3"),
         (("run", "sawtooth-k3", "--set", "log2_regions=60"), "log2_regions must be at most 49"),
@@ -156,6 +163,27 @@ def test_a_mistake_ends_in_one_sentence_and_writes_nothing(deqlab, tmp_path, wor
 
 def test_a_second_experiment_that_is_wrong_keeps_the_first_from_starting(deqlab, tmp_path):
     done = deqlab("run", "memory", "sawtoth-k3", *SMOKE)
+    assert done.returncode == 2
+    assert written(tmp_path) == []
+
+
+def test_a_group_runs_each_of_its_members_once(deqlab, tmp_path, monkeypatch):
+    monkeypatch.setitem(GROUPS, "claims", ("steep-weights",))
+    few = ("--set", "steps=2", "--set", "log2_steepness=1")
+    done = deqlab("run", "claims", "steep-weights", *SMOKE, *few)
+    assert done.returncode == 0, done.stderr
+    assert written(tmp_path / "runs") == ["steep-weights"]
+    assert done.stdout.startswith("steep-weights: ")
+    assert done.stdout.count("steep-weights: ") == 1
+    found = json.loads((tmp_path / "runs" / "steep-weights" / "config.json").read_text())
+    assert found["origin"] == "published"
+    assert found["source"] == EXPERIMENTS["steep-weights"].source
+    assert rows(tmp_path / "runs" / "steep-weights")
+
+
+def test_a_member_of_a_group_that_cannot_run_keeps_all_from_starting(deqlab, tmp_path, monkeypatch):
+    monkeypatch.setitem(GROUPS, "claims", ("memory", "sawtooth-k3"))
+    done = deqlab("run", "claims", *SMOKE, "--set", "depths=40")  # `memory` has no depths
     assert done.returncode == 2
     assert written(tmp_path) == []
 

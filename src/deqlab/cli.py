@@ -83,7 +83,7 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
-    from deqlab.experiments import EXPERIMENTS, GROUPS
+    from deqlab.experiments import EXPERIMENTS
     from deqlab.experiments.running.overrides import UsageError, one_of, override
     from deqlab.experiments.running.rundir import check
     from deqlab.experiments.running.session import run_session
@@ -96,9 +96,8 @@ def run(
     check_backend(one_of(backend, BACKENDS, what="backend"))
     _use_data_dir(data_dir)
     planned = []
-    every = [member for name in names for member in GROUPS.get(name, (name,))]
-    for name in dict.fromkeys(every):
-        experiment = EXPERIMENTS[one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment")]
+    for name in _members(names):
+        experiment = EXPERIMENTS[name]
         config = experiment.presets[one_of(preset, experiment.presets, what="preset")]
         extra = [] if seeds is None else [f"seeds={','.join(map(str, range(seeds)))}"]
         config = override(config, [*(settings or []), *extra])
@@ -116,6 +115,15 @@ def run(
             jobs=jobs,
             backend=backend,
         )
+
+
+def _members(names: list[str]) -> list[str]:
+    """Return the experiments of these names, those of a group in its place, each once."""
+    from deqlab.experiments import EXPERIMENTS, GROUPS
+    from deqlab.experiments.running.overrides import one_of
+
+    known = [one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment") for name in names]
+    return list(dict.fromkeys(each for name in known for each in GROUPS.get(name, (name,))))
 
 
 @app.command()
