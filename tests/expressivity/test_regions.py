@@ -215,6 +215,16 @@ def test_slopes_are_one_up_to_the_tolerance():
     assert merged.slopes.tolist() == [1, 2, -2]
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e9])
+def test_slopes_that_differ_by_rounding_alone_are_one_region(scale):
+    def regions(apart):
+        slopes = scale * torch.tensor([1.0, 1.0 + apart, -2.0], dtype=F64)
+        return Pieces(torch.arange(4, dtype=F64), slopes).num_regions
+
+    assert regions(2e-15) == 2
+    assert regions(1e-9) == 3
+
+
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_samples_find_all_regions_of_a_sawtooth_and_never_more(k):
     network = sawtooth_fnn(k)
