@@ -105,7 +105,8 @@ def _experiment(name: str, task: BooleanTask, source: str) -> Experiment[GotuCon
         sample=_sample,
         test=_unseen,
         subject=_subject,
-        about="Mean squared error on all unseen points; the training loss is that on seen ones.",
+        about="Mean squared error on the unseen points, on 2^16 of them if there are more; the "
+        "training loss is that on seen ones.",
     )
 
 
