@@ -174,6 +174,21 @@ def test_a_network_off_its_equilibrium_is_not_reached(exact):
     assert summary["reached"] == 0
 
 
+def test_every_steepness_and_seed_starts_from_new_weights(monkeypatch):
+    starts, build = [], arms.build
+
+    def keep(shape, job):
+        model = build(shape, job)
+        starts.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+        return model
+
+    monkeypatch.setattr(arms, "build", keep)
+    for seed in (0, 1):
+        torch.manual_seed(seed)  # as the runner does for each job
+        list(EXPERIMENT.run(SHORT, replace(JOBS["fnn-1-parameters"], seed=seed)))
+    assert len({tuple(start.tolist()) for start in starts}) == len(starts) == 4
+
+
 @pytest.mark.parametrize("arm", ["deq", "fnn-1-parameters"])
 def test_norms_are_row_sums_of_the_trained_matrices(built, arm):
     points = run(JOBS[arm], SHORT)[:-1]
