@@ -32,15 +32,19 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        # UsageError, RunError, DataError and ReportError are ValueErrors whose text is written
-        # for users; any other is a bug of ours, and its traceback is what we need.
-        if type(error).__module__.startswith("deqlab."):
-            print(f"deqlab: {error}", file=sys.stderr)
-            sys.exit(2)
-        raise
+        if not _is_for_users(error):
+            raise
+        print(f"deqlab: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("deqlab: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_for_users(error: ValueError) -> bool:
+    # UsageError, RunError, DataError and ReportError have a text that is written for users; any
+    # other is a bug of ours, and its traceback is what we need.
+    return type(error).__module__.startswith("deqlab.")
 
 
 @app.command("list")
@@ -102,7 +106,14 @@ def run(
         extra = [] if seeds is None else [f"seeds={','.join(map(str, range(seeds)))}"]
         config = override(config, [*(settings or []), *extra])
         check(out / name, experiment.describe(config, preset))
-        experiment.check(config)
+        try:
+            experiment.check(config)
+        except ValueError as error:
+            if name in names or not _is_for_users(error):
+                raise
+            # It stands in a group, of which all that can run here does.
+            print(f"deqlab: {name} is left out: {error}", file=sys.stderr)
+            continue
         planned.append((experiment, config))
     command = shlex.join(["deqlab", *sys.argv[1:]])
     for experiment, config in planned:

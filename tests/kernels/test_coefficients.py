@@ -94,7 +94,7 @@ def test_variances_outside_their_domain_are_refused(settings, sentence):
 
 def test_a_variance_that_exists_does_not_make_a_kernel():
     # Centred ReLU: tau^2 = 2.5 (1/2 - 1/2 pi) tau^2 + 1 has a solution, and 2.5 E[phi'^2] = 1.25.
-    with pytest.raises(ValueError, match="E\\[phi'\\(tau xi\\)\\^2\\] = 1.25 at tau"):
+    with pytest.raises(ValueError, match=r"E\[phi'\(tau xi\)\^2\] = 1.25 at tau"):
         ImplicitKernel(ReLU(), sigma_a2=2.5, sigma_b2=1.0).tau(1.0)
 
 

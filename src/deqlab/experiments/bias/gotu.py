@@ -84,7 +84,7 @@ def _experiment(name: str, task: BooleanTask, source: str) -> Experiment[GotuCon
         claim=f"At equal cost, a DEQ that learns {task.target} where {task.seen} has a smaller "
         "error elsewhere than feed-forward networks.",
         source=source,
-        origin="asked" if name == "frozen" else "published",
+        origin="published" if name in ("f1", "f2") else "asked",
         presets={
             "smoke": replace(
                 quick,
@@ -115,8 +115,8 @@ def _experiments() -> Iterator[Experiment[GotuConfig]]:
     theirs = "Abbe, Bengio, Lotfi & Rizk (2023)"
     yield _experiment("f1", gotu.three_products(), f"{figure}; the task is of {theirs}.")
     yield _experiment("f2", gotu.one_product(), f"{figure}; the task is of {theirs}.")
-    yield _experiment("f3", gotu.cyclic_triples(), f"The task is of {theirs}.")
-    yield _experiment("f4", gotu.majority_of_three(), f"The task is of {theirs}.")
+    yield _experiment("f3", gotu.cyclic_triples(), f"Asked by deqlab; the task is of {theirs}.")
+    yield _experiment("f4", gotu.majority_of_three(), f"Asked by deqlab; the task is of {theirs}.")
     yield _experiment(
         "frozen",
         gotu.frozen_bit(),
