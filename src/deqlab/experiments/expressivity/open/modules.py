@@ -1,0 +1,68 @@
+"""Trained networks as deqlab's modules, and how those are tested.
+
+A DEQ is tested as one: `nn.DEQ` solves z = relu(W z + U x + b) from z = 0 by Picard iteration. W is
+strictly lower triangular, so n evaluations reach the equilibrium and one more sees that it repeats
+itself; none fewer are made, whatever the tolerance. What the solve reaches is what is reported.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from deqlab.experiments.base import Row
+from deqlab.experiments.comparing.supervised import relative_residual
+from deqlab.experiments.expressivity.open.wiring import Network
+from deqlab.expressivity import ReadoutDEQ, equilibrium_pieces, layered_pieces
+from deqlab.nn import DEQ, DenseCell, mlp
+from deqlab.solvers import Picard
+
+TOLERANCE = 1e-12
+"""Relative to f(0). A state that outgrows it by 4e4 is not known as well, and has not converged."""
+
+
+def as_module(network: Network) -> nn.Module:
+    """Return a `ReadoutDEQ` for a dense network, an `nn.Sequential` for an FNN."""
+    return as_deq(network) if network.wiring.dense else as_fnn(network)
+
+
+def as_deq(network: Network) -> ReadoutDEQ:
+    """Return the DEQ with a skip from x that a dense network is."""
+    n, a = network.wiring.num_neurons, network.matrix
+    cell, readout, skip = DenseCell(1, n), nn.Linear(n, 1), nn.Linear(1, 1, bias=False)
+    w, u, b = a[:n, :n].clone(), a[:n, n : n + 1].clone(), a[:n, -1].clone()
+    cell.load_state_dict({"free": w, "inject.weight": u, "inject.bias": b}, assign=True)
+    v, c = a[-1:, :n].clone(), a[-1, -1:].clone()
+    readout.load_state_dict({"weight": v, "bias": c}, assign=True)
+    skip.load_state_dict({"weight": a[-1:, n : n + 1].clone()}, assign=True)
+    solver = Picard(rtol=TOLERANCE, atol=0.0, min_steps=n + 1, max_steps=n + 1, patience=n + 1)
+    return ReadoutDEQ(DEQ(cell, solver=solver, on_failure="ignore"), readout, skip)
+
+
+def as_fnn(network: Network) -> nn.Sequential:
+    """Return the feed-forward network that a network of levels is."""
+    n, a = network.wiring.num_neurons, network.matrix
+    module = mlp([1, *network.wiring.levels, 1])
+    columns = slice(n, n + 1)
+    linear = [layer for layer in module if isinstance(layer, nn.Linear)]
+    for layer, (start, end) in zip(linear, (*network.wiring.bounds, (n, n + 1)), strict=True):
+        weight, bias = a[start:end, columns].clone(), a[start:end, -1].clone()
+        layer.load_state_dict({"weight": weight, "bias": bias}, assign=True)
+        columns = slice(start, end)
+    return module
+
+
+@torch.no_grad()
+def tested(module: nn.Module, x: Float[Tensor, "N 1"], y: Float[Tensor, "N 1"]) -> Row:
+    """Return the test loss, the linear regions on [0, 1], and how a DEQ's solve went."""
+    if not isinstance(module, ReadoutDEQ):
+        assert isinstance(module, nn.Sequential)
+        loss = (module(x) - y).square().mean().item()
+        return {"test_loss": loss, "regions": layered_pieces(module, 0.0, 1.0).num_regions}
+    solution = module.layer.solve(x)
+    return {
+        "test_loss": (module.output(x, solution) - y).square().mean().item(),
+        "regions": equilibrium_pieces(module, 0.0, 1.0).num_regions,
+        "residual": relative_residual(solution).max().item(),
+        "converged": solution.converged.double().mean().item(),
+        "evaluations": solution.evaluations,
+    }
