@@ -1,0 +1,94 @@
+"""The route that knows nothing of the target: monotone W, solved by Newton, trained by Adam.
+
+    z = relu(W z + U x + b),    W = (1 - m) I - A'A + B - B',    y = v'z + s x + c
+
+I - W is a P-matrix whatever A and B are, so there is one equilibrium and semismooth Newton finds
+it. The penalty is the mean of |df/dz|_F^2 / n, with df/dz = diag(1[z > 0]) W at the equilibrium: a
+closed form of what Bai, Koltun & Kolter (2021), "Stabilizing Equilibrium Models by Jacobian
+Regularization", estimate with random vectors.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from deqlab.experiments.comparing.cost import flops
+from deqlab.experiments.expressivity.open.config import OpenConfig
+from deqlab.expressivity import ReadoutDEQ
+from deqlab.gradients import Implicit
+from deqlab.gradients.adjoint import Dense
+from deqlab.nn import DEQ, MonotoneCell
+from deqlab.solvers import Newton
+
+GAIN = 2.0
+"""Of A and B, whose entries start with a standard deviation of 2 / sqrt(width)."""
+
+COUNTED = 50
+"""One step of so many has its FLOPs counted: Newton needs more evaluations at some than others."""
+
+TOLERANCE, PATIENCE = 1e-12, 200
+"""Of the solver, in training and in tests: Newton is exact once it knows which units are active."""
+
+
+def built(width: int) -> ReadoutDEQ:
+    """Return the DEQ, drawn from torch's global generator."""
+    cell = MonotoneCell(1, width, gain=GAIN)
+    solver = Newton(rtol=TOLERANCE, max_steps=PATIENCE)
+    layer = DEQ(cell, solver=solver, gradient=Implicit(solver=Dense()), on_failure="ignore")
+    return ReadoutDEQ(layer, nn.Linear(width, 1), nn.Linear(1, 1, bias=False)).double()
+
+
+def trained(
+    config: OpenConfig,
+    x: Float[Tensor, "N 1"],
+    y: Float[Tensor, "N 1"],
+    *,
+    penalty: float,
+    seed: int,
+) -> tuple[ReadoutDEQ, float]:
+    """Return the DEQ that Adam ends with, and the FLOPs of all its steps.
+
+    Args:
+        config: Its `adam_steps`, `learning_rate`, `batch_size` and `width` count.
+        x: Training points.
+        y: Their targets.
+        penalty: Weight of the Jacobian penalty.
+        seed: Of weights and batches.
+    """
+    torch.manual_seed(seed)
+    network = built(config.width)
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.adam_steps)
+    spent = 0.0
+    for step in range(config.adam_steps):
+        batch = torch.randint(len(x), (config.batch_size,))
+
+        def descend(batch: Tensor = batch) -> None:
+            optimizer.zero_grad()
+            _loss(network, x[batch], y[batch], penalty).backward()
+            optimizer.step()
+
+        if step % COUNTED:
+            descend()
+        else:
+            cost, _ = flops(descend)
+            spent += cost * min(COUNTED, config.adam_steps - step)
+        schedule.step()
+    return network, spent
+
+
+def _loss(
+    network: ReadoutDEQ, x: Float[Tensor, "B 1"], y: Float[Tensor, "B 1"], penalty: float
+) -> Float[Tensor, ""]:
+    solution = network.layer.solve(x)
+    loss: Tensor = mse_loss(network.output(x, solution), y)
+    if penalty == 0:
+        return loss
+    cell = network.layer.cell
+    assert isinstance(cell, MonotoneCell)
+    # Not by z itself: where it should be 0 it is so to rounding only.
+    active = (cell(solution.matrix.detach(), x) > 0).to(y)
+    rows = cell.weight.square().sum(dim=1)
+    size: Tensor = (active @ rows).mean() / len(rows)
+    return loss + penalty * size

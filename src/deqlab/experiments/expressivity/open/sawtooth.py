@@ -1,0 +1,218 @@
+"""The open problem: a width-10 ReLU DEQ on a sawtooth, trained, and better than every FNN.
+
+Asked here: is there a way to train a DEQ of width 10, solved to its own equilibrium, on the
+sawtooth with 2^k linear regions, so that its median test loss is below that of every FNN of equal
+training FLOPs? Five routes are tried, each network with the same optimiser and steps as the others
+of its route. Expected: from random weights none learns more than the mean; growth by feedback of
+the output learns it to rounding, with a recipe that encodes s_k = T(s_(k-1)); FNNs as deep as k
+then tie with it, as they must: a strictly triangular DEQ is an FNN with skips.
+
+Training points are fixed and uniform, and so are test points, which are others. Nothing is chosen
+by the test loss. Everything is in float64.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deqlab.experiments.base import Experiment, Job, Row
+from deqlab.experiments.expressivity.open import monotone, routes
+from deqlab.experiments.expressivity.open.config import OpenConfig
+from deqlab.experiments.expressivity.open.modules import as_module, tested
+from deqlab.experiments.expressivity.open.page import PAGE
+from deqlab.experiments.expressivity.open.substitution import Substitution
+from deqlab.experiments.expressivity.open.verdict import LEARNED, judge
+from deqlab.experiments.expressivity.open.wiring import Wiring
+from deqlab.tasks import sawtooth
+
+_TRAIN_SEED, _TEST_SEED = 2**31 - 3, 2**31 - 1
+"""Of the data. Networks are drawn from generators of their own."""
+
+
+def check(config: OpenConfig) -> None:
+    """Raise ValueError if an FNN of the depths costs more than the DEQ at width 1."""
+    assert config.fnns
+
+
+def plan(config: OpenConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return one job per route, network and seed."""
+    arms = [arm for route in config.routes for arm in _arms(config, route)]
+    return [
+        Job(arm=name, seed=seed, settings=settings)
+        for seed in config.seeds
+        for name, settings in arms
+    ]
+
+
+def _arms(config: OpenConfig, route: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if route == "monotone":
+        for penalty in config.penalties:
+            yield f"monotone-{penalty:g}", {"route": route, "penalty": penalty}
+        return
+    deq, k = config.deq, config.log2_regions
+    if route == "construction":
+        exact = Wiring((2,) * k, dense=False)
+        for noise in config.noises:
+            for wiring in (deq, exact):
+                arm = {"route": route, "noise": noise, **_settings(wiring)}
+                yield f"construction-{noise:g}-{_short(wiring)}", arm
+        return
+    for wiring in (deq, *config.fnns):
+        yield f"{route}-{_short(wiring)}", {"route": route, **_settings(wiring)}
+
+
+def _settings(wiring: Wiring) -> dict[str, Any]:
+    return {"levels": list(wiring.levels), "dense": wiring.dense}
+
+
+def _short(wiring: Wiring) -> str:
+    return "deq" if wiring.dense else f"fnn-{len(wiring.levels)}x{wiring.levels[0]}"
+
+
+def run(config: OpenConfig, job: Job) -> Iterator[Row]:
+    """Yield a row of kind "stage" for each stage, and the summary."""
+    x, y = _points(config, config.train_samples, _TRAIN_SEED)
+    test = _points(config, config.test_samples, _TEST_SEED)
+    if job.settings["route"] == "monotone":
+        yield _monotone(config, job, (x, y), test)
+        return
+    wiring = Wiring(tuple(job.settings["levels"]), job.settings["dense"])
+    route = _route(config, job, wiring, x[:, 0])
+    flops, steps = 0.0, 0
+    for number, stage in enumerate(route.stages(x[:, 0], config.steps), start=1):
+        flops, steps = flops + stage.flops, steps + stage.steps
+        yield {
+            "kind": "stage",
+            "route": job.settings["route"],
+            "stage": number,
+            "k": stage.log2_regions,
+            "train_loss": stage.train_loss,
+            "test_loss": _loss(stage, test[0][:, 0]),
+            "steps": stage.steps,
+            "flops": flops,
+        }
+    row = {
+        **tested(as_module(stage.network), *test),
+        "train_loss": stage.train_loss,
+        "multiply_adds": wiring.multiply_adds,
+        "step_flops": wiring.step_flops(config.train_samples),
+        "parameters": wiring.num_parameters,
+        "steps": steps,
+        "flops": flops,
+    }
+    noise = job.settings.get("noise")
+    disturbed = "" if noise is None else f", noise {noise:g}"
+    name = f"DEQ, width {config.width}"
+    if not wiring.dense:
+        name = f"FNN, {len(wiring.levels)} x {wiring.levels[0]}"
+    yield _summary(config, job, row, f"{name}, {job.settings['route']}{disturbed}")
+
+
+def _route(config: OpenConfig, job: Job, wiring: Wiring, x: Float[Tensor, " N"]) -> routes.Route:
+    generator = torch.Generator().manual_seed(job.seed)
+    match job.settings["route"]:
+        case "plain":
+            return routes.plain(config, wiring, x, generator)
+        case "curriculum":
+            return routes.curriculum(config, wiring, x, generator)
+        case "growth":
+            return routes.growth(config, wiring, x, generator)
+    noise = job.settings["noise"]
+    return routes.construction(config, dense=wiring.dense, noise=noise, generator=generator)
+
+
+def _monotone(
+    config: OpenConfig, job: Job, data: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]
+) -> Row:
+    penalty = job.settings["penalty"]
+    network, flops = monotone.trained(config, *data, penalty=penalty, seed=job.seed)
+    row = {
+        **tested(network, *test),
+        "train_loss": tested(network, *data)["test_loss"],
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "steps": config.adam_steps,
+        "step_flops": flops / config.adam_steps,
+        "flops": flops,
+    }
+    label = f"DEQ, width {config.width}, monotone" + (f", penalty {penalty:g}" if penalty else "")
+    return _summary(config, job, row, label)
+
+
+def _summary(config: OpenConfig, job: Job, row: Row, label: str) -> Row:
+    deq = job.settings.get("dense", True)
+    return {
+        "kind": "summary",
+        "label": label,
+        "matching": None if deq else "FLOPs",
+        "route": job.settings["route"],
+        "family": "deq" if deq else "fnn",
+        "depth": None if deq else len(job.settings["levels"]),
+        "log2_regions": config.log2_regions,
+        "learned": float(row["test_loss"] < LEARNED),
+        **row,
+    }
+
+
+def _points(
+    config: OpenConfig, num_samples: int, seed: int
+) -> tuple[Float[Tensor, "N 1"], Float[Tensor, "N 1"]]:
+    return sawtooth.sample(
+        num_samples,
+        log2_regions=config.log2_regions,
+        generator=torch.Generator().manual_seed(seed),
+        dtype=torch.float64,
+    )
+
+
+def _loss(stage: routes.Stage, x: Float[Tensor, " N"]) -> float:
+    network = stage.network
+    y = Substitution(network.wiring, x).output(network.weights)
+    return (y - sawtooth.evaluate(x, log2_regions=stage.log2_regions)).square().mean().item()
+
+
+_FULL = OpenConfig()
+
+EXPERIMENT = Experiment(
+    name="open-sawtooth",
+    title="Open problem: a trained DEQ against every feed-forward network on a sawtooth",
+    claim="A width-10 ReLU DEQ, solved to its own equilibrium, can be trained on a sawtooth with "
+    "2^k linear regions to a smaller median test loss than every FNN of equal training FLOPs.",
+    source="Asked here, of Wu et al. (2024), Figure 1(a, d) and Table 1; the recipes are derived.",
+    origin="asked",
+    presets={
+        "smoke": replace(
+            _FULL,
+            seeds=(0,),
+            log2_regions=2,
+            width=3,
+            depths=(1, 2),
+            train_samples=64,
+            test_samples=64,
+            steps_per_stage=10,
+            candidates=4,
+            noises=(1e-2,),
+            adam_steps=4,
+            batch_size=16,
+            penalties=(1e-2,),
+        ),
+        "quick": replace(
+            _FULL, seeds=(0, 1, 2), steps_per_stage=40, noises=(1e-2, 1e-1), adam_steps=100
+        ),
+        "full": _FULL,
+        "deep": replace(
+            _FULL,
+            log2_regions=10,
+            train_samples=8192,
+            routes=("plain", "growth"),
+        ),
+    },
+    page=PAGE,
+    check=check,
+    plan=plan,
+    run=run,
+    judge=judge,
+)

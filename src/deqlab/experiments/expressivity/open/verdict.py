@@ -1,0 +1,194 @@
+"""Whether a trained DEQ beats every FNN of equal training FLOPs, from the summary rows.
+
+The DEQ's route is the one where its median test loss is least. FNNs may take any route: the DEQ
+must beat every one of them on every route. Starting at the answer is no training, so perturbed
+constructions are told and not judged.
+
+Losses below the rounding of the sawtooth are equal: near a slope of 2^k an input that is rounded by
+eps moves the output by 2^k eps, and networks of this size by a few times as much,
+
+    least = max(1e-26, (4 2^k eps)^2).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from deqlab.experiments.base import Outcome, Row, Verdict, summaries
+from deqlab.experiments.comparing.comparison import WELL_SOLVED
+from deqlab.experiments.comparing.paired import Interval, paired_interval
+from deqlab.experiments.expressivity.open.config import OpenConfig
+
+LEAST = 1e-26
+"""Of all losses, at any k: the rounding of sums."""
+
+WORST = 1e250
+"""What a loss counts as that is not finite."""
+
+LEARNED = 1e-6
+"""A test loss below it has learned the sawtooth; the constant function has 0.083."""
+
+NOT_JUDGED = ("construction",)
+"""Routes that start at the answer."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The summaries of one arm, one of each seed."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def route(self) -> str:
+        """Where it was trained."""
+        return str(self.rows[0]["route"])
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return str(self.rows[0]["label"])
+
+    @property
+    def deq(self) -> bool:
+        """Whether it is a DEQ."""
+        return bool(self.rows[0]["family"] == "deq")
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """Test losses by seed."""
+        found = {row["seed"]: row["test_loss"] for row in self.rows}
+        # What is not finite is null on disk.
+        return {s: v if v is not None and math.isfinite(v) else WORST for s, v in found.items()}
+
+    @property
+    def median(self) -> float:
+        """Of the test losses."""
+        return median(self.losses.values())
+
+    @property
+    def learned(self) -> int:
+        """Seeds whose network has learned the sawtooth."""
+        return sum(loss < LEARNED for loss in self.losses.values())
+
+    @property
+    def converged(self) -> float:
+        """Least share of test points at their equilibrium; FNNs have no other."""
+        return float(min(row.get("converged", 1.0) for row in self.rows))
+
+    def told(self) -> str:
+        """Return losses in words."""
+        values = list(self.losses.values())
+        return (
+            f"{self.median:.2g} ({min(values):.2g} to {max(values):.2g}; {self.learned} of "
+            f"{len(values)} below {LEARNED:g})"
+        )
+
+
+def floor(log2_regions: int) -> float:
+    """Return the loss below which all losses are equal."""
+    return float(max(LEAST, (4 * 2.0**log2_regions * 2.0**-52) ** 2))
+
+
+def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether the DEQ beats every FNN, all but some that tie, or not."""
+    arms = _arms(rows)
+    judged = [arm for arm in arms if arm.route not in NOT_JUDGED]
+    deqs, fnns = [a for a in judged if a.deq], [a for a in judged if not a.deq]
+    details = [_on_route(route, arms) for route in dict.fromkeys(arm.route for arm in arms)]
+    if not deqs or not fnns:
+        sentence = "No route that is judged has a DEQ, or none has an FNN; name more routes."
+        return Verdict(outcome="undecided", sentence=sentence, details=tuple(details))
+    least = floor(config.log2_regions)
+    best = min(deqs, key=lambda arm: max(arm.median, least))
+    gaps = {fnn.label: _gap(best, fnn, least) for fnn in fnns}
+    tied = [label for label, gap in gaps.items() if gap.sign == 0]
+    lost = [label for label, gap in gaps.items() if gap.sign > 0]
+    details += [f"Against {label}: {_factor(gap)}." for label, gap in gaps.items()]
+    sentence = (
+        f"On 2^{config.log2_regions} linear regions the best trained DEQ ({best.label}) has a "
+        f"median test loss of {best.told()}, and beats {len(fnns) - len(tied) - len(lost)} of "
+        f"{len(fnns)} FNNs of equal training FLOPs{_named('ties with', tied)}"
+        f"{_named('loses to', lost)}.{_on_growth(best, arms, tied)}"
+    )
+    if best.converged < WELL_SOLVED:
+        details.append(
+            f"Only {100 * best.converged:.1f} % of the test points of {best.label} are at their "
+            "equilibrium in the worst seed: it is no DEQ, and nothing is decided."
+        )
+    return Verdict(
+        outcome=_outcome(best, won=len(fnns) - len(tied) - len(lost), lost=len(lost), tied=tied),
+        sentence=sentence,
+        details=tuple(details),
+    )
+
+
+def _outcome(best: Arm, *, won: int, lost: int, tied: Sequence[str]) -> Outcome:
+    if best.converged < WELL_SOLVED:
+        return "undecided"
+    if lost or not won:
+        return "does not hold here"
+    return "holds partly" if tied else "holds"
+
+
+def _arms(rows: Sequence[Row]) -> list[Arm]:
+    found: dict[str, list[Row]] = {}
+    for row in summaries(rows):
+        found.setdefault(row["arm"], []).append(row)
+    return [Arm(tuple(of)) for of in found.values()]
+
+
+def _gap(deq: Arm, fnn: Arm, least: float) -> Interval:
+    """Return log(loss of the DEQ / loss of the FNN) over the seeds that both have."""
+    ours, theirs = deq.losses, fnn.losses
+    logs = [
+        math.log(max(ours[seed], least) / max(theirs[seed], least))
+        for seed in ours
+        if seed in theirs
+    ]
+    return paired_interval(logs)
+
+
+def _factor(gap: Interval) -> str:
+    result = {-1: "a win", 0: "a tie", 1: "a loss"}[gap.sign]
+    low, estimate, high = (10.0 ** (v / math.log(10)) for v in (gap.low, gap.estimate, gap.high))
+    return (
+        f"{result}, {estimate:.2g} times its loss ({low:.2g} to {high:.2g} with confidence "
+        f"{100 * gap.confidence:.0f} %)"
+    )
+
+
+def _named(verb: str, labels: Sequence[str]) -> str:
+    return f"; it {verb} {', '.join(labels)}" if labels else ""
+
+
+def _on_growth(best: Arm, arms: Sequence[Arm], tied: Sequence[str]) -> str:
+    """Return what is known beforehand where a recipe won that encodes the target."""
+    if best.route != "growth":
+        return ""
+    others = [arm.median for arm in arms if arm.deq and arm.route not in (*NOT_JUDGED, "growth")]
+    without = f", and without it the DEQ's median is {min(others):.2g} at best" if others else ""
+    deep = _deep_ties(arms, tied)
+    ties = ""
+    if deep:
+        cheapest = min(arm.rows[0]["step_flops"] for arm in deep) / best.rows[0]["step_flops"]
+        ties = (
+            " An FNN as deep as k, grown the same way, ties with the DEQ, at "
+            f"{cheapest:.2g} times its FLOPs a step."
+        )
+    return f"{ties} Growth encodes that s_k is T(s_(k-1)){without}."
+
+
+def _deep_ties(arms: Sequence[Arm], tied: Sequence[str]) -> list[Arm]:
+    grown = [arm for arm in arms if arm.route == "growth" and arm.label in tied]
+    return [arm for arm in grown if arm.rows[0]["depth"] >= arm.rows[0]["log2_regions"]]
+
+
+def _on_route(route: str, arms: Sequence[Arm]) -> str:
+    deqs = [arm for arm in arms if arm.deq and arm.route == route]
+    fnns = [arm for arm in arms if not arm.deq and arm.route == route]
+    parts = [f"{arm.label} {arm.told()}" for arm in deqs]
+    if fnns:
+        best = min(fnns, key=lambda arm: arm.median)
+        parts.append(f"the best FNN, {best.label}, {best.told()}")
+    return f"Route {route}: {'; '.join(parts)}."
