@@ -38,8 +38,9 @@ SHALLOW = arm("growth", "fnn", [1e-8, 1e-9, 1e-7], depth=3)
 def test_a_deq_that_beats_all_on_its_best_route_holds():
     verdict = judge(CONFIG, PLAIN + GROWN + SHALLOW)
     assert verdict.outcome == "holds"
-    assert "DEQ, growth) has a median test loss of 2e-29" in verdict.sentence
+    assert "DEQ, growth, has a median test loss of 2e-29" in verdict.sentence
     assert "beats 2 of 2 FNNs" in verdict.sentence
+    assert "1 of which have learned it too, with medians from 1e-08 to 1e-08" in verdict.sentence
     assert "s_k is T(s_(k-1))" in verdict.sentence
     assert "without it the DEQ's median is 0.07 at best" in verdict.sentence
     assert "as deep as k" not in verdict.sentence
@@ -80,7 +81,7 @@ def test_starting_at_the_answer_is_no_training():
     near = arm("construction", "deq", [1e-29] * 3) + arm("construction", "fnn", [1e-9] * 3, depth=5)
     verdict = judge(CONFIG, PLAIN + near)
     assert verdict.outcome == "does not hold here"
-    assert "(DEQ, plain)" in verdict.sentence
+    assert "DEQ, DEQ, plain, has" in verdict.sentence
     assert any(line.startswith("Route construction: DEQ") for line in verdict.details)
     assert judge(CONFIG, near).outcome == "undecided"
 

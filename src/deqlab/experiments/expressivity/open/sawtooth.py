@@ -106,10 +106,10 @@ def run(config: OpenConfig, job: Job) -> Iterator[Row]:
     }
     noise = job.settings.get("noise")
     disturbed = "" if noise is None else f", noise {noise:g}"
-    name = f"DEQ, width {config.width}"
+    name = f"DEQ of width {config.width}"
     if not wiring.dense:
-        name = f"FNN, {len(wiring.levels)} x {wiring.levels[0]}"
-    yield _summary(config, job, row, f"{name}, {job.settings['route']}{disturbed}")
+        name = f"FNN {len(wiring.levels)} x {wiring.levels[0]}"
+    yield _summary(config, job, row, f"{name} ({job.settings['route']}{disturbed})")
 
 
 def _route(config: OpenConfig, job: Job, wiring: Wiring, x: Float[Tensor, " N"]) -> routes.Route:
@@ -138,8 +138,8 @@ def _monotone(
         "step_flops": flops / config.adam_steps,
         "flops": flops,
     }
-    label = f"DEQ, width {config.width}, monotone" + (f", penalty {penalty:g}" if penalty else "")
-    return _summary(config, job, row, label)
+    penalised = f", penalty {penalty:g}" if penalty else ""
+    return _summary(config, job, row, f"DEQ of width {config.width} (monotone{penalised})")
 
 
 def _summary(config: OpenConfig, job: Job, row: Row, label: str) -> Row:

@@ -103,12 +103,13 @@ def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
     best = min(deqs, key=lambda arm: max(arm.median, least))
     gaps = {fnn.label: _gap(best, fnn, least) for fnn in fnns}
     tied = [label for label, gap in gaps.items() if gap.sign == 0]
+    won = [fnn for fnn in fnns if gaps[fnn.label].sign < 0]
     lost = [label for label, gap in gaps.items() if gap.sign > 0]
     details += [f"Against {label}: {_factor(gap)}." for label, gap in gaps.items()]
     sentence = (
-        f"On 2^{config.log2_regions} linear regions the best trained DEQ ({best.label}) has a "
-        f"median test loss of {best.told()}, and beats {len(fnns) - len(tied) - len(lost)} of "
-        f"{len(fnns)} FNNs of equal training FLOPs{_named('ties with', tied)}"
+        f"On 2^{config.log2_regions} linear regions the best trained DEQ, {best.label}, has a "
+        f"median test loss of {best.told()}, and beats {len(won)} of {len(fnns)} FNNs of equal "
+        f"training FLOPs or fewer{_learned_too(won)}{_named('ties with', tied)}"
         f"{_named('loses to', lost)}.{_on_growth(best, arms, tied)}"
     )
     if best.converged < WELL_SOLVED:
@@ -117,7 +118,7 @@ def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
             "equilibrium in the worst seed: it is no DEQ, and nothing is decided."
         )
     return Verdict(
-        outcome=_outcome(best, won=len(fnns) - len(tied) - len(lost), lost=len(lost), tied=tied),
+        outcome=_outcome(best, won=len(won), lost=len(lost), tied=tied),
         sentence=sentence,
         details=tuple(details),
     )
@@ -158,6 +159,18 @@ def _factor(gap: Interval) -> str:
     )
 
 
+def _learned_too(won: Sequence[Arm]) -> str:
+    """Return how many wins are over networks that have learned the sawtooth, only less exactly."""
+    learned = [arm for arm in won if arm.median < LEARNED]
+    if not learned:
+        return ""
+    least, most = min(arm.median for arm in learned), max(arm.median for arm in learned)
+    return (
+        f", {len(learned)} of which have learned it too, with medians from {least:.2g} to "
+        f"{most:.2g}"
+    )
+
+
 def _named(verb: str, labels: Sequence[str]) -> str:
     return f"; it {verb} {', '.join(labels)}" if labels else ""
 
@@ -190,5 +203,5 @@ def _on_route(route: str, arms: Sequence[Arm]) -> str:
     parts = [f"{arm.label} {arm.told()}" for arm in deqs]
     if fnns:
         best = min(fnns, key=lambda arm: arm.median)
-        parts.append(f"the best FNN, {best.label}, {best.told()}")
+        parts.append(f"at best {best.label} {best.told()}")
     return f"Route {route}: {'; '.join(parts)}."
