@@ -94,6 +94,29 @@ def test_flops_are_those_of_the_steps(summaries):
     assert row["flops"] == row["steps"] * row["step_flops"]
 
 
+def test_without_noise_constructions_stay_exact_and_cost_the_steps_that_see_it():
+    config = replace(CONFIG, routes=("construction",), noises=(0.0,), steps_per_stage=20)
+    rows = [row for row in rows_of(config) if row["kind"] == "summary"]
+    assert [row["family"] for row in rows] == ["deq", "fnn"]
+    for row in rows:
+        assert row["test_loss"] < 1e-25
+        assert row["regions"] == 4
+        assert row["steps"] == 17  # mu from 1e-2 to 1e8, by factors of 4
+        assert row["flops"] == row["steps"] * row["step_flops"]
+
+
+def test_candidates_cost_their_least_squares_problems(summaries):
+    row = summaries["growth-fnn-1x4"]
+    search = CONFIG.candidates * CONFIG.train_samples * 2 * (5**2 + 2 * 5)
+    assert row["flops"] == row["steps"] * row["step_flops"] + search
+
+
+def test_the_test_loss_is_not_that_of_the_training_points(summaries):
+    assert CONFIG.test_samples == CONFIG.train_samples
+    for arm in ("plain-fnn-1x4", "monotone-0.01"):
+        assert summaries[arm]["test_loss"] != pytest.approx(summaries[arm]["train_loss"], rel=1e-6)
+
+
 def test_data_is_the_same_for_all_and_tests_are_not_training_points():
     x, y = sawtooth._points(CONFIG, 64, sawtooth._TRAIN_SEED)
     test, _ = sawtooth._points(CONFIG, 64, sawtooth._TEST_SEED)

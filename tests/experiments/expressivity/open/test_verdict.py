@@ -99,4 +99,4 @@ def test_a_loss_that_is_not_finite_is_the_worst():
 
 @pytest.mark.parametrize(("k", "least"), [(1, 1e-26), (5, 1e-26), (10, 2.0**-80)])
 def test_losses_below_rounding_are_equal(k, least):
-    assert floor(k) == pytest.approx(least)
+    assert floor(k) == pytest.approx(least, rel=1e-12, abs=0)

@@ -202,10 +202,11 @@ EXPERIMENT = Experiment(
         "quick": replace(
             _FULL, seeds=(0, 1, 2), steps_per_stage=40, noises=(1e-2, 1e-1), adam_steps=100
         ),
-        "full": _FULL,
+        "full": replace(_FULL, depths=(1, 2, 3, 4, 5, 7, 10)),
         "deep": replace(
             _FULL,
             log2_regions=10,
+            depths=tuple(range(1, 11)),
             train_samples=8192,
             routes=("plain", "growth"),
         ),
