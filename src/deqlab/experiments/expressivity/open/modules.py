@@ -61,19 +61,19 @@ def tested(module: nn.Module, x: Float[Tensor, "N 1"], y: Float[Tensor, "N 1"]) 
     solution = module.layer.solve(x)
     return {
         "test_loss": (module.output(x, solution) - y).square().mean().item(),
-        "regions": _regions(module),
+        **_regions(module),
         "residual": relative_residual(solution).max().item(),
         "converged": solution.converged.double().mean().item(),
         "evaluations": solution.evaluations,
     }
 
 
-def _regions(module: ReadoutDEQ) -> int | None:
-    """Return the linear regions on [0, 1], or None where rounding hides where they meet.
+def _regions(module: ReadoutDEQ) -> Row:
+    """Return the linear regions on [0, 1], or nothing where rounding hides where they meet.
 
     With weights in the thousands edges are known to no more than 1e-9, and two pieces may overlap.
     """
     try:
-        return equilibrium_pieces(module, 0.0, 1.0).num_regions
+        return {"regions": equilibrium_pieces(module, 0.0, 1.0).num_regions}
     except ValueError:
-        return None
+        return {}

@@ -39,7 +39,7 @@ PAGE = Page(
             "Learned is the share of seeds below 1e-6, by its median; the verdict has counts.",
             rows="summary",
             columns=(
-                Column(field="test_loss", label="test loss", format="number", better="lower"),
+                Column(field="test_loss", label="test loss", format="number"),
                 Column(field="train_loss", label="training loss", format="number"),
                 Column(field="learned", label="learned", format="percent"),
                 Column(field="regions", label="regions", format="integer"),
