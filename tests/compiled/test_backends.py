@@ -44,7 +44,7 @@ def test_the_example_of_the_docs():
     exec(compile(example, page, "exec"), {})
 
 
-@pytest.mark.parametrize("backend", ["eager", "inductor"])
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("needs_grad", [False, True])
 def test_a_failure_is_told_when_it_runs(backend, needs_grad):
     def one_more(on_failure):

@@ -13,9 +13,14 @@ from deqlab.experiments.comparing import arms
 from deqlab.experiments.comparing.supervised import Training, train
 
 CONFIG = arms.ArmsConfig(
-    width=4, depths=(1,), learning_rates=(1e-4, 3e-2, 1e-3), num_evaluations=3, batch_size=16
+    width=2,
+    depths=(1,),
+    learning_rates=(1e-4, 3e-2, 1e-3),
+    num_evaluations=3,
+    batch_size=16,
+    solver="picard",
 )
-STEPS = 30
+STEPS = 9
 DEQ = Job(arm="deq", seed=0, settings={"family": "deq", "label": "DEQ", "matching": None})
 FNN = Job(
     arm="fnn",
@@ -29,7 +34,7 @@ def points(n, seed, target):
     return x, target(x)
 
 
-def rows(config=CONFIG, job=DEQ, *, on_validation=torch.sin, seed=0):
+def rows(config=CONFIG, job=FNN, *, on_validation=torch.sin, seed=0):
     shape = arms.Shape(config=config, num_inputs=1, num_outputs=1)
     training = Training(
         config=config,
@@ -56,13 +61,13 @@ def test_the_rate_of_least_validation_loss_is_kept(job):
     assert list(losses) == list(CONFIG.learning_rates)
     (summary,) = of("summary", found)
     assert losses[summary["learning_rate"]] == min(losses.values())
-    assert summary["learning_rate"] == 3e-2  # the others hardly move in 30 steps
+    assert summary["learning_rate"] == 3e-2  # the others hardly move in so few steps
 
 
 def test_it_is_the_validation_loss_that_decides_and_not_the_test_loss():
     # Of a target that only an untrained network is near, the smallest rate is the best.
     torch.manual_seed(0)
-    start = arms.build(arms.Shape(config=CONFIG, num_inputs=1, num_outputs=1), DEQ)
+    start = arms.build(arms.Shape(config=CONFIG, num_inputs=1, num_outputs=1), FNN)
     (summary,) = of("summary", rows(on_validation=lambda x: start(x).detach()))
     assert summary["learning_rate"] == 1e-4
 
@@ -83,7 +88,7 @@ def test_what_is_kept_is_what_that_rate_gives_alone(job):
 def test_every_rate_trains_equally_long():
     for rate in CONFIG.learning_rates:
         trials = [row for row in of("trial", rows()) if row["learning_rate"] == rate]
-        assert [row["step"] for row in trials] == [10, 20, 30]
+        assert [row["step"] for row in trials] == [3, 6, 9]
 
 
 def test_a_single_rate_is_not_searched():
