@@ -228,7 +228,7 @@ EXPERIMENT = Experiment(
             kernel_samples=40,
         ),
         "quick": MatchedConfig(train_per_class=500, test_per_class=200, widths=(32, 128, 512)),
-        "cifar10": MatchedConfig(data="cifar10", widths=(32, 128, 256, 1024), learning_rate=0.1),
+        "cifar10": MatchedConfig(data="cifar10", learning_rate=0.1),
         "full": MatchedConfig(),
     },
     page=PAGE,
