@@ -6,9 +6,11 @@ multiply-add.
 
 On a CPU no allocator keeps a peak, so memory is followed from storage to storage: the bytes of
 all that live at the same time, parameters and optimizer state included, but not the scratch
-space inside one kernel. On CUDA it is the allocator's peak.
+space inside one kernel; what a cycle of references keeps counts. On CUDA it is the allocator's
+peak.
 """
 
+import gc
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,8 +64,16 @@ def peak_memory(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
         torch.cuda.reset_peak_memory_stats()
         run()
         return int(torch.cuda.max_memory_allocated())
-    with _StorageTracker(held) as tracker:
-        run()
+    # When a collection falls depends on all that ran before: with it, no two processes agree.
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with _StorageTracker(held) as tracker:
+            run()
+    finally:
+        if collecting:
+            gc.enable()
     peak: int = tracker.peak
     return peak
 
