@@ -246,7 +246,18 @@ def test_workers_leave_the_same_rows(process, tmp_path, backend, package):
     ],
 )
 def test_the_next_command_finishes_a_run_that_was_stopped(process, tmp_path, number):
-    words = ("run", "sawtooth-k3", *SMOKE, "--set", "steps=200", "--seeds", 2, "--out")
+    words = (
+        "run",
+        "sawtooth-k3",
+        *SMOKE,
+        "--set",
+        "steps=100",
+        "--set",
+        "learning_rates=0.01",
+        "--seeds",
+        2,
+        "--out",
+    )
     finish(process(*words, "whole"))
     stopped = process(*words, "cut")
     file = tmp_path / "cut" / "sawtooth-k3" / "rows.jsonl"

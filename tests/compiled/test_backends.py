@@ -27,6 +27,7 @@ pytestmark = [
 W, X = matrix(8, norm=0.9, seed=0).float(), normal(6, 8, seed=1).float()
 
 
+@pytest.mark.slow
 def test_a_solve_in_machine_code_is_the_solve_outside():
     x = X.clone()
     x[2], x[4] = torch.nan, 1e-20
@@ -38,6 +39,7 @@ def test_a_solve_in_machine_code_is_the_solve_outside():
     assert_same(inside, outside, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docs():
     page = Path(__file__).parents[2] / "docs" / "compile.md"
     (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
@@ -70,6 +72,7 @@ def test_a_failure_is_told_when_it_runs(backend, needs_grad):
     assert torch.equal(one_more("ignore")(z0, bad), z0 + 1)
 
 
+@pytest.mark.slow
 def test_a_training_step_in_machine_code():
     def loss(w, x):
         f = lambda z, w, x: torch.tanh(z @ w.T + x)  # noqa: E731

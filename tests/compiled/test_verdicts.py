@@ -59,6 +59,7 @@ def test_a_map_without_fixed_point_is_never_called_converged(solver):
     assert inside.value.isfinite().all()
 
 
+@pytest.mark.slow
 def test_float32_states_whose_squares_vanish_or_overflow_are_judged_in_float64():
     scale = torch.tensor([1e-30, 1.0, 1e30])[:, None]
     f = lambda z: scale * torch.tanh(0.5 * z / scale + 1)  # noqa: E731

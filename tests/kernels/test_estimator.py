@@ -54,6 +54,7 @@ def test_it_goes_where_scikit_learn_takes_kernels():
     assert make_pipeline(DEQKernel(Erf()), ridge).fit(X, target).score(X, target) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["conjugate", "tangent"])
 def test_a_gaussian_process_has_the_mean_of_its_formula(kind):
     target, train, test = np.sin(X[::3, 0]), X[::3], X[1::3]
@@ -75,6 +76,7 @@ def test_a_gaussian_process_has_the_mean_of_its_formula(kind):
     np.testing.assert_allclose(deviation**2, variance, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_the_scale_of_a_gaussian_process_is_fitted():
     target = 3 * np.sin(X[::3, 0]) + np.random.default_rng(0).normal(size=len(X[::3]))
     kernel = ConstantKernel(1.0) * DEQCovariance(2.0) + WhiteKernel(0.1)

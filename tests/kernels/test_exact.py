@@ -125,6 +125,7 @@ def test_data_with_a_zero_row_and_twins_are_ordinary():
         torch.testing.assert_close(matrix[1], matrix[2], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["readout+recurrent", "all"])
 def test_wide_networks_tend_to_the_kernels(trained):
     """Within four standard errors and the bias of a finite width, which falls like 1/m."""
@@ -141,6 +142,7 @@ def test_wide_networks_tend_to_the_kernels(trained):
         assert bool((gap <= 4 * found.standard_error + 0.02 * exact.abs().max()).all())
 
 
+@pytest.mark.slow
 def test_finite_explicit_networks_tend_to_theirs():
     x = draw(published_mixture(20))[:6]
     kernel = ExplicitKernel([Tanh(), ReLU()], step_sizes=(0.5, 1.0, 2.0))

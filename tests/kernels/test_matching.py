@@ -79,6 +79,7 @@ def test_the_matched_relu_network_has_the_kernel_and_the_plain_one_has_not(p):
     assert relative_error(plain, exact) == pytest.approx(0.67, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_matched_tanh_network_has_the_kernel_and_the_plain_one_has_not():
     x = draw(published_mixture(1000))
     tau0 = float((x * x).sum(dim=1).mean().sqrt())

@@ -89,6 +89,7 @@ def test_gradients_are_those_of_finite_differences(activation):
     assert torch.autograd.gradcheck(value, (x, *parameters.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "solver",
     [

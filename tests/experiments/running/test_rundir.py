@@ -38,6 +38,7 @@ def test_an_interrupted_run_goes_on_to_the_same_rows(start, tmp_path, whole, num
     assert rows_of(path) == whole
 
 
+@pytest.mark.slow
 def test_every_crash_while_writing_is_repaired_to_the_same_rows(start, tmp_path, whole):
     # A crash can cut the file at any byte; this one tries every 29th, and both ends.
     path = tmp_path / "run"
