@@ -278,7 +278,10 @@ def test_an_equation_with_two_solutions_is_refused():
     )
     network.layer.cell = cell
     network.layer.solve = lambda x: SimpleNamespace(matrix=(x > 0.25).double().expand(-1, 2))
-    with pytest.raises(ValueError, match="there is more than one equilibrium at x"):
+    with pytest.raises(
+        ValueError,
+        match=r"at x = .*: there is more than one equilibrium, unless I - W is a P-matrix",
+    ):
         equilibrium_pieces(network, -1.0, 0.4)
 
 

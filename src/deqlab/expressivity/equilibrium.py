@@ -115,8 +115,10 @@ def _check_apart(gaps: Float64[Tensor, "G 2"], most: float) -> None:
     overlap, where = (gaps[:, 0] - gaps[:, 1]).max(dim=0)
     if overlap > most:
         raise ValueError(
-            f"there is more than one equilibrium at x = {gaps[where, 1]:g}, so that z* is no "
-            "function of x: there is one only if I - W is a P-matrix; constrain W"
+            f"two pieces overlap by {overlap:.1e} at x = {gaps[where, 1]:g}, {most:.0e} at most is "
+            "rounding: there is more than one equilibrium, unless I - W is a P-matrix (every "
+            "triangular W with a diagonal below 1 makes it one), whose weights are then too large "
+            "for float64; constrain W, or its size"
         )
 
 
