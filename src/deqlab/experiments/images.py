@@ -86,7 +86,7 @@ def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
 
 def verdict(config: ImagesConfig, rows: Sequence[Row]) -> Verdict:
     """Return who wins in test accuracy."""
-    return judge(ACCURACY, rows, subject=f"On {config.dataset}")
+    return judge(ACCURACY, rows, subject=f"On {config.dataset}", views=arms.VIEWS)
 
 
 def _shape(config: ImagesConfig) -> arms.Shape:

@@ -94,6 +94,23 @@ def test_a_test_has_more_patience_than_training(solver):
     assert torch.equal(output, model[1](long.value))
 
 
+@pytest.mark.parametrize("solver", ["anderson", "picard", "newton"])
+@pytest.mark.parametrize(("rtol", "test_rtol"), [(1e-1, 1e-12), (1e-12, 1e-1)])
+def test_a_test_is_more_accurate_than_training(solver, rtol, test_rtol):
+    rough = replace(CONFIG, solver=solver, rtol=rtol, test_rtol=test_rtol, dtype="float64")
+    shape = arms.Shape(config=rough, num_inputs=3, num_outputs=2)
+    torch.manual_seed(0)
+    model = arms.build(shape, arms.plan(shape, mse_loss, torch.zeros(32, 2), [])[0])
+    cell, x, z_star = model[0].cell, torch.randn(16, 3, dtype=torch.float64), torch.zeros(16, 10)
+    for _ in range(200):
+        z_star = cell(z_star.double(), x)
+    exact = model[1](z_star)
+    accurate, _ = arms.forward(arms.solved_to_convergence(model, rough), x)
+    torch.testing.assert_close(accurate, exact, rtol=0, atol=1e-10)
+    if solver != "newton" and rtol > test_rtol:  # the last step of Newton is exact
+        assert (arms.forward(model, x)[0] - exact).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_networks_have_the_dtype_that_is_asked_for(dtype):
     shape = arms.Shape(config=replace(CONFIG, dtype=dtype), num_inputs=3, num_outputs=2)
@@ -107,6 +124,7 @@ def test_networks_have_the_dtype_that_is_asked_for(dtype):
     [
         ({"width": -3}, "width must be at least 1, got -3"),
         ({"rtol": 0.0}, "rtol must be above 0"),
+        ({"test_rtol": 0.0}, "test_rtol must be above 0"),
         ({"learning_rates": (float("nan"),)}, "learning_rates needs one or more different"),
         ({"learning_rates": (0.1, 0.1)}, "learning_rates needs one or more different"),
         ({"learning_rates": ()}, "learning_rates needs one or more different"),

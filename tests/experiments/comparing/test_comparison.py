@@ -80,6 +80,21 @@ def test_one_seed_of_many_may_differ():
     assert "(96 % interval " in answer.details[0]
 
 
+def test_a_win_at_one_cost_of_two_holds_partly():
+    rows = [*summaries("deq", [0.1]), *summaries("fnn", [0.2], matching="parameters")]
+    both = ("parameters", "FLOPs per step")
+    assert judge(LOSS, rows, subject="Here", views=both[:1]).outcome == "holds"
+    answer = judge(LOSS, rows, subject="Here", views=both)
+    assert answer.outcome == "holds partly"
+    assert "No FNN of these depths comes near the DEQ's FLOPs per step." in answer.details
+
+
+def test_a_missing_comparison_makes_no_loss_better():
+    rows = [*summaries("deq", [0.2]), *summaries("fnn", [0.1], matching="parameters")]
+    answer = judge(LOSS, rows, subject="Here", views=("parameters", "FLOPs per step"))
+    assert answer.outcome == "does not hold here"
+
+
 def test_the_factor_is_the_ratio_of_the_losses():
     answer = verdict([0.2, 0.4, 0.6])
     assert "the DEQ is better by a factor of 2 (75 % interval 2 to 2)" in answer.details[0]

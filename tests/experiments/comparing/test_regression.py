@@ -156,6 +156,8 @@ def test_the_verdict_is_of_test_losses_and_names_the_subject():
         return row | {"test_loss": loss, "converged": 1.0}
 
     found = [summary("deq", 0.1), summary("fnn", 0.2, "parameters")]
+    assert experiment().judge(CONFIG, found).outcome == "holds partly"  # FLOPs are missing
+    found.append(summary("other", 0.3, "FLOPs per step"))
     verdict = experiment().judge(CONFIG, found)
     assert verdict.outcome == "holds"
     assert verdict.sentence.startswith("At width 4, the DEQ reaches a test loss of 0.1")

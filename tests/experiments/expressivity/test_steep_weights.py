@@ -16,7 +16,7 @@ from deqlab.nn import DEQ
 from deqlab.solvers import Newton
 from deqlab.tasks import steep
 
-SMOKE = EXPERIMENT.presets["smoke"]
+SMOKE = replace(EXPERIMENT.presets["smoke"], batch_size=32, max_steps=100, learning_rates=(3e-2,))
 SHORT = replace(SMOKE, steps=4, check_every=4)
 JOBS = {job.arm: job for job in EXPERIMENT.plan(SMOKE, [])}
 
@@ -146,6 +146,34 @@ def test_training_ends_at_the_first_look_that_finds_it(monkeypatch):
     assert summary["reached"] == 1
 
 
+@pytest.mark.parametrize(
+    ("errors", "kept", "steps"),
+    [
+        ([0.5, 0.09, 0.08], 0.02, 10),  # the fewest steps
+        ([0.5, 0.5, 0.5, 0.09], 0.02, 20),  # the only one that gets there
+        ([0.5, 0.3, 0.5, 0.4], 0.01, 20),  # none: the smaller error
+        ([0.5, float("nan"), 0.5, 0.4], 0.02, 20),
+    ],
+)
+def test_of_the_learning_rates_the_first_to_get_there_counts(monkeypatch, errors, kept, steps):
+    looks = iter(errors)
+    monkeypatch.setattr(steep_weights, "_tested", lambda *args: {"error": next(looks)})
+    config = replace(SMOKE, log2_steepness=(1,), learning_rates=(0.01, 0.02))
+    point, _ = run(JOBS["fnn-1-parameters"], config)
+    assert next(looks, None) is None
+    assert (point["learning_rate"], point["steps"]) == (kept, steps)
+    assert point["reached"] is (min(e for e in errors if e == e) <= 0.1)
+
+
+def test_all_learning_rates_start_from_the_same_weights(built):
+    torch.manual_seed(3)
+    config = replace(SMOKE, learning_rates=(1e-12, 2e-12), steps=1)
+    list(EXPERIMENT.run(config, JOBS["fnn-1-parameters"]))
+    first, second, third, _ = (next(network.parameters()).detach() for network in built)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-10)
+    assert (first - third).abs().max() > 1e-2
+
+
 def test_the_last_step_is_looked_at_too(monkeypatch):
     monkeypatch.setattr(steep_weights, "_tested", lambda *args: {"error": 0.5})
     points = run(JOBS["fnn-1-parameters"], replace(SMOKE, steps=7, check_every=50))[:-1]
@@ -250,7 +278,6 @@ def test_charts_and_tables_name_fields_that_rows_have():
         (["tolerance=0.5"], "tolerance must be in (0, 1/2), got 0.5: from 1/2 on a constant"),
         (["tolerance=0"], "tolerance must be in (0, 1/2), got 0.0"),
         (["check_every=0"], "check_every must be at least 1, got 0"),
-        (["learning_rates=0.1,0.2"], "learning_rates takes one number here, got [0.1, 0.2]"),
         (["seeds=2147483647"], "seeds must be below 2147483646"),
     ],
 )

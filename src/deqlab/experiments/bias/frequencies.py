@@ -18,7 +18,7 @@ from torch import Tensor
 
 from deqlab.experiments.base import Chart, Row
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, regression
+from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
 from deqlab.experiments.comparing.supervised import Batch, Predict
 from deqlab.tasks.frequencies import Waves
 
@@ -83,23 +83,9 @@ EXPERIMENT = regression(
     source="Wu et al. (2024), a conjecture there; the task is deqlab's own.",
     origin="published",
     presets={
-        "smoke": replace(
-            _QUICK,
-            seeds=(0,),
-            width=4,
-            depths=(1,),
-            frequencies=(1, 4),
-            steps=6,
-            batch_size=16,
-            test_samples=64,
-            num_evaluations=2,
-            max_steps=20,
-            learning_rates=(1e-3, 1e-2),
-        ),
+        "smoke": replace(smoke(_QUICK), frequencies=(1, 4)),
         "quick": _QUICK,
-        "full": replace(
-            _QUICK, seeds=tuple(range(8)), steps=5000, learning_rates=(3e-3, 1e-2, 3e-2)
-        ),
+        "full": full(_QUICK, learning_rates=(3e-3, 1e-2, 3e-2)),
     },
     sample=_sample,
     after=_shares,

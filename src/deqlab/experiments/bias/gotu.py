@@ -10,14 +10,14 @@ are not public: those here are deqlab's.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 
 from deqlab.experiments.base import Experiment
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, regression
+from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
 from deqlab.experiments.comparing.supervised import Batch
 from deqlab.tasks import gotu
 from deqlab.tasks.boolean import BooleanTask
@@ -86,21 +86,9 @@ def _experiment(name: str, task: BooleanTask, source: str) -> Experiment[GotuCon
         source=source,
         origin="published" if name in ("f1", "f2") else "asked",
         presets={
-            "smoke": replace(
-                quick,
-                seeds=(0,),
-                width=4,
-                depths=(1,),
-                steps=6,
-                batch_size=16,
-                test_samples=64,
-                num_evaluations=2,
-                learning_rates=(1e-3, 1e-2),
-            ),
+            "smoke": smoke(quick),
             "quick": quick,
-            "full": replace(
-                quick, seeds=tuple(range(8)), steps=5000, learning_rates=(1e-3, 3e-3, 1e-2)
-            ),
+            "full": full(quick, learning_rates=(1e-3, 3e-3, 1e-2)),
         },
         sample=_sample,
         test=_unseen,

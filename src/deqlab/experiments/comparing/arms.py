@@ -47,6 +47,7 @@ DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.flo
 
 PARAMETERS = "parameters"
 FLOPS = "FLOPs per step"
+VIEWS = (PARAMETERS, FLOPS)
 
 WITHIN = 0.25
 """Share of the DEQ's cost by which a network that matches it may miss."""
@@ -72,7 +73,8 @@ class ArmsConfig:
         gain: Initial scale of that weight: its spectral radius is about this.
         solver: Of the DEQ: "anderson", "picard" or "newton", whose adjoint is solved by a
             factorisation too.
-        rtol: Its relative tolerance.
+        rtol: Its relative tolerance, in training.
+        test_rtol: The same when it is tested, unless `rtol` is smaller.
         max_steps: Its evaluations of f at most, in training.
         test_max_steps: The same when it is tested, at least `max_steps`.
         dtype: "float32" or "float64", of all numbers.
@@ -93,6 +95,7 @@ class ArmsConfig:
     gain: float = 0.5
     solver: str = "anderson"
     rtol: float = 1e-3
+    test_rtol: float = 1e-3
     max_steps: int = 60
     test_max_steps: int = 1000
     dtype: str = "float32"
@@ -110,7 +113,7 @@ class ArmsConfig:
         check_at_least(self, 1, "width", "max_steps", "batch_size", "num_evaluations")
         check_at_least(self, self.max_steps, "test_max_steps")
         check_at_least(self, 0, "weight_decay")
-        check_positive(self, "gain", "rtol", "bound")
+        check_positive(self, "gain", "rtol", "test_rtol", "bound")
         require(self.bound <= 1, f"bound must be at most 1, got {self.bound}")
         require(
             len(set(self.learning_rates)) == len(self.learning_rates) > 0
@@ -135,8 +138,9 @@ class Shape:
 
 def build(shape: Shape, job: Job) -> nn.Sequential:
     """Return the network of a job, initialised from torch's global generator."""
-    fnn_settings = job.settings["family"] == "fnn"
-    model = fnn(shape, job.settings["depth"], job.settings["width"]) if fnn_settings else deq(shape)
+    settings = job.settings
+    is_deq = settings["family"] == "deq"
+    model = deq(shape) if is_deq else fnn(shape, settings["depth"], settings["width"])
     return model.to(DTYPES[shape.config.dtype])
 
 
@@ -173,12 +177,13 @@ def forward(model: nn.Sequential, x: Tensor) -> tuple[Tensor, Solution | None]:
 
 
 def solved_to_convergence(model: nn.Sequential, config: ArmsConfig) -> nn.Sequential:
-    """Return the same network, with the patience for its equilibrium that a test has."""
+    """Return the same network, with the accuracy and the patience of a test."""
     layer = model[0]
     if not isinstance(layer, DEQ):
         return model
-    patient = replace(layer.solver, max_steps=config.test_max_steps)
-    return nn.Sequential(DEQ(layer.cell, solver=patient, on_failure="ignore"), model[1])
+    rtol = min(config.rtol, config.test_rtol)
+    solver = replace(layer.solver, rtol=rtol, max_steps=config.test_max_steps)
+    return nn.Sequential(DEQ(layer.cell, solver=solver, on_failure="ignore"), model[1])
 
 
 def plan(shape: Shape, loss: Loss, target: Tensor, rows: Sequence[Row]) -> list[Job]:

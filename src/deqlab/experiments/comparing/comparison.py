@@ -67,12 +67,21 @@ class Metric:
         return a - b if self.percent else math.log(max(a, _TINY)) - math.log(max(b, _TINY))
 
 
-def judge(metric: Metric, rows: Sequence[Row], *, subject: str) -> Verdict:
+def judge(
+    metric: Metric, rows: Sequence[Row], *, subject: str, views: Sequence[str] = ()
+) -> Verdict:
     """Compare the arm "deq" with each FNN, and say how often it wins at equal cost.
 
     The claim holds if the DEQ beats every FNN at equal parameters and at equal FLOPs, fails if it
     beats none or fewer than it loses to, and holds partly in between; it is undecided if the DEQ
     was not at its own equilibrium.
+
+    Args:
+        metric: What is compared.
+        rows: Of all arms, one summary for each seed.
+        subject: Where the sentence begins.
+        views: Costs at which FNNs should match; a claim with none of them at one of these holds
+            partly at best.
     """
     last = summaries(rows)
     deq = {row["seed"]: row for row in last if row["arm"] == "deq"}
@@ -101,6 +110,10 @@ def judge(metric: Metric, rows: Sequence[Row], *, subject: str) -> Verdict:
         f"{len(values)} {'seed' if len(values) == 1 else 'seeds'}: {scores}."
     )
     outcome = _outcome([r for results in tallies.values() for r in results], converged)
+    missing = [view for view in views if view not in tallies]
+    if missing and outcome == "holds":
+        outcome = "holds partly"
+    details += [f"No FNN of these depths comes near the DEQ's {view}." for view in missing]
     details.append(
         f"At evaluation {100 * converged:.1f} % of the test samples were at their equilibrium "
         "(in the worst seed)."

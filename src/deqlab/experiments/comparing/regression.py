@@ -48,10 +48,11 @@ class RegressionConfig(arms.ArmsConfig):
     bound: float = 0.5
     gain: float = 2.0
     rtol: float = 1e-4
+    test_rtol: float = 1e-5
     max_steps: int = 100
     batch_size: int = 256
     weight_decay: float = 0.0
-    steps: int = 5000
+    steps: int = 3000
     test_samples: int = 4096
 
     def __post_init__(self) -> None:
@@ -65,6 +66,28 @@ class RegressionConfig(arms.ArmsConfig):
 
 
 ConfigT = TypeVar("ConfigT", bound=RegressionConfig)
+
+
+def smoke(config: ConfigT) -> ConfigT:
+    """Return a config that takes a second and shows nothing but that everything runs."""
+    return replace(
+        config,
+        seeds=(0,),
+        width=4,
+        depths=(1,),
+        steps=6,
+        batch_size=16,
+        test_samples=64,
+        num_evaluations=2,
+        max_steps=20,
+        learning_rates=(1e-3, 1e-2),
+    )
+
+
+def full(config: ConfigT, *, learning_rates: tuple[float, ...]) -> ConfigT:
+    """Return a config with seeds and steps enough to decide, and a search of the rates."""
+    return replace(config, seeds=tuple(range(8)), steps=3000, learning_rates=learning_rates)
+
 
 Sample = Callable[[ConfigT, int, torch.Generator], Batch]
 """Draws so many samples, (n, p) and (n, q), in the dtype of the config."""
@@ -111,7 +134,7 @@ class Regression(Generic[ConfigT]):
 
     def judge(self, config: ConfigT, rows: Sequence[Row]) -> Verdict:
         """Return who wins in test loss."""
-        return judge(TEST_LOSS, rows, subject=self.subject(config))
+        return judge(TEST_LOSS, rows, subject=self.subject(config), views=arms.VIEWS)
 
     def _shape(self, config: ConfigT) -> arms.Shape:
         x, y = self.sample(config, 1, torch.Generator())

@@ -23,6 +23,7 @@ from deqlab.experiments.base import (
     check_seeds,
     require,
 )
+from deqlab.experiments.comparing.arms import num_parameters
 from deqlab.experiments.expressivity.constructions_verdict import ERROR, RAMP, verdict
 from deqlab.experiments.expressivity.page import PAGE
 from deqlab.expressivity import (
@@ -138,7 +139,7 @@ def _sawtooths(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
             }
         )
         yield {"kind": "sawtooth", **points[-1]}
-    yield _summary(label, points, parameters=_num_parameters(network))
+    yield _summary(label, points, parameters=num_parameters(network))
 
 
 def _ramps(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
@@ -164,7 +165,7 @@ def _ramps(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
             }
         )
         yield {"kind": "ramp", **points[-1]}
-    yield _summary(RAMP_LABEL, points, parameters=_num_parameters(network))
+    yield _summary(RAMP_LABEL, points, parameters=num_parameters(network))
 
 
 def _bounds(config: ConstructionsConfig, depth: int) -> Iterator[Row]:
@@ -247,10 +248,6 @@ def _summary(label: str, points: Sequence[Row], *, parameters: int) -> Row:
         "exact": all(p["error"] == 0 and p["regions"] == p["expected"] for p in points)
         and all(share == 1 for share in solved),
     }
-
-
-def _num_parameters(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def judge(config: ConstructionsConfig, rows: Sequence[Row]) -> Verdict:

@@ -15,7 +15,7 @@ import torch
 
 from deqlab.experiments.base import Experiment, check_at_least, require
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, regression
+from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
 from deqlab.experiments.comparing.supervised import Batch
 from deqlab.tasks import sawtooth
 
@@ -32,6 +32,7 @@ class SawtoothConfig(RegressionConfig):
 
     log2_regions: int
     dtype: str = "float64"
+    test_rtol: float = 1e-10
     learning_rates: tuple[float, ...] = (1e-2,)
 
     def __post_init__(self) -> None:
@@ -62,6 +63,7 @@ def _experiment(
     name: str, log2_regions: int, figure: str, *, depths: tuple[int, ...]
 ) -> Experiment[SawtoothConfig]:
     regions = f"{2**log2_regions:,} linear regions"
+    quick = SawtoothConfig(log2_regions=log2_regions, depths=depths, steps=1000)
     return regression(
         name=name,
         title=f"DEQ against feed-forward networks on a sawtooth of {regions}",
@@ -70,26 +72,9 @@ def _experiment(
         source=f"Wu et al. (2024), {figure}; training settings are deqlab's own.",
         origin="published",
         presets={
-            "smoke": SawtoothConfig(
-                log2_regions=log2_regions,
-                seeds=(0,),
-                width=4,
-                depths=(1,),
-                steps=6,
-                batch_size=16,
-                test_samples=64,
-                num_evaluations=2,
-                max_steps=20,
-                learning_rates=(1e-3, 1e-2),
-            ),
-            "quick": SawtoothConfig(log2_regions=log2_regions, depths=depths, steps=1000),
-            "full": SawtoothConfig(
-                log2_regions=log2_regions,
-                depths=depths,
-                seeds=tuple(range(8)),
-                steps=5000,
-                learning_rates=(3e-3, 1e-2, 3e-2),
-            ),
+            "smoke": smoke(quick),
+            "quick": quick,
+            "full": full(quick, learning_rates=(3e-3, 1e-2, 3e-2)),
         },
         sample=_sample,
         subject=_subject,

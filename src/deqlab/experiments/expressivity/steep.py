@@ -14,7 +14,7 @@ import torch
 
 from deqlab.experiments.base import Experiment, check_at_least, check_choice
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, regression
+from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
 from deqlab.experiments.comparing.supervised import Batch
 from deqlab.tasks import steep
 
@@ -36,6 +36,7 @@ class SteepConfig(RegressionConfig):
     log2_steepness: int
     curve: str = "ramp"
     dtype: str = "float64"
+    test_rtol: float = 1e-10
     solver: str = "newton"
     bound: float = 1.0
     gain: float = 1.0
@@ -69,6 +70,7 @@ def _subject(config: SteepConfig) -> str:
 
 
 def _experiment(log2_steepness: int, figure: str) -> Experiment[SteepConfig]:
+    quick = SteepConfig(log2_steepness=log2_steepness, steps=1000)
     return regression(
         name=f"steep-d{log2_steepness}",
         title=f"DEQ against feed-forward networks on a step of width 2^-{log2_steepness}",
@@ -77,25 +79,9 @@ def _experiment(log2_steepness: int, figure: str) -> Experiment[SteepConfig]:
         source=f"Wu et al. (2024), {figure}; the function and the settings are deqlab's own.",
         origin="published",
         presets={
-            "smoke": SteepConfig(
-                log2_steepness=log2_steepness,
-                seeds=(0,),
-                width=4,
-                depths=(1,),
-                steps=6,
-                batch_size=16,
-                test_samples=64,
-                num_evaluations=2,
-                max_steps=20,
-                learning_rates=(1e-3, 1e-2),
-            ),
-            "quick": SteepConfig(log2_steepness=log2_steepness, steps=1000),
-            "full": SteepConfig(
-                log2_steepness=log2_steepness,
-                seeds=tuple(range(8)),
-                steps=5000,
-                learning_rates=(3e-3, 1e-2, 3e-2),
-            ),
+            "smoke": smoke(quick),
+            "quick": quick,
+            "full": full(quick, learning_rates=(3e-3, 1e-2, 3e-2)),
         },
         sample=sample,
         subject=_subject,

@@ -20,6 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.experiments.base import Experiment, Job, Row
+from deqlab.experiments.comparing.arms import num_parameters
+from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.expressivity.open import monotone, routes
 from deqlab.experiments.expressivity.open.config import OpenConfig
 from deqlab.experiments.expressivity.open.modules import as_module, tested
@@ -29,7 +31,7 @@ from deqlab.experiments.expressivity.open.verdict import LEARNED, judge
 from deqlab.experiments.expressivity.open.wiring import Wiring
 from deqlab.tasks import sawtooth
 
-_TRAIN_SEED, _TEST_SEED = 2**31 - 3, 2**31 - 1
+_TRAIN_SEED = TEST_SEED - 2
 """Of the data. Networks are drawn from generators of their own."""
 
 
@@ -76,7 +78,7 @@ def _short(wiring: Wiring) -> str:
 def run(config: OpenConfig, job: Job) -> Iterator[Row]:
     """Yield a row of kind "stage" for each stage, and the summary."""
     x, y = _points(config, config.train_samples, _TRAIN_SEED)
-    test = _points(config, config.test_samples, _TEST_SEED)
+    test = _points(config, config.test_samples, TEST_SEED)
     if job.settings["route"] == "monotone":
         yield _monotone(config, job, (x, y), test)
         return
@@ -133,7 +135,7 @@ def _monotone(
     row = {
         **tested(network, *test),
         "train_loss": tested(network, *data)["test_loss"],
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "parameters": num_parameters(network),
         "steps": config.adam_steps,
         "step_flops": flops / config.adam_steps,
         "flops": flops,
