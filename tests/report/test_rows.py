@@ -96,6 +96,13 @@ def test_a_job_without_summary_does_not_count(write_run, example, parse):
     assert "0.7250" in text
 
 
+def test_a_run_that_names_no_source_is_rendered(write_run, example, parse):
+    config = {name: value for name, value in example.config().items() if name != "source"}
+    text = parse(render([write_run(config=config)])).text
+    assert "The DEQ wins." in text
+    assert "Source:" not in text
+
+
 def test_a_run_that_has_just_started_is_rendered(write_run, parse):
     text = parse(render([write_run(rows=None, verdict=None, session=None)])).text
     assert "unfinished: 0 jobs done" in text
@@ -105,7 +112,10 @@ def test_a_run_that_has_just_started_is_rendered(write_run, parse):
 @pytest.mark.parametrize(
     ("chart", "message"),
     [
-        ({"kind": "pie"}, r"config\.json: chart 'Learning curve' has kind 'pie'.*line, scatter"),
+        (
+            {"kind": "pie"},
+            r"config\.json: chart 'Learning curve' has kind 'pie'.*line, scatter, heatmap, images",
+        ),
         ({"y_scale": "symlog"}, "has y_scale 'symlog', which is none of linear, log"),
         ({"y_format": "roman"}, "y_format has format 'roman'"),
         ({"x": None}, "needs a text 'x'"),

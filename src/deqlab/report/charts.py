@@ -16,7 +16,11 @@ from deqlab.report.formats import Format, default_format, format_named
 from deqlab.report.rows import Job, Record, ReportError, rows_of
 from deqlab.report.statistics import BySeed, Spread, number, spread
 
-KINDS = ("line", "scatter", "heatmap")
+IMAGES = "images"
+"""The kind of chart that `read_images` reads; the others are read here."""
+
+KINDS = ("line", "scatter", "heatmap", IMAGES)
+
 SCALES = ("linear", "log")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deqlab.report.arms import Arm, arms_of
-from deqlab.report.charts import Chart, Panel, read_chart
-from deqlab.report.images import IMAGES, Grid, grid_table, read_images
+from deqlab.report.charts import IMAGES, Chart, Panel, read_chart
+from deqlab.report.images import Grid, grid_table, read_images
 from deqlab.report.rows import Run, find_runs, read_run
 from deqlab.report.tables import Table, data_table, read_table
 

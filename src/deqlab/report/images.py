@@ -15,9 +15,6 @@ from deqlab.report.arms import Arm
 from deqlab.report.rows import Record, ReportError, rows_of
 from deqlab.report.tables import Cell, Head, Table, TableRow
 
-IMAGES = "images"
-"""The kind of chart."""
-
 Pixels = tuple[Any, ...]
 """Lines of numbers, or of colours."""
 
