@@ -13,7 +13,6 @@ points (2,048 of them); for the diagonal DEQ that is |beta_j|.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import median
 
 import torch
 from jaxtyping import Float
@@ -22,23 +21,18 @@ from torch.nn.functional import mse_loss
 
 from deqlab.bias import participation_ratio
 from deqlab.experiments.base import (
-    Chart,
-    Column,
     Experiment,
     Job,
-    Outcome,
-    Page,
     Row,
-    Table,
     Verdict,
     check_at_least,
     check_positive,
     check_seeds,
     require,
-    summaries,
 )
+from deqlab.experiments.bias.features_page import PAGE
+from deqlab.experiments.bias.features_verdict import verdict
 from deqlab.experiments.bias.networks import LABELS, Network, build
-from deqlab.experiments.comparing.comparison import WELL_SOLVED
 from deqlab.experiments.comparing.supervised import relative_residual
 from deqlab.solution import Solution
 from deqlab.tasks.boolean import MOST_BITS, BooleanTask
@@ -46,28 +40,10 @@ from deqlab.tasks.gotu import frozen_bit
 
 _TEST_POINTS = 2048
 
-DENSE = (
-    2.0,
-    0.6,
-    1.5,
-    1.0,
-    0.5,
-    1.8,
-    0.9,
-    1.2,
-    0.7,
-    1.6,
-    1.1,
-    0.8,
-    1.9,
-    1.3,
-    0.5,
-    1.4,
-    1.0,
-    1.7,
-    0.6,
-    1.2,
-)
+# fmt: off
+DENSE = (2.0, 0.6, 1.5, 1.0, 0.5, 1.8, 0.9, 1.2, 0.7, 1.6, 1.1, 0.8, 1.9, 1.3, 0.5, 1.4, 1.0, 1.7,
+         0.6, 1.2)
+# fmt: on
 """Coefficients between 1/2 and 2: all are above 0, so that 1 / (1 - w) can fit any samples."""
 
 
@@ -192,52 +168,9 @@ def _solved(solution: Solution | None) -> Row:
     }
 
 
-def verdict(config: FeatureDensityConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether both DEQs are denser than the FNN, paired by seed."""
-    last = summaries(rows)
-    density = {arm: _by_seed(last, arm, "density") for arm in LABELS}
-    wins = {
-        arm: sum(density[arm][seed] > density["fnn"][seed] for seed in config.seeds)
-        for arm in ("diagonal", "deq")
-    }
-    count = len(config.seeds)
-    outcome: Outcome = "does not hold here"
-    if min(wins.values()) == count:
-        outcome = "holds"
-    elif max(wins.values()) == count:
-        outcome = "holds partly"
-    solved = min(row["converged"] for row in last if "converged" in row)
-    if solved < WELL_SOLVED:
-        outcome = "undecided"
-    told = ", ".join(f"{LABELS[arm]} {_range(density[arm])}" for arm in LABELS)
-    gotu = ", ".join(f"{LABELS[arm]} {_range(_by_seed(last, arm, 'gotu_error'))}" for arm in LABELS)
-    fits = {arm: max(_by_seed(last, arm, "train_loss").values()) for arm in LABELS}
-    return Verdict(
-        outcome=outcome,
-        sentence=f"Participation ratio of {config.features} features, median (range) over {count} "
-        f"{'seed' if count == 1 else 'seeds'}: {told}; the diagonal DEQ is denser than the FNN in "
-        f"{wins['diagonal']}, the vanilla DEQ in {wins['deq']}.",
-        details=(
-            f"GOTU error: {gotu}.",
-            "Training loss at most: "
-            + ", ".join(f"{LABELS[arm]} {fit:.2g}" for arm, fit in fits.items())
-            + ".",
-            f"At test time {100 * solved:.1f} % of the points were at their equilibrium (in the "
-            "worst job).",
-            "The diagonal DEQ starts with all features at 1: see diagonal-flow for what its "
-            "density owes to that.",
-        ),
-    )
-
-
-def _by_seed(last: Sequence[Row], arm: str, field: str) -> dict[int, float]:
-    # A network without a live feature has no density: it is the least dense there is.
-    return {row["seed"]: row[field] or 0.0 for row in last if row["arm"] == arm}
-
-
-def _range(values: dict[int, float]) -> str:
-    of = list(values.values())
-    return f"{median(of):.3g} ({min(of):.3g} to {max(of):.3g})"
+def judge(config: FeatureDensityConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether both DEQs are denser than the FNN; see `features_verdict`."""
+    return verdict(rows, num_features=config.features, seeds=config.seeds)
 
 
 EXPERIMENT = Experiment(
@@ -255,50 +188,9 @@ EXPERIMENT = Experiment(
         "quick": FeatureDensityConfig(),
         "full": FeatureDensityConfig(seeds=tuple(range(16)), steps=4000, fit=1e-3),
     },
-    page=Page(
-        charts=(
-            Chart(
-                kind="heatmap",
-                title="Feature magnitudes",
-                caption="Mean share of each feature in the answer on unseen points, in descending "
-                "order, relative to the largest.",
-                rows="feature",
-                x="rank",
-                y="magnitude",
-                x_label="feature, by rank",
-                y_label="magnitude",
-            ),
-            Chart(
-                title="Feature magnitudes by rank",
-                caption="The same numbers: the flatter, the denser.",
-                rows="feature",
-                x="rank",
-                y="magnitude",
-                x_label="feature, by rank",
-                y_label="magnitude, of the largest",
-            ),
-        ),
-        tables=(
-            Table(
-                title="Density and generalisation",
-                caption="Participation ratio of the shares in the answer, and of the features "
-                "without their weights; mean squared errors.",
-                rows="summary",
-                columns=(
-                    Column(field="density", label="density", format="number"),
-                    Column(field="activity_density", label="of features", format="number"),
-                    Column(field="train_loss", label="train loss", format="number"),
-                    Column(field="seen_loss", label="seen loss", format="number", better="lower"),
-                    Column(field="gotu_error", label="GOTU error", format="number", better="lower"),
-                    Column(field="steps", label="steps", format="integer"),
-                    Column(field="residual", label="residual", format="number"),
-                    Column(field="converged", label="converged", format="percent"),
-                ),
-            ),
-        ),
-    ),
+    page=PAGE,
     check=check,
     plan=plan,
     run=run,
-    judge=verdict,
+    judge=judge,
 )

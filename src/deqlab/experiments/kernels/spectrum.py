@@ -12,8 +12,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
@@ -36,6 +34,7 @@ from deqlab.experiments.comparing.timing import seconds
 from deqlab.experiments.kernels.data import KernelData, load
 from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
 from deqlab.experiments.kernels.page import PAGE
+from deqlab.experiments.kernels.spectrum_verdict import verdict
 from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import (
     ExplicitKernel,
@@ -53,15 +52,10 @@ SPECTRA = {
     "matched": "matched explicit network",
     "plain": "plain explicit network",
 }
-NETWORKS = ("exact", "matched", "plain")
-"""Those that are kernels of networks, which can be built and timed."""
 
 RANKS, BINS, LEAST = 60, 40, 1e-4
 """Points of the curves: eigenvalues at ranks that grow geometrically, and bins of the histogram,
 which goes down to this share of the largest eigenvalue."""
-
-NEAR, ALIGNED = 0.1, 0.9
-"""The verdict: eigenvalues are right within a tenth, eigenvectors if aligned so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,57 +291,14 @@ def _cost(
     return {"flops": operations, "inference_seconds": taken}
 
 
-def verdict(config: KernelSpectrumConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether leading eigenvalues and eigenvectors are those of the exact kernel."""
-    measured = [row for row in rows if row["kind"] == "spectrum"]
-
-    def of(name: str, arm: str, field: str) -> float:
-        return float(
-            median(row[field] for row in measured if row["arm"] == arm and row["data"] == name)
-        )
-
-    good, details = 0, []
-    for name in config.data:
-        error, aligned = (
-            of(name, "equivalent", "leading_error"),
-            of(name, "equivalent", "alignment"),
-        )
-        bulk = of(name, "equivalent", "bulk_error")
-        good += max(error, bulk) <= NEAR and aligned >= ALIGNED
-        details.append(
-            f"{name}: leading eigenvalues of the equivalent within {error:.1%}, the eigenvectors "
-            f"aligned to {aligned:.3f} or more; eigenvalues off by {bulk:.1%} in the median."
-        )
-        details.append(
-            f"{name}: relative spectral error {of(name, 'equivalent', 'error'):.2g} of the "
-            f"equivalent, {of(name, 'matched', 'error'):.1e} of the matched network, "
-            f"{of(name, 'plain', 'error'):.2g} of the plain one."
-        )
-        costed = [row for row in measured if row["data"] == name and "flops" in row]
-        if len(costed) == len(NETWORKS) * len(config.seeds):
-            flops_saved, seconds_saved = (
-                of(name, "exact", field) / of(name, "matched", field)
-                for field in ("flops", "inference_seconds")
-            )
-            details.append(
-                f"{name}: at width {config.width} the DEQ takes {flops_saved:.1f} times the FLOPs "
-                f"of the matched network, and {seconds_saved:.1f} times its time."
-            )
-    where = f"On {good} of {len(config.data)} data sets"
-    has = "has"
-    if len(config.data) == 1:
-        where, has = f"On {Path(config.data[0]).name}", "has" if good else "has not"
-    sentence = (
-        f"{where} the equivalent {config.kind} kernel of a {config.activation} DEQ {has} the "
-        f"spectrum of the exact one: leading eigenvalues, and half of all, within {NEAR:.0%}, and "
-        f"leading eigenvectors in their space to {ALIGNED:g}."
-    )
-    if good == len(config.data):
-        return Verdict(outcome="holds", sentence=sentence, details=tuple(details))
-    return Verdict(
-        outcome="holds partly" if good else "does not hold here",
-        sentence=sentence,
-        details=tuple(details),
+def judge(config: KernelSpectrumConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether the equivalent has the exact spectrum; see `spectrum_verdict`."""
+    return verdict(
+        rows,
+        data=config.data,
+        subject=f"the equivalent {config.kind} kernel of a {config.activation} DEQ",
+        num_seeds=len(config.seeds),
+        width=config.width,
     )
 
 
@@ -376,6 +327,6 @@ EXPERIMENT = Experiment(
     check=check,
     plan=plan,
     run=run,
-    judge=verdict,
+    judge=judge,
 )
 """The published settings are those of "quick": MNIST, digits 6 and 8, n = 400."""
