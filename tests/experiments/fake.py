@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from deqlab.experiments.base import Chart, Experiment, Job, Page, Verdict, check_seeds
+from deqlab.experiments.base import PROGRESS, Chart, Experiment, Job, Page, Verdict, check_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ def plan(config, rows):
 
 def run(config, job):
     for step in range(config.size):
+        yield {"kind": PROGRESS, "step": step}
         yield {"kind": "step", "step": step, "value": torch.rand(()).item()}
     yield {"kind": "summary", "label": job.arm, "matching": None, "value": float("nan")}
 

@@ -12,6 +12,9 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 Row: TypeAlias = dict[str, Any]
 """One line of rows.jsonl: plain JSON values by field name."""
 
+PROGRESS = "progress"
+"""Kind of a row that is shown while a job runs, and not kept."""
+
 Format: TypeAlias = Literal["percent", "si", "integer", "bytes", "seconds", "number", "text"]
 
 Origin: TypeAlias = Literal["published", "derived", "asked"]

@@ -114,7 +114,7 @@ def test_the_learning_rate_is_chosen_without_the_test_set():
     start = arms.build(arms.Shape(config=CONFIG, num_inputs=1, num_outputs=1), fnn(task, CONFIG))
     x = torch.linspace(0, 1, 50)[:, None]
     found = rows(test=lambda config: (x, start(x).detach()))
-    last = {row["learning_rate"]: row["test_loss"] for row in of("trial", found)}
+    last = {row["learning_rate"]: row["test_loss"] for row in of("progress", found)}
     assert last[1e-4] < last[3e-2]
     (summary,) = of("summary", found)
     assert summary["learning_rate"] == 3e-2

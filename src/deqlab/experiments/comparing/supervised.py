@@ -4,7 +4,7 @@ An arm trains once with every learning rate, from the same initial weights on th
 keeps the network of least validation loss: so the search costs every arm the same. Rows of kind
 "search" tell of all of them; those of kind "step" (at each evaluation), "trace" (residual against
 iteration on the test set) and "summary" are of the one that is kept. All are functions of the
-seed but for the field "seconds".
+seed but for the field "seconds". While a network trains, its evaluations are told as progress.
 """
 
 import math
@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from deqlab.experiments.base import Job, Row
+from deqlab.experiments.base import PROGRESS, Job, Row
 from deqlab.experiments.comparing.arms import (
     ArmsConfig,
     Loss,
@@ -101,21 +101,20 @@ def train(build: Callable[[], nn.Sequential], training: Training, job: Job) -> I
         job: The arm and the seed.
     """
     rates = training.config.learning_rates
-    alone = len(rates) == 1
     start, attempts = torch.get_rng_state(), []
     for rate in rates:
         torch.set_rng_state(start)
         attempt = _Attempt(build(), rate, training)
         for row in attempt.train(job.seed):
-            yield {"kind": "step" if alone else "trial", "learning_rate": rate, **row}
+            yield {"kind": PROGRESS, "learning_rate": rate, **row}
         attempts.append(attempt)
     best = attempts[0]
-    if not alone:
+    if len(attempts) > 1:
         losses = [attempt.validation_loss() for attempt in attempts]
         for rate, loss in zip(rates, losses, strict=True):
             yield {"kind": "search", "learning_rate": rate, "validation_loss": loss}
         best = attempts[losses.index(min(losses))]
-        yield from ({"kind": "step", **row} for row in best.steps)
+    yield from ({"kind": "step", **row} for row in best.steps)
     converged = solved_to_convergence(best.model, training.config)
     yield from _trace(converged, training.test[0])
     if training.after is not None:

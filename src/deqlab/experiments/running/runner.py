@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
 from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.workers import Finished, in_workers
 
@@ -73,7 +73,8 @@ def _in_this_process(
         rows = []
         for row in _seeded(experiment, config, job):
             tell(job, row)
-            rows.append(row)
+            if row["kind"] != PROGRESS:
+                rows.append(row)
         yield job, rows
 
 
@@ -81,7 +82,8 @@ def _work(name: str, config: Any, job: Job) -> Finished:  # noqa: ANN401
     # By name: functions of an experiment need not survive pickling.
     from deqlab.experiments import EXPERIMENTS
 
-    return job, list(_seeded(EXPERIMENTS[name], config, job))
+    rows = _seeded(EXPERIMENTS[name], config, job)
+    return job, [row for row in rows if row["kind"] != PROGRESS]
 
 
 def _seeded(experiment: Experiment[Any], config: Any, job: Job) -> Iterator[Row]:  # noqa: ANN401
