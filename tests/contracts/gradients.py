@@ -69,19 +69,34 @@ GRADIENTS = {
     "Unrolled-Anderson": Case(gradient=Unrolled(), solver=ANDERSON, taped=True),
 }
 
-every_gradient = pytest.mark.parametrize("case", GRADIENTS.values(), ids=GRADIENTS)
-every_pathless_gradient = pytest.mark.parametrize(
-    "case",
-    [case for case in GRADIENTS.values() if not case.follows_path],
-    ids=[name for name, case in GRADIENTS.items() if not case.follows_path],
-)
-exact_gradients = pytest.mark.parametrize(
-    "case",
-    [case for case in GRADIENTS.values() if case.exact],
-    ids=[name for name, case in GRADIENTS.items() if case.exact],
-)
-inexact_gradients = pytest.mark.parametrize(
-    "case",
-    [case for case in GRADIENTS.values() if not case.exact],
-    ids=[name for name, case in GRADIENTS.items() if not case.exact],
-)
+VARIANTS = {
+    "Implicit-GMRES-restarted",
+    "Implicit-Picard-damped",
+    "Implicit-Anderson-2",
+    "Phantom-unrolled",
+    "Shine-refined",
+    "Unrolled-truncated",
+    "Unrolled-Anderson",
+}
+"""Those that are left to the slow tests: another configuration of the same method is not."""
+
+
+def parameters(cases):
+    """Return what a test is parametrised by, with the names of `GRADIENTS`."""
+    return [
+        pytest.param(case, id=name, marks=[pytest.mark.slow] if name in VARIANTS else [])
+        for name, case in cases.items()
+    ]
+
+
+def gradients(keep=lambda case: True):
+    """Return the mark that gives a test the cases to keep, as `case`."""
+    kept = {name: case for name, case in GRADIENTS.items() if keep(case)}
+    return pytest.mark.parametrize("case", parameters(kept))
+
+
+every_gradient = gradients()
+pathless_gradients = gradients(lambda case: not case.follows_path)
+untaped_gradients = gradients(lambda case: not case.taped)
+exact_gradients = gradients(lambda case: case.exact)
+inexact_gradients = gradients(lambda case: not case.exact)

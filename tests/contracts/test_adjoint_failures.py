@@ -15,7 +15,7 @@ from deqlab import (
     fixed_point,
 )
 from tests.contracts.dense import tanh_gradients
-from tests.contracts.gradients import GRADIENTS, every_gradient
+from tests.contracts.gradients import GRADIENTS, every_gradient, parameters, untaped_gradients
 from tests.problems import F64, affine_solution, matrix, normal, symmetric_with
 
 HEALTHY, SICK = [0, 2], 1
@@ -47,10 +47,7 @@ def starved(case):
 
 
 STARVED = {name: starved(case) for name, case in GRADIENTS.items() if starved(case)}
-every_starved = pytest.mark.parametrize("case", STARVED.values(), ids=STARVED)
-untaped = pytest.mark.parametrize(
-    "case", [pytest.param(c, id=n) for n, c in GRADIENTS.items() if not c.taped]
-)
+every_starved = pytest.mark.parametrize("case", parameters(STARVED))
 
 
 @every_starved
@@ -184,7 +181,7 @@ def hidden_nan(z, w, x):
     return torch.cat([image[:SICK], sick, image[SICK + 1 :]])
 
 
-@untaped
+@untaped_gradients
 @pytest.mark.parametrize("f", [infinite_slope, hidden_nan])
 def test_a_slope_without_value_in_one_row_leaves_all_other_gradients(case, f):
     w, x = leaves(W, X)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deqlab import Status, fixed_point
-from tests.contracts.gradients import GRADIENTS, every_gradient
+from tests.contracts.gradients import every_gradient, untaped_gradients
 from tests.problems import F64
 
 HEALTHY = [0, 2]
@@ -81,9 +81,7 @@ def test_rows_beside_a_late_nan_keep_value_and_gradient(case):
     torch.testing.assert_close(gradients["x"][HEALTHY], expected["x"], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(c, id=n) for n, c in GRADIENTS.items() if not c.taped]
-)
+@untaped_gradients
 def test_a_late_nan_passes_nothing_to_parameters_shared_with_other_rows(case):
     solution, gradients = run(case, midway, w=W, x=X, end=END)
     _, expected = healthy_only(case, midway, w=W, x=X, end=END)

@@ -12,9 +12,9 @@ from hypothesis import given
 from deqlab import fixed_point
 from tests.contracts.gradients import (
     every_gradient,
-    every_pathless_gradient,
     exact_gradients,
     inexact_gradients,
+    pathless_gradients,
 )
 from tests.problems import F64, affine_solution, contractions, matrix, normal
 
@@ -153,7 +153,7 @@ def test_rows_outside_the_loss_get_a_zero_gradient(case):
     assert (x.grad[1] != 0).all()
 
 
-@every_pathless_gradient
+@pathless_gradients
 def test_a_row_gets_the_gradient_it_gets_alone(case):
     # Rates from easy to hard: each row, and each adjoint row, finishes at another step.
     rates = torch.tensor([0.05, 0.9, 0.3], dtype=F64)[:, None]
@@ -170,7 +170,7 @@ def test_a_row_gets_the_gradient_it_gets_alone(case):
         torch.testing.assert_close(gradient([i])[0], together[i], rtol=1e-7, atol=1e-9)
 
 
-@every_pathless_gradient
+@pathless_gradients
 def test_each_tensor_of_a_state_carries_its_gradient(case):
     # The same cell, once on one tensor and once split into blocks that feed each other.
     w = matrix(4, norm=0.8, seed=18)

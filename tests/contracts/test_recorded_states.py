@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deqlab import Picard, fixed_point
-from tests.contracts.gradients import GRADIENTS, every_gradient
+from tests.contracts.gradients import GRADIENTS, every_gradient, parameters
 from tests.contracts.solvers import every_solver
 from tests.problems import F64, matrix, normal
 
@@ -54,7 +54,7 @@ def test_every_state_has_its_structure_and_reaches_the_parameters(case):
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, id=n) for n, c in GRADIENTS.items() if n.startswith("Implicit")]
+    "case", parameters({n: c for n, c in GRADIENTS.items() if n.startswith("Implicit")})
 )
 def test_a_state_carries_the_gradient_of_one_evaluation(case):
     x, u = X.clone().requires_grad_(), normal(3, 4, seed=2)
