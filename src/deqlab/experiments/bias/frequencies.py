@@ -85,7 +85,7 @@ EXPERIMENT = regression(
     presets={
         "smoke": replace(smoke(_QUICK), frequencies=(1, 4)),
         "quick": _QUICK,
-        "full": full(_QUICK, learning_rates=(3e-3, 1e-2, 3e-2)),
+        "full": full(_QUICK),
     },
     sample=_sample,
     after=_shares,

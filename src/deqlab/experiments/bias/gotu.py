@@ -88,7 +88,7 @@ def _experiment(name: str, task: BooleanTask, source: str) -> Experiment[GotuCon
         presets={
             "smoke": smoke(quick),
             "quick": quick,
-            "full": full(quick, learning_rates=(1e-3, 3e-3, 1e-2)),
+            "full": full(quick),
         },
         sample=_sample,
         test=_unseen,

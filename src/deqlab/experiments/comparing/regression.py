@@ -52,7 +52,7 @@ class RegressionConfig(arms.ArmsConfig):
     max_steps: int = 100
     batch_size: int = 256
     weight_decay: float = 0.0
-    steps: int = 3000
+    steps: int = 2000
     test_samples: int = 4096
 
     def __post_init__(self) -> None:
@@ -84,9 +84,9 @@ def smoke(config: ConfigT) -> ConfigT:
     )
 
 
-def full(config: ConfigT, *, learning_rates: tuple[float, ...]) -> ConfigT:
+def full(config: ConfigT, *, learning_rates: tuple[float, ...] = (3e-3, 1e-2)) -> ConfigT:
     """Return a config with seeds and steps enough to decide, and a search of the rates."""
-    return replace(config, seeds=tuple(range(8)), steps=3000, learning_rates=learning_rates)
+    return replace(config, seeds=tuple(range(8)), steps=2000, learning_rates=learning_rates)
 
 
 Sample = Callable[[ConfigT, int, torch.Generator], Batch]

@@ -74,7 +74,7 @@ def _experiment(
         presets={
             "smoke": smoke(quick),
             "quick": quick,
-            "full": full(quick, learning_rates=(3e-3, 1e-2, 3e-2)),
+            "full": full(quick),
         },
         sample=_sample,
         subject=_subject,

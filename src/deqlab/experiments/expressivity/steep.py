@@ -81,7 +81,7 @@ def _experiment(log2_steepness: int, figure: str) -> Experiment[SteepConfig]:
         presets={
             "smoke": smoke(quick),
             "quick": quick,
-            "full": full(quick, learning_rates=(3e-3, 1e-2, 3e-2)),
+            "full": full(quick),
         },
         sample=sample,
         subject=_subject,
