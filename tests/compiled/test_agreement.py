@@ -20,10 +20,19 @@ def cell(z, w, x):
     ("solver", "dtype"),
     [
         pytest.param(Picard(rtol=1e-4), torch.float32, id="Picard"),
-        pytest.param(Picard(damping=0.7, rtol=1e-9), F64, id="Picard-damped"),
         pytest.param(Anderson(rtol=1e-4), torch.float32, id="Anderson"),
-        pytest.param(Anderson(memory=1, ridge=0.0, rtol=1e-9), F64, id="Anderson-1"),
-        pytest.param(Anderson(memory=3, damping=0.7, rtol=1e-9), F64, id="Anderson-damped"),
+        pytest.param(
+            Picard(damping=0.7, rtol=1e-9), F64, id="Picard-damped", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            Anderson(memory=1, ridge=0.0, rtol=1e-9), F64, id="Anderson-1", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            Anderson(memory=3, damping=0.7, rtol=1e-9),
+            F64,
+            id="Anderson-damped",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_values_verdicts_and_counts_are_those_of_the_solve_outside(solver, dtype):

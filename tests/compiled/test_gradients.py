@@ -46,8 +46,8 @@ def gradients(gradient, *, backend=None, end=torch.inf):
     "gradient",
     [
         JacobianFree(),
-        Phantom(steps=4, damping=0.6),
-        Phantom(steps=3, damping=0.6, unrolled=True),
+        pytest.param(Phantom(steps=4, damping=0.6), marks=pytest.mark.slow),
+        pytest.param(Phantom(steps=3, damping=0.6, unrolled=True), marks=pytest.mark.slow),
         Unrolled(steps=3),
     ],
     ids=["JacobianFree", "Phantom", "Phantom-unrolled", "Unrolled"],

@@ -67,7 +67,7 @@ def test_every_kernel_has_its_network(phi, kind, trained):
     assert mismatch(target, explicit.coefficients(1.2), kind) <= 1e-8
 
 
-@pytest.mark.parametrize("p", [500, 1000])
+@pytest.mark.parametrize("p", [500, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_matched_relu_network_has_the_kernel_and_the_plain_one_has_not(p):
     x = draw(published_mixture(p))
     tau0 = float((x * x).sum(dim=1).mean().sqrt())

@@ -75,7 +75,9 @@ def test_every_method_finds_the_same_point_at_a_norm_above_one(activation):
         torch.testing.assert_close(value, values[0], rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("activation", [torch.tanh, torch.sigmoid])
+@pytest.mark.parametrize(
+    "activation", [torch.tanh, pytest.param(torch.sigmoid, marks=pytest.mark.slow)]
+)
 def test_gradients_are_those_of_finite_differences(activation):
     cell = with_scale(MonotoneCell(1, 2, margin=0.8, activation=activation).double(), 0.7)
     deq = DEQ(cell, solver=PeacemanRachford(rtol=1e-13, max_steps=2000), on_failure="raise")

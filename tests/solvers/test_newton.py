@@ -102,7 +102,7 @@ def test_a_complementarity_problem_is_solved_exactly(family, dim):
 
 
 @every_family
-@pytest.mark.parametrize("dim", [15, 30])
+@pytest.mark.parametrize("dim", [15, pytest.param(30, marks=pytest.mark.slow)])
 def test_large_complementarity_problems_too_where_no_iteration_contracts(family, dim):
     problem = Complementarity(family, dim, batch=25, seed=100 + dim)
     solution = solve(problem, problem.z0, max_steps=200)

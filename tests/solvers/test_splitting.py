@@ -217,7 +217,7 @@ def test_the_verdict_is_what_anyone_finds(solver, dtype):
 
 @every_solver
 def test_rows_are_solved_as_if_alone(solver):
-    w, q = monotone(5, margin=0.5, norm=2.0, seed=19), normal(6, 5, seed=21)
+    w, q = monotone(5, margin=1.0, norm=1.0, seed=19), normal(6, 5, seed=21)
     q = q * torch.tensor([[0.0], [1.0], [1e-3], [1e3], [3.0], [0.1]], dtype=F64)
     together = solve(solver, w, q, Tanh())
     assert len(set(together.steps.tolist())) > 2
@@ -229,7 +229,7 @@ def test_rows_are_solved_as_if_alone(solver):
 
 @every_solver
 def test_rows_that_leave_change_nothing_for_those_that_stay(solver):
-    w, q = monotone(5, margin=0.5, norm=2.0, seed=22), normal(8, 5, seed=24)
+    w, q = monotone(5, margin=1.0, norm=1.0, seed=22), normal(8, 5, seed=24)
     q[:5] *= 0  # solved at once
     options = {"solver": replace(solver, rtol=1e-9, max_steps=4000, patience=4000)}
     f, z0 = MonotoneMap(Relu()), torch.zeros_like(q)
