@@ -11,8 +11,8 @@ JOBS ?= 2
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install
 PROJECT := pyproject.toml constraints.txt
 
-# Test workers share the cores: one thread each. Tests marked with a group share a worker.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+# Test workers share the cores: one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 .PHONY: help demo test test-slow lint format types docs bench clean
 

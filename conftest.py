@@ -25,17 +25,31 @@ _doctests = Sybil(
 pytest_collect_file = (_blocks + _doctests).pytest()
 
 
+# Their tests share a fixture that takes seconds.
+_WHOLE = {
+    "tests/experiments/bias/test_features.py",
+    "tests/experiments/bias/test_flow.py",
+    "tests/experiments/expressivity/open/test_open_sawtooth.py",
+    "tests/experiments/kernels/test_spectra.py",
+    "tests/experiments/matched/test_matched_networks.py",
+    "tests/experiments/saliency/test_grad_cam.py",
+    "tests/experiments/test_memory.py",
+    "tests/integration/test_ddp.py",
+    "tests/tasks/test_images.py",
+}
+
+
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config, log):
-    """The blocks of a page build on each other: one worker runs them all, in their order."""
+    """One worker runs a page, whose blocks build on each other, and a file of `_WHOLE`."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class PagesStayWhole(LoadScopeScheduling):
+    class FilesStayWhole(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            page = nodeid.split("::")[0]
-            return page if page.endswith(".md") else nodeid
+            file = nodeid.split("::")[0]
+            return file if file.endswith(".md") or file in _WHOLE else nodeid
 
-    return PagesStayWhole(config, log)
+    return FilesStayWhole(config, log)
 
 
 @pytest.fixture(autouse=True)

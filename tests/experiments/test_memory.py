@@ -6,8 +6,6 @@ import pytest
 
 from deqlab.experiments.memory import EXPERIMENT, MemoryConfig
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
 
 @pytest.fixture(scope="module")
 def rows():

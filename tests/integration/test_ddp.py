@@ -19,13 +19,9 @@ from tests.contracts.dense import at
 from tests.contracts.gradients import GRADIENTS
 from tests.problems import F64, normal
 
-pytestmark = [
-    pytest.mark.skipif(
-        not (dist.is_available() and dist.is_gloo_available()),
-        reason="this torch has no gloo backend",
-    ),
-    pytest.mark.xdist_group(__name__),  # they share two processes that take seconds to start
-]
+pytestmark = pytest.mark.skipif(
+    not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo backend"
+)
 
 TIMEOUT = 60.0  # seconds; a collective that one rank waits for in vain ends here
 RANKS = 2

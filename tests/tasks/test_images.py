@@ -19,9 +19,6 @@ SHAPES = {
 }
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
-
 @pytest.fixture(scope="module", params=NAMES)
 def data(request):
     if request.param == "digits":

@@ -10,8 +10,6 @@ from deqlab.experiments.bias.features import FeatureDensityConfig, magnitudes, t
 from deqlab.experiments.bias.networks import LABELS, TEST, build
 from tests.problems import normal
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
 EXPERIMENT = EXPERIMENTS["feature-density"]
 
 

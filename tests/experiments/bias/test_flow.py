@@ -12,8 +12,6 @@ from deqlab.experiments.bias.arms import ARMS, draw, tensors
 from deqlab.experiments.bias.descent import FIT, descend
 from deqlab.experiments.bias.flow import DiagonalFlowConfig
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
 EXPERIMENT = EXPERIMENTS["diagonal-flow"]
 
 

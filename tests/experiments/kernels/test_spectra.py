@@ -13,8 +13,6 @@ from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
 
 def rows_of(name, **changes):
     experiment = EXPERIMENTS[name]

@@ -13,8 +13,6 @@ from deqlab.experiments.matched.verdict import verdict
 from deqlab.kernels import ExplicitNetwork, NoMatchError
 from deqlab.tasks import DataError
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
 SMOKE = EXPERIMENT.presets["smoke"]
 MEASURED = ("inference_seconds", "speedup")  # what may differ from run to run
 

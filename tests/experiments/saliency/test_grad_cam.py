@@ -14,9 +14,6 @@ from deqlab.tasks import DataError, load
 SMOKE = replace(EXPERIMENT.presets["smoke"], resnet_epochs=3)
 
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _few_images():
     """All that takes time is the number of images."""

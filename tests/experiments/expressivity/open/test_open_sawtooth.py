@@ -11,8 +11,6 @@ from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.expressivity.open import sawtooth
 from deqlab.experiments.expressivity.open.sawtooth import EXPERIMENT
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a fixture that takes seconds
-
 CONFIG = EXPERIMENT.presets["smoke"]
 
 
