@@ -73,7 +73,7 @@ _SHARES = Chart(
     x_scale="log",
 )
 
-_QUICK = FrequenciesConfig(steps=1000)
+_QUICK = FrequenciesConfig()
 
 EXPERIMENT = regression(
     name="frequencies",

@@ -77,7 +77,7 @@ def _subject(config: GotuConfig) -> str:
 
 
 def _experiment(name: str, task: BooleanTask, source: str) -> Experiment[GotuConfig]:
-    quick = GotuConfig(target=task.target, seen=task.seen, num_bits=task.num_bits, steps=1000)
+    quick = GotuConfig(target=task.target, seen=task.seen, num_bits=task.num_bits)
     return regression(
         name=f"gotu-{name}",
         title=f"DEQ against feed-forward networks on the unseen: {task.target}",

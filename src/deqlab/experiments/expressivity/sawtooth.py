@@ -63,7 +63,7 @@ def _experiment(
     name: str, log2_regions: int, figure: str, *, depths: tuple[int, ...]
 ) -> Experiment[SawtoothConfig]:
     regions = f"{2**log2_regions:,} linear regions"
-    quick = SawtoothConfig(log2_regions=log2_regions, depths=depths, steps=1000)
+    quick = SawtoothConfig(log2_regions=log2_regions, depths=depths)
     return regression(
         name=name,
         title=f"DEQ against feed-forward networks on a sawtooth of {regions}",

@@ -70,7 +70,7 @@ def _subject(config: SteepConfig) -> str:
 
 
 def _experiment(log2_steepness: int, figure: str) -> Experiment[SteepConfig]:
-    quick = SteepConfig(log2_steepness=log2_steepness, steps=1000)
+    quick = SteepConfig(log2_steepness=log2_steepness)
     return regression(
         name=f"steep-d{log2_steepness}",
         title=f"DEQ against feed-forward networks on a step of width 2^-{log2_steepness}",

@@ -62,6 +62,7 @@ class SteepWeightsConfig(RegressionConfig):
     curve: str = "ramp"
     tolerance: float = 0.1
     check_every: int = 50
+    steps: int = 2000
     dtype: str = "float64"
     test_rtol: float = 1e-10
     solver: str = "newton"
@@ -229,7 +230,7 @@ EXPERIMENT = Experiment(
     origin="published",
     presets={
         "smoke": replace(smoke(_DEFAULT), log2_steepness=(1, 2), steps=20, check_every=10),
-        "quick": replace(_DEFAULT, log2_steepness=(6, 8, 10, 14), steps=1500),
+        "quick": replace(_DEFAULT, log2_steepness=(6, 8, 10), steps=1000),
         "full": full(_DEFAULT, learning_rates=(1e-2, 3e-2)),
     },
     page=PAGE,
