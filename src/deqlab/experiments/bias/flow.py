@@ -12,7 +12,6 @@ usual for each, and from one start for all, for models that start dense tend to 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import numpy as np
 import torch
@@ -20,30 +19,18 @@ from jaxtyping import Float
 
 from deqlab.bias import closest_fit, gradient_flow, kkt_residual, participation_ratio
 from deqlab.experiments.base import (
-    Chart,
-    Column,
     Experiment,
     Job,
-    Outcome,
-    Page,
     Row,
-    Table,
     Verdict,
     check_at_least,
     check_seeds,
     require,
-    summaries,
 )
 from deqlab.experiments.bias.arms import ARMS, DEQS, Arm, Data, draw, tensors
 from deqlab.experiments.bias.descent import descend
-
-AGREES = 0.01
-"""Largest relative distance from the closed form that counts as agreement."""
-
-STATIONARY, CONSERVED = 1e-6, 1e-8
-"""Largest KKT residual of a limit, and largest drift of what a flow conserves."""
-
-OTHERS = ("linear", "net")
+from deqlab.experiments.bias.flow_page import PAGE
+from deqlab.experiments.bias.flow_verdict import verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,59 +150,9 @@ def _density(beta: Float[np.ndarray, " n"]) -> float:
     return participation_ratio(torch.from_numpy(beta)).item()
 
 
-def verdict(config: DiagonalFlowConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the closed form holds, and whether the DEQ is the densest model."""
-    last = summaries(rows)
-    trained = max(row["trained_error"] for row in last if row["arm"] in DEQS)
-    kkt = max(row["kkt"] for row in last)
-    error = max(row["prediction_error"] for row in last)
-    drift = max(row["drift"] for row in last if "drift" in row)
-    solved = min(row["converged"] for row in last if row["arm"] in DEQS)
-    exact = kkt < STATIONARY and drift < CONSERVED and max(trained, error) < AGREES and solved == 1
-    usual = {arm: [r["usual_density"] for r in last if r["arm"] == arm] for arm in ARMS}
-    densest = _beats(usual)
-    wins = {scale: _beats(_densities(rows, scale)) for scale in config.scales}
-    always = densest and all(wins.values())
-    outcome: Outcome = "does not hold here"
-    if exact:
-        outcome = "holds" if always else "holds partly"
-    sentence = (
-        f"The closed form {'holds' if exact else 'fails'}: a DEQ trained by gradient descent ends "
-        f"within {100 * trained:.2g} % of it, the flow within {error:.1g}. From its usual start "
-        f"(w = 0) the DEQ z = w z + x is {'the densest' if densest else 'not the densest'} "
-        f"({_told(usual)}); from equal starts it is denser than linear regression and the diagonal "
-        f"net at {sum(wins.values())} of {len(wins)} scales."
-    )
-    details = [
-        f"KKT residual at most {kkt:.1g}, drift of u^2 + (1 - w)^2 and u^2 - v^2 at most "
-        f"{drift:.1g}.",
-        *(
-            f"From s = {scale:g}: density {_told(_densities(rows, scale))}."
-            for scale in config.scales
-        ),
-    ]
-    return Verdict(outcome=outcome, sentence=sentence, details=tuple(details))
-
-
-def _densities(rows: Sequence[Row], scale: float) -> dict[str, list[float]]:
-    return {
-        arm: [
-            row["density"]
-            for row in rows
-            if row["kind"] == "point" and row["arm"] == arm and row["scale"] == scale
-        ]
-        for arm in ARMS
-    }
-
-
-def _beats(densities: dict[str, list[float]]) -> bool:
-    """Whether the DEQ is denser than both others at every seed."""
-    rivals = zip(densities["deq"], *(densities[arm] for arm in OTHERS), strict=True)
-    return all(ours > max(theirs) for ours, *theirs in rivals)
-
-
-def _told(densities: dict[str, list[float]]) -> str:
-    return ", ".join(f"{arm} {median(of):.3f}" for arm, of in densities.items())
+def judge(config: DiagonalFlowConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether the closed form holds, and whether the DEQ is densest; see `flow_verdict`."""
+    return verdict(rows, scales=config.scales)
 
 
 EXPERIMENT = Experiment(
@@ -235,66 +172,9 @@ EXPERIMENT = Experiment(
             seeds=tuple(range(16)), scales=(0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
         ),
     },
-    page=Page(
-        charts=(
-            Chart(
-                title="Density of the limit against the start",
-                caption="Participation ratio of the coefficients; all start at s (1, .., 1).",
-                rows="point",
-                x="scale",
-                y="density",
-                x_label="coefficients s at the start",
-                y_label="density of the limit",
-                x_scale="log",
-            ),
-            Chart(
-                title="Distance of the flow from the predicted limit",
-                caption="Relative; the prediction solves a constrained minimisation.",
-                rows="point",
-                x="scale",
-                y="prediction_error",
-                x_label="coefficients s at the start",
-                y_label="relative distance",
-                x_scale="log",
-                y_scale="log",
-            ),
-        ),
-        tables=(
-            Table(
-                title="Closed form against flow and training",
-                caption="Worst start of each seed; trained from s = 1 (w = 0) by gradient descent, "
-                "its coefficients measured as answers of the network.",
-                rows="summary",
-                columns=(
-                    Column(field="kkt", label="KKT residual", format="number"),
-                    Column(field="prediction_error", label="flow, distance", format="number"),
-                    Column(field="drift", label="drift of the conserved", format="number"),
-                    Column(field="trained_error", label="trained, distance", format="percent"),
-                    Column(field="trained_steps", label="steps", format="integer"),
-                    Column(field="residual", label="solve residual", format="number"),
-                    Column(field="converged", label="converged", format="percent"),
-                ),
-            ),
-            Table(
-                title="Density from the usual start",
-                caption="DEQ w = 0; with input weights u = 0; regression 0; net u = v = 0.1.",
-                rows="summary",
-                columns=(
-                    Column(field="usual_scale", label="start s", format="number"),
-                    Column(field="usual_density", label="density", format="number"),
-                ),
-            ),
-            Table(
-                title="Density from equal starts",
-                caption="By model and start.",
-                rows="point",
-                columns=(Column(field="density", label="density", format="number"),),
-                by="scale",
-            ),
-        ),
-    ),
+    page=PAGE,
     check=check,
     plan=plan,
     run=run,
-    judge=verdict,
+    judge=judge,
 )
