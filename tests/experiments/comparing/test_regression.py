@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from deqlab.experiments.comparing import arms
-from deqlab.experiments.comparing.regression import RegressionConfig, regression
+from deqlab.experiments.comparing.regression import TEST_SEED, RegressionConfig, regression
 
 CONFIG = RegressionConfig(
     seeds=(0, 1),
@@ -50,6 +50,11 @@ def rows(config=CONFIG, **options):
     task = experiment(**options)
     torch.manual_seed(0)
     return list(task.run(config, fnn(task, config)))
+
+
+def summary(arm, loss, matching=None):
+    row = {"kind": "summary", "arm": arm, "seed": 0, "label": arm, "matching": matching}
+    return row | {"test_loss": loss, "converged": 1.0}
 
 
 def of(kind, found):
@@ -151,16 +156,22 @@ def test_a_budget_that_nothing_meets_is_refused():
 
 
 def test_the_verdict_is_of_test_losses_and_names_the_subject():
-    def summary(arm, loss, matching=None):
-        row = {"kind": "summary", "arm": arm, "seed": 0, "label": arm, "matching": matching}
-        return row | {"test_loss": loss, "converged": 1.0}
-
-    found = [summary("deq", 0.1), summary("fnn", 0.2, "parameters")]
+    found = [summary("deq", 0.01), summary("fnn", 0.02, "parameters")]
     assert experiment().judge(CONFIG, found).outcome == "holds partly"  # FLOPs are missing
-    found.append(summary("other", 0.3, "FLOPs per step"))
+    found.append(summary("other", 0.03, "FLOPs per step"))
     verdict = experiment().judge(CONFIG, found)
     assert verdict.outcome == "holds"
-    assert verdict.sentence.startswith("At width 4, the DEQ reaches a test loss of 0.1")
+    assert verdict.sentence.startswith("At width 4, the DEQ reaches a test loss of 0.01")
+
+
+def test_losses_are_measured_against_the_best_constant_unless_the_test_set_is_another():
+    _, y = sample(CONFIG, CONFIG.test_samples, torch.Generator().manual_seed(TEST_SEED))
+    loss, told = (y - y.mean()).square().mean().item(), []
+    for share in (0.91, 0.89):
+        for task in (experiment(), experiment(test=lambda config: None)):
+            found = [summary("deq", share * loss), summary("fnn", 2 * loss, "parameters")]
+            told.append(task.judge(CONFIG, found).outcome)
+    assert told == ["undecided", *["holds partly"] * 3]
 
 
 @pytest.mark.parametrize("name", ["steps", "test_samples"])

@@ -2,7 +2,8 @@
 
 Two arms are compared at each seed, in their losses by the logarithm of the ratio, in accuracies by
 the difference; `paired_interval` makes an interval of that. The DEQ beats an arm if all of the
-interval is on its side, loses if all of it is on the other, and ties otherwise.
+interval is on its side, loses if all of it is on the other, and ties otherwise. Between two
+networks that have learned nothing there is no winner, however sure the difference.
 """
 
 import math
@@ -15,6 +16,20 @@ from deqlab.experiments.comparing.paired import Interval, paired_interval
 
 WELL_SOLVED = 0.99
 """Share of test samples at their equilibrium below which a network is not called a DEQ."""
+
+LEARNED = 0.9
+"""Share of the loss of the best constant below which a median loss shows that something is learned.
+"""
+
+NEITHER = "neither"
+"""Learns: instead of a win, a loss or a tie."""
+
+_TOLD = {
+    "win": "Win against",
+    "tie": "Tie against",
+    "loss": "Loss against",
+    NEITHER: "Neither learns, the DEQ nor",
+}
 
 _TINY = 1e-300  # a loss of 0 has no logarithm
 
@@ -68,13 +83,18 @@ class Metric:
 
 
 def judge(
-    metric: Metric, rows: Sequence[Row], *, subject: str, views: Sequence[str] = ()
+    metric: Metric,
+    rows: Sequence[Row],
+    *,
+    subject: str,
+    views: Sequence[str] = (),
+    constant: float | None = None,
 ) -> Verdict:
     """Compare the arm "deq" with each FNN, and say how often it wins at equal cost.
 
     The claim holds if the DEQ beats every FNN at equal parameters and at equal FLOPs, fails if it
     beats none or fewer than it loses to, and holds partly in between; it is undecided if the DEQ
-    was not at its own equilibrium.
+    was not at its own equilibrium, or if no network has learned anything.
 
     Args:
         metric: What is compared.
@@ -82,6 +102,7 @@ def judge(
         subject: Where the sentence begins.
         views: Costs at which FNNs should match; a claim with none of them at one of these holds
             partly at best.
+        constant: Loss of the best constant function, where losses are compared with it.
     """
     last = summaries(rows)
     deq = {row["seed"]: row for row in last if row["arm"] == "deq"}
@@ -94,17 +115,15 @@ def judge(
         theirs = _values(metric, other)
         gain = paired_interval(metric.gains(values, theirs))
         result = {1: "win", 0: "tie", -1: "loss"}[gain.sign]
+        if constant is not None and _best(values, theirs) > LEARNED * constant:
+            result = NEITHER
         first = next(iter(other.values()))
         tallies.setdefault(first["matching"], []).append(result)
         details.append(
-            f"{result.capitalize()} against {first['label']} at equal {first['matching']}: "
+            f"{_TOLD[result]} {first['label']} at equal {first['matching']}: "
             f"{metric.show(list(theirs.values()))}, {metric.show_gain(gain)}."
         )
-    scores = ", ".join(
-        f"at equal {matching} it beats {results.count('win')} of {len(results)} FNNs and loses "
-        f"to {results.count('loss')}"
-        for matching, results in tallies.items()
-    )
+    scores = ", ".join(_score(matching, results) for matching, results in tallies.items())
     sentence = (
         f"{subject}, the DEQ reaches {metric.label} {metric.show(list(values.values()))} over "
         f"{len(values)} {'seed' if len(values) == 1 else 'seeds'}: {scores}."
@@ -121,8 +140,22 @@ def judge(
     return Verdict(outcome=outcome, sentence=sentence, details=tuple(details))
 
 
+def _best(ours: dict[int, float], theirs: dict[int, float]) -> float:
+    """Return the smaller of two median losses."""
+    return min(median(ours.values()), median(theirs.values()))
+
+
+def _score(matching: str, results: Sequence[str]) -> str:
+    told = (
+        f"at equal {matching} it beats {results.count('win')} of {len(results)} FNNs and loses to "
+        f"{results.count('loss')}"
+    )
+    unlearned = results.count(NEITHER)
+    return f"{told} (against {unlearned}, neither learns)" if unlearned else told
+
+
 def _outcome(results: Sequence[str], converged: float) -> Outcome:
-    if converged < WELL_SOLVED:
+    if converged < WELL_SOLVED or set(results) == {NEITHER}:
         return "undecided"
     if all(result == "win" for result in results):
         return "holds"

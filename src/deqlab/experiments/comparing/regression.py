@@ -134,7 +134,13 @@ class Regression(Generic[ConfigT]):
 
     def judge(self, config: ConfigT, rows: Sequence[Row]) -> Verdict:
         """Return who wins in test loss."""
-        return judge(TEST_LOSS, rows, subject=self.subject(config), views=arms.VIEWS)
+        constant = None
+        if self.test is None:  # elsewhere a network that has learned may be worse than a constant
+            _, y = self._fixed(config, TEST_SEED)
+            constant = y.var(dim=0, correction=0).mean().item()
+        return judge(
+            TEST_LOSS, rows, subject=self.subject(config), views=arms.VIEWS, constant=constant
+        )
 
     def _shape(self, config: ConfigT) -> arms.Shape:
         x, y = self.sample(config, 1, torch.Generator())
