@@ -1,8 +1,10 @@
 """Trained networks as deqlab's modules, and how those are tested.
 
-A DEQ is tested as one: `nn.DEQ` solves z = relu(W z + U x + b) from z = 0 by Picard iteration. W is
-strictly lower triangular, so n evaluations reach the equilibrium and one more sees that it repeats
-itself; none fewer are made, whatever the tolerance. What the solve reaches is what is reported.
+A DEQ is tested as one: `nn.DEQ` solves z = relu(W z + U x + b) from z = 0. Where W is strictly
+lower triangular it does so by Picard iteration: n evaluations reach the equilibrium and one more
+sees that it repeats itself; none fewer are made, whatever the tolerance. With loops, on its
+diagonal, that would take about 1 / (1 - w) evaluations, and semismooth Newton takes few: I - W is a
+P-matrix. What the solve reaches is what is reported.
 """
 
 import torch
@@ -13,11 +15,18 @@ from deqlab.experiments.base import Row
 from deqlab.experiments.comparing.supervised import relative_residual
 from deqlab.experiments.expressivity.open.wiring import Network
 from deqlab.expressivity import ReadoutDEQ, equilibrium_pieces, layered_pieces
+from deqlab.expressivity.constructions import POLISH
 from deqlab.nn import DEQ, DenseCell, mlp
-from deqlab.solvers import Picard
+from deqlab.solvers import Newton, Picard
 
 TOLERANCE = 1e-12
 """Relative to f(0). A state that outgrows it by 4e4 is not known as well, and has not converged."""
+
+LOOSEST = 1e-6
+"""Tolerance with loops at most, whatever a state may outgrow f(0) by."""
+
+PATIENCE = 200
+"""Newton steps at most."""
 
 
 def as_module(network: Network) -> nn.Module:
@@ -26,7 +35,7 @@ def as_module(network: Network) -> nn.Module:
 
 
 def as_deq(network: Network) -> ReadoutDEQ:
-    """Return the DEQ with a skip from x that a dense network is."""
+    """Return the DEQ that a dense network is."""
     n, a = network.wiring.num_neurons, network.matrix
     cell, readout, skip = DenseCell(1, n), nn.Linear(n, 1), nn.Linear(1, 1, bias=False)
     w, u, b = a[:n, :n].clone(), a[:n, n : n + 1].clone(), a[:n, -1].clone()
@@ -34,8 +43,24 @@ def as_deq(network: Network) -> ReadoutDEQ:
     v, c = a[-1:, :n].clone(), a[-1, -1:].clone()
     readout.load_state_dict({"weight": v, "bias": c}, assign=True)
     skip.load_state_dict({"weight": a[-1:, n : n + 1].clone()}, assign=True)
-    solver = Picard(rtol=TOLERANCE, atol=0.0, min_steps=n + 1, max_steps=n + 1, patience=n + 1)
-    return ReadoutDEQ(DEQ(cell, solver=solver, on_failure="ignore"), readout, skip)
+    solver = _newton(w) if network.wiring.loops else _picard(n)
+    layer = DEQ(cell, solver=solver, on_failure="ignore")
+    return ReadoutDEQ(layer, readout, skip if network.wiring.skip else None)
+
+
+def _picard(n: int) -> Picard:
+    return Picard(rtol=TOLERANCE, atol=0.0, min_steps=n + 1, max_steps=n + 1, patience=n + 1)
+
+
+def _newton(w: Float[Tensor, "n n"]) -> Newton:
+    """Return the solver whose tolerance is the rounding of the state.
+
+    z <= max(W, 0) z + f(0), so that z outgrows f(0) by |(I - max(W, 0))^-1|_inf at most.
+    """
+    unit = torch.eye(len(w), dtype=w.dtype)
+    growth = torch.linalg.inv(unit - w.clamp_min(0)).abs().sum(dim=1).amax().item()
+    rtol = min(max(TOLERANCE, 4 * torch.finfo(w.dtype).eps * growth), LOOSEST)
+    return Newton(rtol=rtol, atol=0.0, min_steps=POLISH, max_steps=PATIENCE)
 
 
 def as_fnn(network: Network) -> nn.Sequential:
@@ -54,25 +79,31 @@ def as_fnn(network: Network) -> nn.Sequential:
 @torch.no_grad()
 def tested(module: nn.Module, x: Float[Tensor, "N 1"], y: Float[Tensor, "N 1"]) -> Row:
     """Return the test loss, the linear regions on [0, 1], and how a DEQ's solve went."""
+    output, solve = solved(module, x)
+    return {"test_loss": (output - y).square().mean().item(), **_regions(module), **solve}
+
+
+@torch.no_grad()
+def solved(module: nn.Module, x: Float[Tensor, "N 1"]) -> tuple[Float[Tensor, "N 1"], Row]:
+    """Return the outputs, and how a DEQ's solve went."""
     if not isinstance(module, ReadoutDEQ):
-        assert isinstance(module, nn.Sequential)
-        loss = (module(x) - y).square().mean().item()
-        return {"test_loss": loss, "regions": layered_pieces(module, 0.0, 1.0).num_regions}
+        return module(x), {}
     solution = module.layer.solve(x)
-    return {
-        "test_loss": (module.output(x, solution) - y).square().mean().item(),
-        **_regions(module),
+    return module.output(x, solution), {
         "residual": relative_residual(solution).max().item(),
         "converged": solution.converged.double().mean().item(),
         "evaluations": solution.evaluations,
     }
 
 
-def _regions(module: ReadoutDEQ) -> Row:
+def _regions(module: nn.Module) -> Row:
     """Return the linear regions on [0, 1], or nothing where rounding hides where they meet.
 
     With weights in the thousands edges are known to no more than 1e-9, and two pieces may overlap.
     """
+    if not isinstance(module, ReadoutDEQ):
+        assert isinstance(module, nn.Sequential)
+        return {"regions": layered_pieces(module, 0.0, 1.0).num_regions}
     try:
         return {"regions": equilibrium_pieces(module, 0.0, 1.0).num_regions}
     except ValueError:

@@ -1,5 +1,7 @@
 """Where networks start that are not grown: at random weights, or near an exact construction."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -26,7 +28,7 @@ def drawn(
 ) -> Network:
     """Return a random network, each neuron of it bent at a random training point.
 
-    The readout is the solution of a least-squares problem.
+    The readout is the solution of a least-squares problem. Loops start at 0.
 
     Args:
         wiring: Its wiring.
@@ -35,8 +37,9 @@ def drawn(
         generator: The source of randomness.
     """
     n = wiring.num_neurons
-    a = torch.randn(n + 1, n + 2, generator=generator, dtype=x.dtype) * wiring.mask
-    a /= wiring.mask[:, :-1].sum(dim=1, keepdim=True).clamp_min(1).sqrt() / GAIN
+    mask = replace(wiring, loops=False).mask
+    a = torch.randn(n + 1, n + 2, generator=generator, dtype=x.dtype) * mask
+    a /= mask[:, :-1].sum(dim=1, keepdim=True).clamp_min(1).sqrt() / GAIN
     a[:, -1] = 0.0
     where = torch.randint(len(x), (n,), generator=generator)
     s = torch.cat([x.new_zeros(n, n), x[where][None], x.new_ones(1, n)])  # at the points of bends
@@ -86,8 +89,13 @@ def exact_fnn(log2_regions: int) -> Network:
 
 
 def disturbed(network: Network, noise: float, generator: torch.Generator) -> Network:
-    """Return the network with relative Gaussian noise on its weights."""
-    weights = network.weights
+    """Return the network with relative Gaussian noise on its weights.
+
+    Of a loop w it is 1 - w that is multiplied, by exp(noise), so that w stays below 1.
+    """
+    weights, loops = network.weights, network.wiring.is_loop
     size = torch.where(weights == 0, SPARE, weights.abs())
     draw = torch.randn(len(weights), generator=generator, dtype=weights.dtype)
-    return network.having(weights + noise * size * draw)
+    moved = weights + noise * size * draw
+    moved[loops] = 1 - (1 - weights[loops]) * torch.exp(noise * draw[loops])
+    return network.having(moved)

@@ -3,7 +3,10 @@
 Level by level, s = (z, x, 1) is filled in. With l_i = dy/d(A_i s), the derivative of the output by
 the input of row i, that of the output by a weight is an outer product:
 
-    l_(n+1) = 1,    l_i = 1[z_i > 0] sum_r A_ri l_r,    dy/dA_ij = l_i s_j
+    l_(n+1) = 1,    l_i = 1[z_i > 0] / (1 - A_ii) sum_(r > i) A_ri l_r,    dy/dA_ij = l_i s_j
+
+where A_ii is 0 without loops. A loop of 1 or more has no equilibrium at every input: the output is
+nan, whatever the input.
 """
 
 from dataclasses import dataclass
@@ -43,6 +46,8 @@ class Substitution:
         s[n], s[n + 1] = self.x, 1.0
         for start, end in self.wiring.bounds:
             s[start:end] = torch.relu(a[start:end] @ s)
+            if self.wiring.loops:
+                s[start:end] *= _amplification(a)[start:end]
         return s
 
     def _slopes(
@@ -52,4 +57,12 @@ class Substitution:
         slopes[-1] = 1.0
         for start, end in reversed(self.wiring.bounds):
             slopes[start:end] = (a[:, start:end].mT @ slopes) * (s[start:end] > 0)
+            if self.wiring.loops:
+                slopes[start:end] *= _amplification(a)[start:end]
         return slopes
+
+
+def _amplification(a: Float[Tensor, "rows columns"]) -> Float[Tensor, "n 1"]:
+    """Return 1 / (1 - A_ii) for each neuron, or nan where there is none."""
+    below = 1 - a[:-1].diagonal()
+    return torch.where(below > 0, 1 / below, torch.nan)[:, None]

@@ -11,6 +11,13 @@ is a DEQ: each neuron reads x and every neuron before its level, and so does the
 is a feed-forward network (FNN): each neuron reads the level before its own, and the output the last
 one. So the FNN of L levels is the DEQ of as many neurons with most of its weights left out.
 
+The neurons of a DEQ may have loops, A_ii, that are below 1. With q_i what a neuron reads from all
+others, there still is one equilibrium: a loop divides its neuron by what it is short of 1,
+
+    z_i = relu(A_ii z_i + q_i) = relu(q_i) / (1 - A_ii).
+
+So it changes no function that the network may have, only how large its weights must be.
+
 The cost of a Levenberg-Marquardt step on N points is counted, not measured: with P parameters and M
 multiply-adds of one evaluation, the Jacobian J takes 4 passes of 2 M each, J J' takes 2 P^2 and a
 Cholesky factorisation P^3 / 3:
@@ -34,10 +41,18 @@ class Wiring:
     Attributes:
         levels: Neurons of each level, in order; none for y = A (x, 1).
         dense: Whether it is a DEQ.
+        loops: Whether each neuron reads itself; of a DEQ only.
+        skip: Whether the output of a DEQ reads x.
     """
 
     levels: tuple[int, ...]
     dense: bool
+    loops: bool = False
+    skip: bool = True
+
+    def __post_init__(self) -> None:
+        if self.loops and not self.dense:
+            raise ValueError("a feed-forward network has no loops: they need dense=True")
 
     @property
     def num_neurons(self) -> int:
@@ -63,6 +78,10 @@ class Wiring:
             first = start
         if self.levels:
             mask[: self.levels[0], n] = True
+        if self.loops:
+            mask[range(n), range(n)] = True
+        if self.levels and not self.skip:
+            mask[n, n] = False
         return mask
 
     @cached_property
@@ -78,8 +97,14 @@ class Wiring:
 
     @property
     def multiply_adds(self) -> int:
-        """M, of one evaluation: a bias costs none."""
+        """M, of one evaluation: a bias costs none, a loop one."""
         return int(self.mask[:, :-1].sum())
+
+    @cached_property
+    def is_loop(self) -> Bool[Tensor, " P"]:
+        """Which weights are loops."""
+        rows, columns = self.entries
+        return (rows == columns) & (rows < self.num_neurons)
 
     def step_flops(self, num_points: int) -> float:
         """Return the FLOPs of one Levenberg-Marquardt step on so many points."""
