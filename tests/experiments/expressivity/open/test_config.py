@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from deqlab.experiments.expressivity.open.config import CLOSE, OpenConfig, matched_width
+from deqlab.experiments.expressivity.open.competition import CLOSE, matched_width
+from deqlab.experiments.expressivity.open.config import OpenConfig
 from deqlab.experiments.expressivity.open.wiring import Wiring
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 
-from deqlab.experiments.expressivity.open.config import OpenConfig
-from deqlab.experiments.expressivity.open.verdict import floor, judge
+from deqlab.experiments.expressivity.open import verdict as verdicts
+from deqlab.experiments.expressivity.open.verdict import floor
 
-CONFIG = OpenConfig(seeds=(0, 1, 2))
+
+def judge(rows):
+    return verdicts.judge(rows, subject="On 2^5 linear regions", least=floor(5))
 
 
 def arm(route, family, losses, *, depth=None, converged=1.0, step_flops=10.0):
@@ -36,7 +38,7 @@ SHALLOW = arm("growth", "fnn", [1e-8, 1e-9, 1e-7], depth=3)
 
 
 def test_a_deq_that_beats_all_on_its_best_route_holds():
-    verdict = judge(CONFIG, PLAIN + GROWN + SHALLOW)
+    verdict = judge(PLAIN + GROWN + SHALLOW)
     assert verdict.outcome == "holds"
     assert "DEQ, growth, has a median test loss of 2e-29" in verdict.sentence
     assert "beats 2 of 2 FNNs" in verdict.sentence
@@ -50,7 +52,7 @@ def test_a_deq_that_beats_all_on_its_best_route_holds():
 
 def test_an_fnn_as_deep_as_k_that_is_exact_too_ties_and_is_named():
     deep = arm("growth", "fnn", [1e-31, 1e-28, 9e-27], depth=5, step_flops=2.0)
-    verdict = judge(CONFIG, PLAIN + GROWN + SHALLOW + deep)
+    verdict = judge(PLAIN + GROWN + SHALLOW + deep)
     assert verdict.outcome == "holds partly"
     assert "beats 2 of 3 FNNs" in verdict.sentence
     assert "ties with FNN of depth 5, growth" in verdict.sentence
@@ -60,41 +62,41 @@ def test_an_fnn_as_deep_as_k_that_is_exact_too_ties_and_is_named():
 def test_one_fnn_that_wins_is_enough_on_any_route():
     better = arm("plain", "fnn", [0.01] * 3, depth=2)
     rows = arm("growth", "deq", [0.02] * 3) + SHALLOW[:0] + PLAIN + better
-    verdict = judge(CONFIG, rows)
+    verdict = judge(rows)
     assert verdict.outcome == "does not hold here"
     assert "loses to FNN of depth 2, plain" in verdict.sentence
 
 
 def test_ties_alone_are_no_win():
     deep = arm("growth", "fnn", [1e-29] * 3, depth=5)
-    assert judge(CONFIG, GROWN + deep).outcome == "does not hold here"
+    assert judge(GROWN + deep).outcome == "does not hold here"
 
 
 def test_a_network_that_is_not_at_its_equilibrium_is_no_deq():
     rows = arm("growth", "deq", [1e-29] * 3, converged=0.9) + SHALLOW
-    verdict = judge(CONFIG, rows)
+    verdict = judge(rows)
     assert verdict.outcome == "undecided"
     assert any("Only 90.0 %" in line for line in verdict.details)
 
 
 def test_starting_at_the_answer_is_no_training():
     near = arm("construction", "deq", [1e-29] * 3) + arm("construction", "fnn", [1e-9] * 3, depth=5)
-    verdict = judge(CONFIG, PLAIN + near)
+    verdict = judge(PLAIN + near)
     assert verdict.outcome == "does not hold here"
     assert "DEQ, DEQ, plain, has" in verdict.sentence
     assert any(line.startswith("Route construction: DEQ") for line in verdict.details)
-    assert judge(CONFIG, near).outcome == "undecided"
+    assert judge(near).outcome == "undecided"
 
 
 def test_one_seed_that_differs_makes_a_tie_of_three():
     rows = GROWN + arm("growth", "fnn", [1e-8, 1e-9, 1e-32], depth=4)
-    verdict = judge(CONFIG, rows)
+    verdict = judge(rows)
     assert "ties with FNN of depth 4, growth" in verdict.sentence
 
 
 def test_a_loss_that_is_not_finite_is_the_worst():
     rows = GROWN + arm("growth", "fnn", [None, float("inf"), float("nan")], depth=2)
-    assert judge(CONFIG, rows).outcome == "holds"
+    assert judge(rows).outcome == "holds"
 
 
 @pytest.mark.parametrize(("k", "least"), [(1, 1e-26), (5, 1e-26), (10, 2.0**-80)])

@@ -19,16 +19,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.experiments.base import Experiment, Job, Row
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing.arms import num_parameters
 from deqlab.experiments.comparing.regression import TEST_SEED
-from deqlab.experiments.expressivity.open import monotone, routes
+from deqlab.experiments.expressivity.open import entrants, monotone, routes, verdict
 from deqlab.experiments.expressivity.open.config import OpenConfig
 from deqlab.experiments.expressivity.open.modules import as_module, tested
 from deqlab.experiments.expressivity.open.page import PAGE
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.verdict import LEARNED, judge
-from deqlab.experiments.expressivity.open.wiring import Wiring
+from deqlab.experiments.expressivity.open.route import Data, Route
 from deqlab.tasks import sawtooth
 
 _TRAIN_SEED = TEST_SEED - 2
@@ -55,74 +53,45 @@ def _arms(config: OpenConfig, route: str) -> Iterator[tuple[str, dict[str, Any]]
         for penalty in config.penalties:
             yield f"monotone-{penalty:g}", {"route": route, "penalty": penalty}
         return
-    deq, k = config.deq, config.log2_regions
-    if route == "construction":
-        exact = Wiring((2,) * k, dense=False)
-        for noise in config.noises:
-            for wiring in (deq, exact):
-                arm = {"route": route, "noise": noise, **_settings(wiring)}
-                yield f"construction-{noise:g}-{_short(wiring)}", arm
-        return
-    for wiring in (deq, *config.fnns):
-        yield f"{route}-{_short(wiring)}", {"route": route, **_settings(wiring)}
-
-
-def _settings(wiring: Wiring) -> dict[str, Any]:
-    return {"levels": list(wiring.levels), "dense": wiring.dense}
-
-
-def _short(wiring: Wiring) -> str:
-    return "deq" if wiring.dense else f"fnn-{len(wiring.levels)}x{wiring.levels[0]}"
+    yield from entrants.arms(config, route)
 
 
 def run(config: OpenConfig, job: Job) -> Iterator[Row]:
     """Yield a row of kind "stage" for each stage, and the summary."""
-    x, y = _points(config, config.train_samples, _TRAIN_SEED)
+    train = _points(config, config.train_samples, _TRAIN_SEED)
     test = _points(config, config.test_samples, TEST_SEED)
     if job.settings["route"] == "monotone":
-        yield _monotone(config, job, (x, y), test)
+        yield _monotone(config, job, train, test)
         return
-    wiring = Wiring(tuple(job.settings["levels"]), job.settings["dense"])
-    route = _route(config, job, wiring, x[:, 0])
-    flops, steps = 0.0, 0
-    for number, stage in enumerate(route.stages(x[:, 0], config.steps), start=1):
-        flops, steps = flops + stage.flops, steps + stage.steps
-        yield {
-            "kind": "stage",
-            "route": job.settings["route"],
-            "stage": number,
-            "k": stage.log2_regions,
-            "train_loss": stage.train_loss,
-            "test_loss": _loss(stage, test[0][:, 0]),
-            "steps": stage.steps,
-            "flops": flops,
-        }
-    row = {
-        **tested(as_module(stage.network), *test),
-        "train_loss": stage.train_loss,
-        "multiply_adds": wiring.multiply_adds,
-        "step_flops": wiring.step_flops(config.train_samples),
-        "parameters": wiring.num_parameters,
-        "steps": steps,
-        "flops": flops,
-    }
-    noise = job.settings.get("noise")
-    disturbed = "" if noise is None else f", noise {noise:g}"
-    name = f"DEQ of width {config.width}"
-    if not wiring.dense:
-        name = f"FNN {len(wiring.levels)} x {wiring.levels[0]}"
-    yield _summary(config, job, row, f"{name} ({job.settings['route']}{disturbed})")
+    data = _family(train[0])
+    stages = entrants.trained(
+        _route(config, job, data),
+        train=data,
+        test=_family(test[0]),
+        steps=config.steps,
+        name=job.settings["route"],
+        number="k",
+    )
+    rows = []
+    for row, stage in stages:
+        rows.append(row)
+        network = stage.network
+        yield row
+    cost = entrants.costs(network.wiring, config.train_samples, rows)
+    row = {**tested(as_module(network), *test), **cost}
+    yield _summary(config, job, row, entrants.label(config, job.settings))
 
 
-def _route(config: OpenConfig, job: Job, wiring: Wiring, x: Float[Tensor, " N"]) -> routes.Route:
+def _route(config: OpenConfig, job: Job, data: Data) -> Route:
+    wiring = entrants.wiring_of(job.settings)
     generator = torch.Generator().manual_seed(job.seed)
     match job.settings["route"]:
         case "plain":
-            return routes.plain(config, wiring, x, generator)
+            return routes.plain(config, wiring, data, generator)
         case "curriculum":
-            return routes.curriculum(config, wiring, x, generator)
+            return routes.curriculum(config, wiring, data, generator)
         case "growth":
-            return routes.growth(config, wiring, x, generator)
+            return routes.growth(config, wiring, generator)
     noise = job.settings["noise"]
     return routes.construction(config, dense=wiring.dense, noise=noise, generator=generator)
 
@@ -145,18 +114,13 @@ def _monotone(
 
 
 def _summary(config: OpenConfig, job: Job, row: Row, label: str) -> Row:
-    deq = job.settings.get("dense", True)
-    return {
-        "kind": "summary",
-        "label": label,
-        "matching": None if deq else "FLOPs",
-        "route": job.settings["route"],
-        "family": "deq" if deq else "fnn",
-        "depth": None if deq else len(job.settings["levels"]),
-        "log2_regions": config.log2_regions,
-        "learned": float(row["test_loss"] < LEARNED),
-        **row,
-    }
+    return entrants.summary(job, label, ("log2_regions", config.log2_regions), row)
+
+
+def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
+    """Return whether the DEQ beats every FNN; see `verdict`."""
+    k = config.log2_regions
+    return verdict.judge(rows, subject=f"On 2^{k} linear regions", least=verdict.floor(k))
 
 
 def _points(
@@ -170,10 +134,9 @@ def _points(
     )
 
 
-def _loss(stage: routes.Stage, x: Float[Tensor, " N"]) -> float:
-    network = stage.network
-    y = Substitution(network.wiring, x).output(network.weights)
-    return (y - sawtooth.evaluate(x, log2_regions=stage.log2_regions)).square().mean().item()
+def _family(x: Float[Tensor, "N 1"]) -> Data:
+    """Return the same points for every k."""
+    return lambda k: (x[:, 0], sawtooth.evaluate(x[:, 0], log2_regions=k))
 
 
 _FULL = OpenConfig()

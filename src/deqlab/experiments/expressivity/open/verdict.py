@@ -4,8 +4,9 @@ The DEQ's route is the one where its median test loss is least. FNNs may take an
 must beat every one of them on every route. Starting at the answer is no training, so perturbed
 constructions are told and not judged.
 
-Losses below the rounding of the sawtooth are equal: near a slope of 2^k an input that is rounded by
-eps moves the output by 2^k eps, and networks of this size by a few times as much,
+Losses below the rounding of the target are equal. On a sawtooth of slope 2^k an input that is
+rounded by eps moves the output by 2^k eps, and networks of this size by a few times as much; on a
+ramp of slope 2^d what is a difference of two states of size 2^d is known to 2^d eps:
 
     least = max(1e-26, (4 2^k eps)^2).
 """
@@ -18,16 +19,15 @@ from statistics import median
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
 from deqlab.experiments.comparing.comparison import WELL_SOLVED
 from deqlab.experiments.comparing.paired import Interval, paired_interval
-from deqlab.experiments.expressivity.open.config import OpenConfig
 
 LEAST = 1e-26
-"""Of all losses, at any k: the rounding of sums."""
+"""Of all losses, at any slope: the rounding of sums."""
 
 WORST = 1e250
 """What a loss counts as that is not finite."""
 
 LEARNED = 1e-6
-"""A test loss below it has learned the sawtooth; the constant function has 0.083."""
+"""A test loss below it has learned the target; constants have 0.083 on sawtooths, more on ramps."""
 
 NOT_JUDGED = ("construction",)
 """Routes that start at the answer."""
@@ -68,7 +68,7 @@ class Arm:
 
     @property
     def learned(self) -> int:
-        """Seeds whose network has learned the sawtooth."""
+        """Seeds whose network has learned the target."""
         return sum(loss < LEARNED for loss in self.losses.values())
 
     @property
@@ -85,13 +85,19 @@ class Arm:
         )
 
 
-def floor(log2_regions: int) -> float:
+def floor(log2_slope: int) -> float:
     """Return the loss below which all losses are equal."""
-    return float(max(LEAST, (4 * 2.0**log2_regions * 2.0**-52) ** 2))
+    return float(max(LEAST, (4 * 2.0**log2_slope * 2.0**-52) ** 2))
 
 
-def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the DEQ beats every FNN, all but some that tie, or not."""
+def judge(rows: Sequence[Row], *, subject: str, least: float) -> Verdict:
+    """Return whether the DEQ beats every FNN, all but some that tie, or not.
+
+    Args:
+        rows: With the summaries of all arms.
+        subject: Where the sentence begins.
+        least: The loss below which all losses are equal.
+    """
     arms = _arms(rows)
     judged = [arm for arm in arms if arm.route not in NOT_JUDGED]
     deqs, fnns = [a for a in judged if a.deq], [a for a in judged if not a.deq]
@@ -99,7 +105,6 @@ def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
     if not deqs or not fnns:
         sentence = "No route that is judged has a DEQ, or none has an FNN; name more routes."
         return Verdict(outcome="undecided", sentence=sentence, details=tuple(details))
-    least = floor(config.log2_regions)
     best = min(deqs, key=lambda arm: max(arm.median, least))
     gaps = {fnn.label: _gap(best, fnn, least) for fnn in fnns}
     tied = [label for label, gap in gaps.items() if gap.sign == 0]
@@ -107,7 +112,7 @@ def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
     lost = [label for label, gap in gaps.items() if gap.sign > 0]
     details += [f"Against {label}: {_factor(gap)}." for label, gap in gaps.items()]
     sentence = (
-        f"On 2^{config.log2_regions} linear regions the best trained DEQ, {best.label}, has a "
+        f"{subject} the best trained DEQ, {best.label}, has a "
         f"median test loss of {best.told()}, and beats {len(won)} of {len(fnns)} FNNs of equal "
         f"training FLOPs or fewer{_learned_too(won)}{_named('ties with', tied)}"
         f"{_named('loses to', lost)}.{_on_growth(best, arms, tied)}"
@@ -160,7 +165,7 @@ def _factor(gap: Interval) -> str:
 
 
 def _learned_too(won: Sequence[Arm]) -> str:
-    """Return how many wins are over networks that have learned the sawtooth, only less exactly."""
+    """Return how many wins are over networks that have learned it too, only less exactly."""
     learned = [arm for arm in won if arm.median < LEARNED]
     if not learned:
         return ""

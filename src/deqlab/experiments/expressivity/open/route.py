@@ -1,0 +1,97 @@
+"""A route to a trained network: stages of Levenberg-Marquardt, each with its target and start.
+
+Targets are one family of functions, numbered by how hard they are: the sawtooth with 2^k regions by
+k, the ramp of slope 2^d by d. The steps of a route are shared evenly among its stages.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from deqlab.experiments.expressivity.open.growth import share
+from deqlab.experiments.expressivity.open.levenberg import levenberg_marquardt
+from deqlab.experiments.expressivity.open.starts import drawn
+from deqlab.experiments.expressivity.open.substitution import Substitution
+from deqlab.experiments.expressivity.open.wiring import Network, Wiring
+
+Data: TypeAlias = Callable[[int], tuple[Float[Tensor, " N"], Float[Tensor, " N"]]]
+"""Points for the target of a number, and their values."""
+
+Prepare: TypeAlias = Callable[[Network, Float[Tensor, " N"], Float[Tensor, " N"], int], Network]
+"""Makes the start of a stage from the end of the one before, its points, target and number."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage ends with.
+
+    Attributes:
+        number: Of its target.
+        network: The network.
+        train_loss: Mean squared error on the training points.
+        steps: That were taken or tried.
+        flops: Of these, and of candidates.
+    """
+
+    number: int
+    network: Network
+    train_loss: float
+    steps: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Route:
+    """The stages of a route.
+
+    Attributes:
+        start: The network before the first one.
+        targets: Number of each.
+        prepare: What each begins with.
+        candidates: Of each; they cost a least-squares problem each.
+    """
+
+    start: Network
+    targets: tuple[int, ...]
+    prepare: Prepare
+    candidates: int = 0
+
+    def stages(self, data: Data, steps: int) -> Iterator[Stage]:
+        """Train, and yield each stage when it ends."""
+        network = self.start
+        for number, its_steps in zip(self.targets, share(steps, len(self.targets)), strict=True):
+            x, target = data(number)
+            network = self.prepare(network, x, target, number)
+            model = Substitution(network.wiring, x)
+            fit = levenberg_marquardt(model, network.weights, target, steps=its_steps)
+            network = network.having(fit.weights)
+            flops = fit.steps * network.wiring.step_flops(len(x)) + self._search(network, len(x))
+            yield Stage(number, network, fit.loss, fit.steps, flops)
+
+    def _search(self, network: Network, num_points: int) -> float:
+        """Return the FLOPs of candidates: their features, J'J of them, and their outputs."""
+        features = network.wiring.levels[-1] + 1 + network.wiring.dense
+        return self.candidates * num_points * 2.0 * (features**2 + 2 * features)
+
+
+def kept(
+    network: Network, x: Float[Tensor, " N"], target: Float[Tensor, " N"], number: int
+) -> Network:
+    """Return the network as it is."""
+    return network
+
+
+def from_random(
+    wiring: Wiring,
+    data: Data,
+    targets: Sequence[int],
+    *,
+    prepare: Prepare = kept,
+    generator: torch.Generator,
+) -> Route:
+    """Return the route from random weights, with a readout for the first target."""
+    return Route(drawn(wiring, *data(targets[0]), generator), tuple(targets), prepare)
