@@ -11,6 +11,7 @@ from deqlab.experiments.base import Experiment
 from deqlab.experiments.bias import features, flow, frequencies, gotu
 from deqlab.experiments.expressivity import constructions, sawtooth, steep, steep_weights
 from deqlab.experiments.expressivity.open import sawtooth as open_sawtooth
+from deqlab.experiments.expressivity.open import steep as open_steep
 from deqlab.experiments.kernels import error, montecarlo, spectrum
 from deqlab.experiments.matched import networks
 from deqlab.experiments.saliency import grad_cam
@@ -21,6 +22,7 @@ SEPARATION: tuple[Experiment[Any], ...] = (
     *steep.EXPERIMENTS,
     steep_weights.EXPERIMENT,
     open_sawtooth.EXPERIMENT,
+    open_steep.EXPERIMENT,
     flow.EXPERIMENT,
     features.EXPERIMENT,
     *gotu.EXPERIMENTS,

@@ -7,7 +7,13 @@ from deqlab.experiments.expressivity.open.verdict import floor
 
 
 def judge(rows):
-    return verdicts.judge(rows, subject="On 2^5 linear regions", least=floor(5))
+    return verdicts.judge(
+        rows,
+        subject="On 2^5 linear regions",
+        least=floor(5),
+        recipes={"growth": "s_k is T(s_(k-1))"},
+        deep=5,
+    )
 
 
 def arm(route, family, losses, *, depth=None, converged=1.0, step_flops=10.0):

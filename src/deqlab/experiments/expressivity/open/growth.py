@@ -17,7 +17,7 @@ tent map on [0, 1]. It is derived here, and searched for with the sawtooth in vi
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -74,17 +74,18 @@ def grown(network: Network, neurons: Neurons, readout: Float[Tensor, " f"]) -> N
     Args:
         network: The network.
         neurons: Of the new level, which read its output.
-        readout: Of the new output: from y, if the network is dense; from each new neuron; and the
-            constant. With 1 for y and 0 for all else the output stays what it was.
+        readout: Of the new output: from y, if the network is dense, but not where y is x and there
+            is no skip; from each new neuron; and the constant. With 1 for y and 0 for all else the
+            output stays what it was.
     """
     old, width = network.wiring, len(neurons.slopes)
-    n, wiring = old.num_neurons, Wiring((*old.levels, width), old.dense)
+    n, wiring = old.num_neurons, replace(old, levels=(*old.levels, width))
     a = network.matrix.new_zeros(n + width + 1, n + width + 2)
     kept = [*range(n), n + width, n + width + 1]  # columns of what there was
     a[:n, kept] = network.matrix[:-1]
     a[n:-1, kept] = neurons.slopes[:, None] * network.matrix[-1]
     a[n:-1, -1] -= neurons.slopes * neurons.kinks
-    if old.dense:
+    if _keeps_output(old):
         a[-1, kept] = readout[0] * network.matrix[-1]
         readout = readout[1:]
     a[-1, n : n + width] = readout[:-1]
@@ -113,20 +114,24 @@ def sprouted(
         candidates: How many are drawn.
         generator: The source of randomness.
     """
-    dense = network.wiring.dense
     y = Substitution(network.wiring, x).output(network.weights)
     shape = (candidates, width)
     slopes = scale * (2.0 * torch.randint(2, shape, generator=generator).to(y) - 1)
     kinks = y[torch.randint(len(y), shape, generator=generator)]
-    if not dense:
+    if not network.wiring.dense:
         slopes[:, 0], kinks[:, 0] = scale, y.min() - MARGIN
     z = Neurons(slopes, kinks).values(y)
-    beside = [y.expand(candidates, 1, -1)] if dense else []
+    beside = [y.expand(candidates, 1, -1)] if _keeps_output(network.wiring) else []
     features = torch.cat([*beside, z, torch.ones_like(z[:, :1])], dim=1)
     readouts = least_squares(features, target)
     outputs = torch.einsum("cf,cfn->cn", readouts, features)
     best = (outputs - target).square().mean(dim=1).argmin()
     return grown(network, Neurons(slopes[best], kinks[best]), readouts[best])
+
+
+def _keeps_output(wiring: Wiring) -> bool:
+    """Whether a readout may have the row that reads what the output does."""
+    return wiring.dense and (wiring.skip or len(wiring.levels) > 0)
 
 
 def least_squares(

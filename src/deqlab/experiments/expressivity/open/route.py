@@ -52,30 +52,33 @@ class Route:
         start: The network before the first one.
         targets: Number of each.
         prepare: What each begins with.
-        candidates: Of each; they cost a least-squares problem each.
+        candidates: Of each, none if empty; they cost a least-squares problem each.
     """
 
     start: Network
     targets: tuple[int, ...]
     prepare: Prepare
-    candidates: int = 0
+    candidates: tuple[int, ...] = ()
 
     def stages(self, data: Data, steps: int) -> Iterator[Stage]:
         """Train, and yield each stage when it ends."""
-        network = self.start
-        for number, its_steps in zip(self.targets, share(steps, len(self.targets)), strict=True):
+        network, count = self.start, len(self.targets)
+        parts = zip(self.targets, share(steps, count), self.candidates or [0] * count, strict=True)
+        for number, its_steps, candidates in parts:
             x, target = data(number)
             network = self.prepare(network, x, target, number)
             model = Substitution(network.wiring, x)
             fit = levenberg_marquardt(model, network.weights, target, steps=its_steps)
             network = network.having(fit.weights)
-            flops = fit.steps * network.wiring.step_flops(len(x)) + self._search(network, len(x))
+            search = candidates * _candidate_flops(network.wiring, len(x))
+            flops = fit.steps * network.wiring.step_flops(len(x)) + search
             yield Stage(number, network, fit.loss, fit.steps, flops)
 
-    def _search(self, network: Network, num_points: int) -> float:
-        """Return the FLOPs of candidates: their features, J'J of them, and their outputs."""
-        features = network.wiring.levels[-1] + 1 + network.wiring.dense
-        return self.candidates * num_points * 2.0 * (features**2 + 2 * features)
+
+def _candidate_flops(wiring: Wiring, num_points: int) -> float:
+    """Return the FLOPs of a candidate: its features, J'J of them, and its outputs."""
+    features = wiring.levels[-1] + 1 + wiring.dense
+    return num_points * 2.0 * (features**2 + 2 * features)
 
 
 def kept(

@@ -70,4 +70,5 @@ def growth(config: OpenConfig, wiring: Wiring, generator: torch.Generator) -> Ro
         )
 
     stages = targets(config.log2_regions, len(wiring.levels))
-    return Route(identity(dense=wiring.dense), stages, sprout, config.candidates)
+    candidates = (config.candidates,) * len(stages)
+    return Route(identity(dense=wiring.dense), stages, sprout, candidates)

@@ -25,7 +25,7 @@ from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.expressivity.open import entrants, monotone, routes, verdict
 from deqlab.experiments.expressivity.open.config import OpenConfig
 from deqlab.experiments.expressivity.open.modules import as_module, tested
-from deqlab.experiments.expressivity.open.page import PAGE
+from deqlab.experiments.expressivity.open.page import SAWTOOTH
 from deqlab.experiments.expressivity.open.route import Data, Route
 from deqlab.tasks import sawtooth
 
@@ -120,7 +120,13 @@ def _summary(config: OpenConfig, job: Job, row: Row, label: str) -> Row:
 def judge(config: OpenConfig, rows: Sequence[Row]) -> Verdict:
     """Return whether the DEQ beats every FNN; see `verdict`."""
     k = config.log2_regions
-    return verdict.judge(rows, subject=f"On 2^{k} linear regions", least=verdict.floor(k))
+    return verdict.judge(
+        rows,
+        subject=f"On 2^{k} linear regions",
+        least=verdict.floor(k),
+        recipes={"growth": "s_k is T(s_(k-1))"},
+        deep=k,
+    )
 
 
 def _points(
@@ -176,7 +182,7 @@ EXPERIMENT = Experiment(
             routes=("plain", "growth"),
         ),
     },
-    page=PAGE,
+    page=SAWTOOTH,
     check=check,
     plan=plan,
     run=run,

@@ -12,7 +12,7 @@ ramp of slope 2^d what is a difference of two states of size 2^d is known to 2^d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -90,13 +90,22 @@ def floor(log2_slope: int) -> float:
     return float(max(LEAST, (4 * 2.0**log2_slope * 2.0**-52) ** 2))
 
 
-def judge(rows: Sequence[Row], *, subject: str, least: float) -> Verdict:
+def judge(
+    rows: Sequence[Row],
+    *,
+    subject: str,
+    least: float,
+    recipes: Mapping[str, str],
+    deep: int | None = None,
+) -> Verdict:
     """Return whether the DEQ beats every FNN, all but some that tie, or not.
 
     Args:
         rows: With the summaries of all arms.
         subject: Where the sentence begins.
         least: The loss below which all losses are equal.
+        recipes: Routes that encode what the target is, and what they encode.
+        deep: Hidden layers from which on an FNN must tie with the DEQ on such a route, if it must.
     """
     arms = _arms(rows)
     judged = [arm for arm in arms if arm.route not in NOT_JUDGED]
@@ -115,7 +124,8 @@ def judge(rows: Sequence[Row], *, subject: str, least: float) -> Verdict:
         f"{subject} the best trained DEQ, {best.label}, has a "
         f"median test loss of {best.told()}, and beats {len(won)} of {len(fnns)} FNNs of equal "
         f"training FLOPs or fewer{_learned_too(won)}{_named('ties with', tied)}"
-        f"{_named('loses to', lost)}.{_on_growth(best, arms, tied)}"
+        f"{_named('loses to', lost)}.{_deep_ties(best, arms, tied, deep, recipes)}"
+        f"{_on_recipe(best, arms, recipes)}"
     )
     if best.converged < WELL_SOLVED:
         details.append(
@@ -180,26 +190,35 @@ def _named(verb: str, labels: Sequence[str]) -> str:
     return f"; it {verb} {', '.join(labels)}" if labels else ""
 
 
-def _on_growth(best: Arm, arms: Sequence[Arm], tied: Sequence[str]) -> str:
+def _on_recipe(best: Arm, arms: Sequence[Arm], recipes: Mapping[str, str]) -> str:
     """Return what is known beforehand where a recipe won that encodes the target."""
-    if best.route != "growth":
+    if best.route not in recipes:
         return ""
-    others = [arm.median for arm in arms if arm.deq and arm.route not in (*NOT_JUDGED, "growth")]
+    known = (*NOT_JUDGED, *recipes)
+    others = [arm.median for arm in arms if arm.deq and arm.route not in known]
     without = f", and without it the DEQ's median is {min(others):.2g} at best" if others else ""
-    deep = _deep_ties(arms, tied)
-    ties = ""
-    if deep:
-        cheapest = min(arm.rows[0]["step_flops"] for arm in deep) / best.rows[0]["step_flops"]
-        ties = (
-            " An FNN as deep as k, grown the same way, ties with the DEQ, at "
-            f"{cheapest:.2g} times its FLOPs a step."
-        )
-    return f"{ties} Growth encodes that s_k is T(s_(k-1)){without}."
+    return f" {best.route.capitalize()} encodes that {recipes[best.route]}{without}."
 
 
-def _deep_ties(arms: Sequence[Arm], tied: Sequence[str]) -> list[Arm]:
-    grown = [arm for arm in arms if arm.route == "growth" and arm.label in tied]
-    return [arm for arm in grown if arm.rows[0]["depth"] >= arm.rows[0]["log2_regions"]]
+def _deep_ties(
+    best: Arm,
+    arms: Sequence[Arm],
+    tied: Sequence[str],
+    deep: int | None,
+    recipes: Mapping[str, str],
+) -> str:
+    """Return what an FNN costs that ties because it is deep, on the same route."""
+    if deep is None or best.route not in recipes:
+        return ""
+    same = [arm for arm in arms if arm.route == best.route and arm.label in tied]
+    ties = [arm.rows[0]["step_flops"] for arm in same if arm.rows[0]["depth"] >= deep]
+    if not ties:
+        return ""
+    cheapest = min(ties) / best.rows[0]["step_flops"]
+    return (
+        " An FNN as deep as k, grown the same way, ties with the DEQ, at "
+        f"{cheapest:.2g} times its FLOPs a step."
+    )
 
 
 def _on_route(route: str, arms: Sequence[Arm]) -> str:

@@ -135,6 +135,6 @@ class Network:
         return Network(self.wiring, self.wiring.matrix(weights))
 
 
-def identity(*, dense: bool) -> Network:
-    """Return the network without neurons whose output is x."""
-    return Network(Wiring((), dense), torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+def identity(*, dense: bool, loops: bool = False, skip: bool = True) -> Network:
+    """Return the network without neurons whose output is x; what grows from it is a `Wiring`."""
+    return Network(Wiring((), dense, loops, skip), torch.tensor([[1.0, 0.0]], dtype=torch.float64))
