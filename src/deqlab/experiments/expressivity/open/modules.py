@@ -22,7 +22,7 @@ from deqlab.solvers import Newton, Picard
 TOLERANCE = 1e-12
 """Relative to f(0). A state that outgrows it by 4e4 is not known as well, and has not converged."""
 
-LOOSEST = 1e-6
+LOOSEST = 1e-7
 """Tolerance with loops at most, whatever a state may outgrow f(0) by."""
 
 PATIENCE = 200

@@ -87,14 +87,18 @@ def run(config: OpenSteepConfig, job: Job) -> Iterator[Row]:
 
 def judge(config: OpenSteepConfig, rows: Sequence[Row]) -> Verdict:
     """Return whether the DEQ beats every FNN, and the norms; see `verdict` and `steep_norms`."""
-    d = config.log2_steepness
+    d, least = config.log2_steepness, verdict.floor(config.log2_steepness)
     losses = verdict.judge(
         rows,
         subject=f"On a ramp of slope 2^{d}",
-        least=verdict.floor(d),
+        least=least,
         recipes=dict.fromkeys(("steepening", "growth"), "a ramp of width delta / 2 is g(2 x)"),
     )
-    return replace(losses, details=(*losses.details, *steep_norms.told(rows)))
+    return replace(
+        losses,
+        sentence=losses.sentence + steep_norms.sentence(rows, least),
+        details=(*losses.details, *steep_norms.details(rows, least)),
+    )
 
 
 def _route(config: OpenSteepConfig, job: Job, data: Data) -> Route:

@@ -4,46 +4,63 @@ A feed-forward network (FNN) of L hidden layers within eps of a ramp of slope 2^
 
     max_l |W_l|_inf >= ((1 - 2 eps) 2^d)^(1 / (L + 1)),
 
-whatever its width; see `expressivity.bounds`. A DEQ has the ramp with norms of at most 2.
+whatever its width; see `expressivity.bounds`. A DEQ has the ramp with norms of at most 2. Each
+network is told of on its best route, by its median test loss, of those that are judged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import median
 
-from deqlab.experiments.base import Row, summaries
-from deqlab.experiments.expressivity.open.verdict import LEARNED, NOT_JUDGED
-from deqlab.expressivity import smallest_infinity_norm
+from deqlab.experiments.base import Row
+from deqlab.experiments.expressivity.open.verdict import LEARNED, Arm, arms_of, best_of
 
 
-def told(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the norms of each network that learned the ramp on a route that is judged."""
-    found: dict[str, list[Row]] = {}
-    for row in summaries(rows):
-        loss = row["test_loss"]  # null on disk if it is not finite
-        if row["route"] not in NOT_JUDGED and loss is not None and loss < LEARNED:
-            found.setdefault(row["network"], []).append(row)
-    if not found:
-        return ("No network learned the ramp on a route that is judged: there are no norms.",)
-    return tuple(_sentence(name, of) for name, of in found.items())
+def sentence(rows: Sequence[Row], least: float) -> str:
+    """Return the norms of the best DEQ and the least of any FNN, where both learned the ramp.
 
-
-def _sentence(name: str, rows: Sequence[Row]) -> str:
-    norms = [row["norm"] for row in rows]
-    count = "1 time" if len(rows) == 1 else f"{len(rows)} times"
-    bound = ""
-    if rows[0]["family"] == "fnn":
-        bound = f", where {_bound(rows):.3g} is the least possible at this depth and error"
+    Args:
+        rows: With the summaries of all arms.
+        least: The loss below which all losses are equal.
+    """
+    judged = [arm for arm in arms_of(rows) if arm.is_judged]
+    deqs = [arm for arm in judged if arm.deq]
+    fnns = [norm for arm in judged if not arm.deq for norm in _norms(arm)]
+    ours = _norms(best_of(deqs, least)) if deqs else []
+    if not ours or not fnns:
+        return ""
     return (
-        f"{name} learned it {count}, with a largest infinity norm of {median(norms):.3g} "
-        f"({min(norms):.3g} to {max(norms):.3g}){bound}."
+        f" Where it learned the ramp its largest infinity norm is {max(ours):.3g} at most, and "
+        f"that of an FNN that did {min(fnns):.3g} at least."
     )
 
 
-def _bound(rows: Sequence[Row]) -> float:
-    """Return the lower bound of all these networks, which have one depth."""
-    row = rows[0]
-    return smallest_infinity_norm(
-        run=2.0 ** -row["log2_steepness"],
-        depth=row["depth"],
-        error=max(row["error"] for row in rows),
+def details(rows: Sequence[Row], least: float) -> Iterator[str]:
+    """Yield the norms of each network on its best route."""
+    networks: dict[str, list[Arm]] = {}
+    for arm in arms_of(rows):
+        if arm.is_judged:
+            networks.setdefault(arm.rows[0]["network"], []).append(arm)
+    for arms in networks.values():
+        yield _told(best_of(arms, least))
+
+
+def _learned(arm: Arm) -> list[Row]:
+    return [row for row in arm.rows if arm.losses[row["seed"]] < LEARNED]
+
+
+def _norms(arm: Arm) -> list[float]:
+    return [row["norm"] for row in _learned(arm)]
+
+
+def _told(arm: Arm) -> str:
+    norms, count = _norms(arm), f"{arm.learned} of {len(arm.rows)} seeds"
+    if not norms:
+        return f"{arm.label} learned the ramp at {count}."
+    bound = ""
+    if not arm.deq:
+        least = min(row["bound"] for row in _learned(arm))
+        bound = f"; {least:.3g} is the least possible at this depth and error"
+    return (
+        f"{arm.label} learned the ramp at {count}, with a largest infinity norm of "
+        f"{median(norms):.3g} ({min(norms):.3g} to {max(norms):.3g}){bound}."
     )

@@ -55,6 +55,11 @@ class Arm:
         return bool(self.rows[0]["family"] == "deq")
 
     @property
+    def is_judged(self) -> bool:
+        """Whether its route does not start at the answer."""
+        return self.route not in NOT_JUDGED
+
+    @property
     def losses(self) -> dict[int, float]:
         """Test losses by seed."""
         found = {row["seed"]: row["test_loss"] for row in self.rows}
@@ -90,6 +95,11 @@ def floor(log2_slope: int) -> float:
     return float(max(LEAST, (4 * 2.0**log2_slope * 2.0**-52) ** 2))
 
 
+def best_of(arms: Sequence[Arm], least: float) -> Arm:
+    """Return the arm of least median loss, the first of those below `least`."""
+    return min(arms, key=lambda arm: max(arm.median, least))
+
+
 def judge(
     rows: Sequence[Row],
     *,
@@ -107,14 +117,14 @@ def judge(
         recipes: Routes that encode what the target is, and what they encode.
         deep: Hidden layers from which on an FNN must tie with the DEQ on such a route, if it must.
     """
-    arms = _arms(rows)
-    judged = [arm for arm in arms if arm.route not in NOT_JUDGED]
+    arms = arms_of(rows)
+    judged = [arm for arm in arms if arm.is_judged]
     deqs, fnns = [a for a in judged if a.deq], [a for a in judged if not a.deq]
     details = [_on_route(route, arms) for route in dict.fromkeys(arm.route for arm in arms)]
     if not deqs or not fnns:
         sentence = "No route that is judged has a DEQ, or none has an FNN; name more routes."
         return Verdict(outcome="undecided", sentence=sentence, details=tuple(details))
-    best = min(deqs, key=lambda arm: max(arm.median, least))
+    best = best_of(deqs, least)
     gaps = {fnn.label: _gap(best, fnn, least) for fnn in fnns}
     tied = [label for label, gap in gaps.items() if gap.sign == 0]
     won = [fnn for fnn in fnns if gaps[fnn.label].sign < 0]
@@ -147,7 +157,8 @@ def _outcome(best: Arm, *, won: int, lost: int, tied: Sequence[str]) -> Outcome:
     return "holds partly" if tied else "holds"
 
 
-def _arms(rows: Sequence[Row]) -> list[Arm]:
+def arms_of(rows: Sequence[Row]) -> list[Arm]:
+    """Return all arms, from the summary rows."""
     found: dict[str, list[Row]] = {}
     for row in summaries(rows):
         found.setdefault(row["arm"], []).append(row)
