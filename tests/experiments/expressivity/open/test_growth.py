@@ -17,7 +17,7 @@ from deqlab.experiments.expressivity.open.growth import (
 from deqlab.experiments.expressivity.open.levenberg import levenberg_marquardt
 from deqlab.experiments.expressivity.open.modules import as_deq
 from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import identity
+from deqlab.experiments.expressivity.open.wiring import Wiring, identity
 from deqlab.tasks import sawtooth
 
 X = torch.rand(200, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -147,3 +147,14 @@ def test_a_grown_deq_is_strictly_triangular_learns_and_solves_to_what_substituti
     torch.testing.assert_close(y, output(network, fresh[:, 0]), rtol=0, atol=1e-12)
     expected = sawtooth.evaluate(fresh[:, 0], log2_regions=3)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+
+
+def test_a_deq_without_a_skip_grows_from_x_and_keeps_its_output_from_then_on():
+    start = identity(dense=True, loops=True, skip=False)
+    one = sprout(start, 1)
+    assert one.wiring == Wiring((1,), dense=True, loops=True, skip=False)
+    assert one.matrix[~one.wiring.mask].abs().sum() == 0
+    two = grown(one, Neurons(tensor(0.7), tensor(0.3)), tensor(1, 0, 0))
+    assert two.wiring == Wiring((1, 1), dense=True, loops=True, skip=False)
+    torch.testing.assert_close(output(two), output(one), rtol=0, atol=1e-14)
+    assert two.matrix[1, 1] == 0
