@@ -151,6 +151,7 @@ def test_a_grown_deq_is_strictly_triangular_learns_and_solves_to_what_substituti
 
 def test_a_deq_without_a_skip_grows_from_x_and_keeps_its_output_from_then_on():
     start = identity(dense=True, loops=True, skip=False)
+    assert torch.equal(output(start), X)
     one = sprout(start, 1)
     assert one.wiring == Wiring((1,), dense=True, loops=True, skip=False)
     assert one.matrix[~one.wiring.mask].abs().sum() == 0

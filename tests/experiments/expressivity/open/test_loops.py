@@ -81,6 +81,10 @@ def test_the_tolerance_is_the_rounding_of_a_state_that_outgrows_its_start():
     solver = as_deq(Network(wiring, a)).layer.solver
     assert isinstance(solver, Newton)
     assert solver.rtol == pytest.approx(4 * 2.0**-52 * (3 * 2.0**20 + 1), rel=1e-9)
+    # What a neuron is kept down by makes it no larger.
+    a[1, 0] = -3.0
+    solver = as_deq(Network(wiring, a)).layer.solver
+    assert solver.rtol == pytest.approx(4 * 2.0**-52 * 2.0**20, rel=1e-9)
     a[0, 0] = 1 - 2.0**-50
     assert as_deq(Network(wiring, a)).layer.solver.rtol == LOOSEST
     a[0, 0] = -5.0

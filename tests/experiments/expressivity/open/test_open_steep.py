@@ -106,15 +106,16 @@ def test_only_stages_that_grow_cost_candidates(rows, summaries):
 
 def test_each_ramp_has_its_own_points_and_tests_have_others():
     train, test = steep._training(CONFIG), steep._testing(CONFIG)
-    (x1, _), (x2, y2), (xt, _) = train(1), train(2), test(2)
-    assert len(x1) == CONFIG.train_samples
-    assert len(xt) == CONFIG.test_samples
-    assert not torch.isin(xt, torch.cat([x1, x2])).any()
+    (x3, _), (x4, y4), (fresh, _) = train(3), train(4), test(4)
+    assert len(x4) == CONFIG.train_samples
+    assert len(fresh) == CONFIG.test_samples
+    assert not torch.isin(fresh, torch.cat([x3, x4])).any()
     # Not the same points in units of the step, as one seed for both would make them.
-    assert not torch.isclose(x1[:, None], 2 * x2, rtol=1e-9, atol=0).any()
-    assert torch.equal(y2, (4 * x2).clamp(0, 1))
-    assert torch.equal(train(2)[0], x2)
-    assert (x2.abs() <= 4 * 0.25).float().mean() > 0.5
+    assert not torch.isclose(x3[:, None], 2 * x4, rtol=1e-9, atol=0).any()
+    assert not torch.isin(x3, x4).any()
+    assert torch.equal(y4, (16 * x4).clamp(0, 1))
+    assert torch.equal(train(4)[0], x4)
+    assert (x4.abs() <= 4 / 16).float().mean() > 0.5
 
 
 def test_a_job_is_a_function_of_its_seed(summaries):

@@ -83,6 +83,8 @@ def test_a_network_that_is_not_at_its_equilibrium_is_no_deq():
     verdict = judge(rows)
     assert verdict.outcome == "undecided"
     assert any("Only 90.0 %" in line for line in verdict.details)
+    assert any("worst seed only 90.0 % of its points solved" in line for line in verdict.details)
+    assert not any("solved" in line for line in judge(GROWN + SHALLOW).details)
 
 
 def test_starting_at_the_answer_is_no_training():

@@ -232,10 +232,16 @@ def _deep_ties(
     )
 
 
+def _unsolved(arm: Arm) -> str:
+    if arm.converged >= WELL_SOLVED:
+        return ""
+    return f", in the worst seed only {100 * arm.converged:.1f} % of its points solved"
+
+
 def _on_route(route: str, arms: Sequence[Arm]) -> str:
     deqs = [arm for arm in arms if arm.deq and arm.route == route]
     fnns = [arm for arm in arms if not arm.deq and arm.route == route]
-    parts = [f"{arm.label} {arm.told()}" for arm in deqs]
+    parts = [f"{arm.label} {arm.told()}{_unsolved(arm)}" for arm in deqs]
     if fnns:
         best = min(fnns, key=lambda arm: arm.median)
         parts.append(f"at best {best.label} {best.told()}")
