@@ -110,3 +110,12 @@ def test_a_loss_that_is_not_finite_is_the_worst():
 @pytest.mark.parametrize(("k", "least"), [(1, 1e-26), (5, 1e-26), (10, 2.0**-80)])
 def test_losses_below_rounding_are_equal(k, least):
     assert floor(k) == pytest.approx(least, rel=1e-12, abs=0)
+
+
+def test_only_where_a_recipe_won_is_it_told_what_is_known_beforehand():
+    best = arm("plain", "deq", [1e-29] * 3)
+    deep = arm("plain", "fnn", [1e-29] * 3, depth=5)
+    sentence = judge(best + deep + SHALLOW).sentence
+    assert "ties with FNN of depth 5, plain" in sentence
+    assert "as deep as k" not in sentence
+    assert "encodes" not in sentence
