@@ -119,3 +119,8 @@ def test_only_where_a_recipe_won_is_it_told_what_is_known_beforehand():
     assert "ties with FNN of depth 5, plain" in sentence
     assert "as deep as k" not in sentence
     assert "encodes" not in sentence
+
+
+def test_of_two_routes_to_rounding_the_first_is_named():
+    rows = arm("plain", "deq", [1e-29] * 3) + arm("growth", "deq", [1e-31] * 3) + SHALLOW
+    assert "the best trained DEQ, DEQ, plain, has" in judge(rows).sentence
