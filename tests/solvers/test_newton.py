@@ -12,6 +12,7 @@ from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers import newton
 from deqlab.solvers.map import Map
 from deqlab.solvers.newton import Newton
+from deqlab.solvers.newton_krylov import NewtonKrylov
 from tests.problems import F64, affine_solution, contractions, matrix, normal, symmetric_with
 from tests.solvers.lcp import FAMILIES, Complementarity
 
@@ -112,6 +113,31 @@ def test_large_complementarity_problems_too_where_no_iteration_contracts(family,
     )
     if family == "positive":
         assert 2 * other.converged.sum() < 25
+
+
+@pytest.mark.parametrize("log2_gap", [4, 10, 16, 20])
+def test_loops_next_to_one_throw_the_first_trial_far_and_are_solved(log2_gap):
+    # I - W has entries of 2^-log2_gap: full steps land where |g| is 2^(2 log2_gap) times as large.
+    gap, dim = 2.0**-log2_gap, 8
+    w = (1 - gap) * torch.eye(dim, dtype=F64) + gap * matrix(dim, norm=20.0, seed=12).tril(-1)
+    q = normal(40, dim, seed=13)
+    z_star = torch.zeros_like(q)
+    for i in range(dim):  # forward substitution
+        z_star[:, i] = torch.relu(q[:, i] + z_star @ w[i] - z_star[:, i] * w[i, i]) / gap
+    solution = solve(lambda z: torch.relu(z @ w.T + q), torch.zeros_like(q), rtol=1e-9)
+    assert solution.converged.all()
+    torch.testing.assert_close(solution.value, z_star, rtol=1e-6, atol=1e-6 / gap)
+
+
+@pytest.mark.parametrize("solver", [Newton(), NewtonKrylov()])
+def test_a_map_that_runs_away_stagnates_or_overflows(solver):
+    # A trial that is taken back is no sign of divergence; a map without fixed point has others.
+    x = torch.linspace(1, 3, 3, dtype=F64)[:, None].expand(3, 2)
+    solution = fixed_point(
+        lambda z: z + x + z**2, torch.zeros_like(x), solver=solver, on_failure="ignore"
+    )
+    assert not solution.converged.any()
+    assert Status.DIVERGED not in solution.status.tolist()
 
 
 def test_two_kinks_in_one_place_do_not_hold_a_row_up():

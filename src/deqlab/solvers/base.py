@@ -5,6 +5,7 @@ A method is a frozen dataclass with two functions. `init` returns all that the m
 judges each row (see `monitor`), and keeps finished rows where they are, or lets them leave.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from deqlab.solution import Solution
 from deqlab.solvers.error_control import ErrorControl
 from deqlab.solvers.ledger import Ledger, take_rows
 from deqlab.solvers.map import Map, MatrixMap, Narrow
-from deqlab.solvers.monitor import Monitor, Rules
+from deqlab.solvers.monitor import DIVERGENCE, Monitor, Rules
 
 Memory = TypeVar("Memory")
 
@@ -47,6 +48,9 @@ class Solver(ABC, Generic[Memory]):
 
     unrollable: ClassVar[bool] = True
     """Whether a tape may record the steps, so that `Unrolled` can differentiate them."""
+
+    takes_back: ClassVar[bool] = False
+    """Whether bad iterates are trials that a line search takes back: no sign of divergence."""
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
@@ -120,6 +124,7 @@ class Solver(ABC, Generic[Memory]):
             min_steps=self.min_steps,
             max_steps=self.max_steps,
             patience=self.patience,
+            divergence=math.inf if self.takes_back else DIVERGENCE,
         )
         monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
         ledger, memory = Ledger(self.record), self.init(z)

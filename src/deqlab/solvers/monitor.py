@@ -53,6 +53,7 @@ class Rules:
     min_steps: int
     max_steps: int
     patience: int
+    divergence: float = DIVERGENCE
 
 
 class Look(NamedTuple):
@@ -239,7 +240,7 @@ class Monitor:
         """Pass a verdict on these rows, which did not get better."""
         verdict = np.full_like(self.status, int(Status.MAX_STEPS))
         verdict[self.count - self.improved_at >= self.rules.patience] = int(Status.STAGNATED)
-        verdict[look.measure > DIVERGENCE * self.least] = int(Status.DIVERGED)
+        verdict[look.measure > self.rules.divergence * self.least] = int(Status.DIVERGED)
         verdict[~np.isfinite(look.measure)] = int(Status.NONFINITE)
         self.status = np.where(rows, verdict, self.status)
         self.active &= self.status == Status.MAX_STEPS

@@ -62,6 +62,7 @@ class Newton(Solver[Tangents]):
     """
 
     unrollable: ClassVar[bool] = False
+    takes_back: ClassVar[bool] = True
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Tangents:

@@ -67,6 +67,7 @@ class NewtonKrylov(Solver[Search]):
     restart: int = 30
 
     unrollable: ClassVar[bool] = False
+    takes_back: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
