@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deqlab import krylov
+from deqlab import arnoldi, krylov
 from deqlab.krylov import gmres
 from tests.problems import F64, matrix, normal, rotation, symmetric_with
 
@@ -418,7 +418,7 @@ def test_a_device_gets_the_same_answers_in_chunks_without_looking(monkeypatch, d
     assert there.converged.tolist() == host.converged.tolist() == [True] * 4
     torch.testing.assert_close(there.x, host.x, rtol=1e-4, atol=200 * EPS[dtype])
     # A chunk more at most than it needs, and no fewer.
-    assert host.products <= there.products == len(calls) <= host.products + krylov.CHUNK
+    assert host.products <= there.products == len(calls) <= host.products + arnoldi.CHUNK
     few = gmres(product_with(a), b, **(options | {"max_products": 11}))
     assert few.products <= 11
 

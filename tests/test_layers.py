@@ -11,8 +11,9 @@ import pytest
 import deqlab
 
 LAYERS = [
-    {"state", "operators", "rates", "hessenberg", "version"},
-    {"solution", "krylov", "flat_map"},
+    {"state", "operators", "rates", "hessenberg", "arrays", "version"},
+    {"solution", "arnoldi", "flat_map"},
+    {"krylov"},
     {"errors"},
     {"solvers"},
     {"gradients"},
