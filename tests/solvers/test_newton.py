@@ -117,7 +117,8 @@ def test_large_complementarity_problems_too_where_no_iteration_contracts(family,
 
 @pytest.mark.parametrize("log2_gap", [4, 10, 16, 20])
 def test_loops_next_to_one_throw_the_first_trial_far_and_are_solved(log2_gap):
-    # I - W has entries of 2^-log2_gap: full steps land where |g| is 2^(2 log2_gap) times as large.
+    # (I - W)^-1 = 2^log2_gap (I - L)^-1, L strictly triangular: a full step beyond a kink lands
+    # where |g| is about that large.
     gap, dim = 2.0**-log2_gap, 8
     w = (1 - gap) * torch.eye(dim, dtype=F64) + gap * matrix(dim, norm=20.0, seed=12).tril(-1)
     q = normal(40, dim, seed=13)

@@ -35,6 +35,9 @@ every_solver = pytest.mark.parametrize("solver", SOLVERS)
 every_activation = pytest.mark.parametrize(
     "activation", ACTIVATIONS, ids=lambda a: type(a).__name__
 )
+hard_too = pytest.mark.parametrize(
+    ("margin", "norm"), [(1.0, 1.0), pytest.param(0.5, 2.0, marks=pytest.mark.slow)]
+)
 
 
 def monotone(dim, *, margin, norm, seed):
@@ -216,8 +219,9 @@ def test_the_verdict_is_what_anyone_finds(solver, dtype):
 
 
 @every_solver
-def test_rows_are_solved_as_if_alone(solver):
-    w, q = monotone(5, margin=1.0, norm=1.0, seed=19), normal(6, 5, seed=21)
+@hard_too
+def test_rows_are_solved_as_if_alone(solver, margin, norm):
+    w, q = monotone(5, margin=margin, norm=norm, seed=19), normal(6, 5, seed=21)
     q = q * torch.tensor([[0.0], [1.0], [1e-3], [1e3], [3.0], [0.1]], dtype=F64)
     together = solve(solver, w, q, Tanh())
     assert len(set(together.steps.tolist())) > 2
@@ -228,8 +232,9 @@ def test_rows_are_solved_as_if_alone(solver):
 
 
 @every_solver
-def test_rows_that_leave_change_nothing_for_those_that_stay(solver):
-    w, q = monotone(5, margin=1.0, norm=1.0, seed=22), normal(8, 5, seed=24)
+@hard_too
+def test_rows_that_leave_change_nothing_for_those_that_stay(solver, margin, norm):
+    w, q = monotone(5, margin=margin, norm=norm, seed=22), normal(8, 5, seed=24)
     q[:5] *= 0  # solved at once
     options = {"solver": replace(solver, rtol=1e-9, max_steps=4000, patience=4000)}
     f, z0 = MonotoneMap(Relu()), torch.zeros_like(q)

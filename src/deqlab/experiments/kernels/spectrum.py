@@ -13,12 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from deqlab.activations import Activation
-from deqlab.errors import ConvergenceError
 from deqlab.experiments.base import (
     Experiment,
     Job,
@@ -29,17 +27,15 @@ from deqlab.experiments.base import (
     check_seeds,
     require,
 )
-from deqlab.experiments.comparing.cost import flops
-from deqlab.experiments.comparing.timing import seconds
 from deqlab.experiments.kernels.data import KernelData, load
 from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
 from deqlab.experiments.kernels.page import PAGE
+from deqlab.experiments.kernels.spectrum_rows import cost, curves
 from deqlab.experiments.kernels.spectrum_verdict import verdict
 from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import (
     ExplicitKernel,
     ImplicitKernel,
-    ImplicitNetwork,
     LowRankPlusIdentity,
     equivalent,
     match_explicit,
@@ -52,10 +48,6 @@ SPECTRA = {
     "matched": "matched explicit network",
     "plain": "plain explicit network",
 }
-
-RANKS, BINS, LEAST = 60, 40, 1e-4
-"""Points of the curves: eigenvalues at ranks that grow geometrically, and bins of the histogram,
-which goes down to this share of the largest eigenvalue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +216,7 @@ def _on_data(config: KernelSpectrumConfig, job: Job, name: str) -> Iterator[Row]
         values, vectors = (part.flip(-1) for part in torch.linalg.eigh(matrix))
     taken = exact.seconds if job.arm == "exact" else time.perf_counter() - start
 
-    for row in _curves(values, exact):
+    for row in curves(values, float(exact.values[0])):
         yield {"data": name, **row}
     alignments = []
     for i in range(exact.leading):
@@ -252,43 +244,8 @@ def _on_data(config: KernelSpectrumConfig, job: Job, name: str) -> Iterator[Row]
         row["layers"] = ", ".join(map(repr, network.layers))
         row["step_sizes"] = network.step_sizes and list(network.step_sizes)
     if network is not None and config.width:
-        row |= _cost(network, exact.data, config.width, job.seed)
+        row |= cost(network, exact.data, config.width, job.seed)
     yield row
-
-
-def _curves(values: Tensor, exact: Exact) -> Iterator[Row]:
-    n = len(values)
-    for rank in np.unique(np.geomspace(1, n, min(n, RANKS)).round().astype(int)).tolist():
-        yield {"kind": "eigenvalue", "rank": rank, "eigenvalue": float(values[rank - 1])}
-    edges = np.geomspace(LEAST, 2.0, BINS + 1) * float(exact.values[0])
-    counts, _ = np.histogram(values.numpy(), edges)
-    for low, high, count in zip(edges, edges[1:], counts.tolist(), strict=False):
-        yield {"kind": "bin", "eigenvalue": float((low * high) ** 0.5), "share": count / n}
-
-
-def _cost(
-    kernel: ImplicitKernel | ExplicitKernel,
-    data: KernelData,
-    width: int,
-    seed: int,
-    *,
-    repeats: int = 5,
-) -> Row:
-    """Return what a network of finite width costs to evaluate on all samples.
-
-    Nothing, if it is a DEQ that is not at its own equilibrium.
-    """
-    x, generator = data.x.float(), torch.Generator().manual_seed(seed)
-    network = kernel.network(x.shape[1], width, tau0=data.tau0, generator=generator)
-    if isinstance(network, ImplicitNetwork):
-        network.on_failure = "raise"
-    with torch.no_grad():
-        try:
-            operations, _ = flops(lambda: network(x))
-        except ConvergenceError:
-            return {}
-        (taken,) = seconds([lambda: network(x)], repeats)
-    return {"flops": operations, "inference_seconds": taken}
 
 
 def judge(config: KernelSpectrumConfig, rows: Sequence[Row]) -> Verdict:

@@ -10,7 +10,6 @@ from deqlab.experiments.expressivity.open.wiring import Wiring
 CLOSE = 0.25
 """FLOPs that differ by at most a quarter are equal."""
 
-
 FRESH = tuple(range(100, 108))
 """Seeds on which no recipe was sought: those below were looked at on the way to the recipes."""
 

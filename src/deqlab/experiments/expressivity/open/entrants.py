@@ -1,6 +1,6 @@
 """Who competes on a route, and the rows that training leaves, whatever the target is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from deqlab.experiments.base import Job, Row
@@ -24,6 +24,16 @@ def arms(config: Competition, route: str) -> Iterator[tuple[str, dict[str, Any]]
         return
     for wiring in (config.deq, *config.fnns):
         yield f"{route}-{_short(wiring)}", {"route": route, **_settings(wiring)}
+
+
+def plan(config: Competition, arms: Iterable[tuple[str, dict[str, Any]]]) -> list[Job]:
+    """Return one job per seed and arm."""
+    named = list(arms)
+    return [
+        Job(arm=name, seed=seed, settings=settings)
+        for seed in config.seeds
+        for name, settings in named
+    ]
 
 
 def wiring_of(settings: Mapping[str, Any]) -> Wiring:

@@ -42,12 +42,8 @@ def check(config: OpenConfig) -> None:
 
 def plan(config: OpenConfig, rows: Sequence[Row]) -> list[Job]:
     """Return one job per route, network and seed."""
-    arms = [arm for route in config.routes for arm in _arms(config, route)]
-    return [
-        Job(arm=name, seed=seed, settings=settings)
-        for seed in config.seeds
-        for name, settings in arms
-    ]
+    arms = (arm for route in config.routes for arm in _arms(config, route))
+    return entrants.plan(config, arms)
 
 
 def _arms(config: OpenConfig, route: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -47,12 +47,8 @@ def check(config: OpenSteepConfig) -> None:
 
 def plan(config: OpenSteepConfig, rows: Sequence[Row]) -> list[Job]:
     """Return one job per route, network and seed."""
-    arms = [arm for route in config.routes for arm in entrants.arms(config, route)]
-    return [
-        Job(arm=name, seed=seed, settings=settings)
-        for seed in config.seeds
-        for name, settings in arms
-    ]
+    arms = (arm for route in config.routes for arm in entrants.arms(config, route))
+    return entrants.plan(config, arms)
 
 
 def run(config: OpenSteepConfig, job: Job) -> Iterator[Row]:
