@@ -24,7 +24,8 @@ def claims(write_run, example, parse, tmp_path):
         write_run("runs/b", verdict=None, config=example.config(charts=[], tables=[]))
         page = parse(render([tmp_path / "runs"]))
         assert page.tables[0][0] == HEADS
-        return page.tables[0][1:], page
+        # Each word of a command is an element, in which no line breaks.
+        return [[*row[:3], row[3].replace("|", " ")] for row in page.tables[0][1:]], page
 
     return claims
 
@@ -85,6 +86,18 @@ def test_every_verdict_has_its_badge(claims, outcome, badge, tone):
 def test_whose_claim_it_is_is_told_as_far_as_it_is_known(claims, origin, source, told):
     rows, _ = claims(origin=origin, source=source)
     assert rows[0][1] == f"A title|A claim.{told}"
+
+
+def test_verdicts_are_counted_in_the_order_from_good_to_open(write_run, parse, tmp_path):
+    outcomes = ["undecided", "holds", "does not hold here", "holds"]
+    for number, outcome in enumerate(outcomes):
+        verdict = {"outcome": outcome, "sentence": "So.", "details": []}
+        write_run(f"runs/{number}", verdict=verdict)
+    write_run("runs/5", verdict=None)
+    texts = [text for _, text in parse(render([tmp_path / "runs"])).texts]
+    start = texts.index("5 runs") + 1
+    told = "|".join(texts[start : texts.index("Verdict")])
+    assert told.startswith("✓|Holds|2|✕|Does not hold here|1|?|Undecided|1|…|Unfinished|1|")
 
 
 def test_one_run_alone_has_no_table_of_claims(html):

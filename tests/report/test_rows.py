@@ -19,6 +19,18 @@ def test_a_directory_of_runs_is_searched_one_level_deep(write_run, tmp_path):
     assert find_runs([tmp_path / "runs", first]) == [first, second]
 
 
+def test_runs_of_a_directory_come_in_the_order_in_which_they_were_begun(write_run, tmp_path):
+    sessions = {"k1": "2026-11-21T09:00", "k10": "2026-11-21T11:00", "k3": "2026-11-21T10:00"}
+    runs = {
+        name: write_run(f"runs/{name}", session={"started": started})
+        for name, started in sessions.items()
+    }
+    assert find_runs([tmp_path / "runs"]) == [runs["k1"], runs["k3"], runs["k10"]]
+    undated = write_run("runs/k9", session=None)
+    assert find_runs([tmp_path / "runs"])[0] == undated
+    assert find_runs([runs["k10"], tmp_path / "runs"])[0] == runs["k10"]
+
+
 def test_nothing_given_is_an_error():
     with pytest.raises(ReportError, match="no run directory given"):
         render([])

@@ -65,6 +65,8 @@ class Run:
 def find_runs(paths: Sequence[Path]) -> list[Path]:
     """List the run directories among `paths` and one level below them, each once.
 
+    Those of one directory come in the order in which they were begun.
+
     Raises:
         ReportError: `paths` is empty, or one of them holds no run directory.
     """
@@ -74,7 +76,7 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise ReportError(f"{path} is not a directory; name one that `deqlab run` wrote")
-        inside = [path] if _is_run(path) else sorted(p for p in path.iterdir() if _is_run(p))
+        inside = [path] if _is_run(path) else sorted(filter(_is_run, path.iterdir()), key=_begun)
         if not inside:
             raise ReportError(
                 f"no run directory in {path}: neither it nor a directory directly below it has "
@@ -119,6 +121,11 @@ def read_run(path: Path) -> Run:
 
 def _is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in RUN_FILES)
+
+
+def _begun(path: Path) -> tuple[str, str]:
+    sessions = _read_sessions(path / "environment.json")
+    return str(sessions[0].get("started", "")) if sessions else "", path.name
 
 
 def _load(path: Path, *, advice: str) -> Record:
