@@ -205,7 +205,7 @@ EXPERIMENT = Experiment(
             shown_each=1,
         ),
         "quick": SaliencyConfig(),
-        "full": SaliencyConfig(seeds=(0, 1, 2), epochs=30, resnet_epochs=40),
+        "full": SaliencyConfig(seeds=tuple(range(8)), epochs=30, resnet_epochs=40),
     },
     page=PAGE,
     check=check,
