@@ -8,13 +8,13 @@ One results file, and one SVG a question in docs/figures. Times are medians over
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib
+from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
 
-from benchmarks import results
+from benchmarks import figures, results
 from benchmarks.steps import Bench, deqlab_solve
 from benchmarks.timing import seconds
 from benchmarks.workloads import Workload, workloads
@@ -22,11 +22,6 @@ from deqlab import fixed_point
 from deqlab.gradients import GMRES, Gradient, Implicit, JacobianFree, Phantom, Shine, Unrolled
 from deqlab.solvers import Anderson, Auto, Broyden, NewtonKrylov, Picard, Solver
 
-matplotlib.use("svg")
-from matplotlib import pyplot as plt
-from matplotlib.ticker import NullFormatter
-
-FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 SOLVERS: dict[str, Callable[[float], Solver[Any]]] = {
@@ -118,11 +113,7 @@ def picture(file: str, label: str, panels: dict[str, list[Row]]) -> None:
     _each(axes).__next__().set_ylabel(label)
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    # No date and no random ids: the same rows draw the same file.
-    with plt.rc_context({"svg.hashsalt": file, "svg.fonttype": "none"}):
-        figure.savefig(FIGURES / file, metadata={"Date": None})
-    plt.close(figure)
+    figures.save(figure, file)
 
 
 def _each(axes: Any) -> Iterator[Any]:  # noqa: ANN401

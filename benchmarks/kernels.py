@@ -12,24 +12,19 @@ docs: seconds against n.
 import resource
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib import pyplot as plt
 from torch import Tensor
 
-from benchmarks import results
+from benchmarks import figures, results
 from benchmarks.timing import interleaved, median_ratio
 from deqlab.activations import ELU, Activation, ReLU, Tanh
 from deqlab.kernels import ExplicitKernel, ImplicitKernel, equivalent
 
-matplotlib.use("svg")
-
-FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 DIMENSION, CLASSES = 784, 10
 SIZES = (1000, 2000, 4000, 8000, 15000, 30000, 60000)
 DENSE = 4000
@@ -158,9 +153,7 @@ def picture(rows: list[dict[str, Any]]) -> None:
     axes.set(xlabel="samples", ylabel="seconds to all eigenvalues", title="784 dimensions")
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({"svg.hashsalt": "spectra", "svg.fonttype": "none"}):
-        figure.savefig(FIGURES / "spectra.svg", metadata={"Date": None})
+    figures.save(figure, "spectra.svg")
 
 
 def main() -> None:
