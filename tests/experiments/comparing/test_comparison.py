@@ -83,12 +83,12 @@ def test_one_seed_of_many_may_differ():
 def test_between_networks_that_have_learned_nothing_there_is_no_winner():
     ours, theirs = summaries("deq", [0.95] * 3), summaries("fnn", [0.96] * 3, matching="parameters")
     assert judge(LOSS, [*ours, *theirs], subject="Here").outcome == "holds"
-    answer = judge(LOSS, [*ours, *theirs], subject="Here", constant=1.0)
+    answer = judge(LOSS, [*ours, *theirs], subject="Here", unlearned=1.0)
     assert answer.outcome == "undecided"
     assert "it beats 0 of 1 FNNs and loses to 0 (against 1, neither learns)" in answer.sentence
     assert answer.details[0].startswith("Neither learns, the DEQ nor FNN at equal")
     # 0.95 and 0.96 are learned where the best constant has 1.1.
-    assert judge(LOSS, [*ours, *theirs], subject="Here", constant=1.1).outcome == "holds"
+    assert judge(LOSS, [*ours, *theirs], subject="Here", unlearned=1.1).outcome == "holds"
 
 
 @pytest.mark.parametrize(("other", "outcome"), [(0.5, "does not hold here"), (1.5, "undecided")])
@@ -98,7 +98,7 @@ def test_one_network_that_learns_is_enough_to_decide(other, outcome):
         *summaries("a", [1.01] * 3, matching="parameters"),
         *summaries("b", [other, other, 1.2], matching="FLOPs per step"),
     ]
-    assert judge(LOSS, rows, subject="Here", constant=1.0).outcome == outcome
+    assert judge(LOSS, rows, subject="Here", unlearned=1.0).outcome == outcome
 
 
 def test_a_win_at_one_cost_of_two_holds_partly():

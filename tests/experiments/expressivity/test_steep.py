@@ -48,6 +48,32 @@ def test_samples_are_on_the_curve_and_half_of_them_near_the_step(name, curve, tr
     assert abs(near - 0.5) < 5 * 0.5 / 2000**0.5  # 5 standard errors
 
 
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("curve", ["ramp", "rational"])
+def test_who_sees_no_more_than_that_there_is_a_step_has_learned_nothing(name, curve, training_of):
+    experiment = EXPERIMENTS[name]
+    config = replace(experiment.presets["smoke"], curve=curve, test_samples=4096)
+    x, y = training_of(experiment, config).test
+    near = x.abs() <= 4 * config.delta
+    sides = [x < -4 * config.delta, near, x > 4 * config.delta]
+    blind = sum(torch.where(side, y[side].mean(), 0.0) for side in sides)
+    loss = (y - blind).square().mean().item()
+    outcomes = []
+    for share in (1.0, 0.91, 0.89):  # blind networks, and one that sees a little of the step
+        rows = [
+            {"kind": "summary", "arm": arm, "seed": seed, "label": arm, "matching": matching}
+            | {"test_loss": value, "converged": 1.0}
+            for arm, matching, value in (
+                ("deq", None, share * loss),
+                ("a", "parameters", 1.02 * loss),
+                ("b", "FLOPs per step", 1.02 * loss),
+            )
+            for seed in range(8)
+        ]
+        outcomes.append(experiment.judge(config, rows).outcome)
+    assert outcomes == ["undecided", "undecided", "holds"]
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -18,8 +18,7 @@ WELL_SOLVED = 0.99
 """Share of test samples at their equilibrium below which a network is not called a DEQ."""
 
 LEARNED = 0.9
-"""Share of the loss of the best constant below which a median loss shows that something is learned.
-"""
+"""Share of the loss of a network that learned nothing below which a median loss shows learning."""
 
 NEITHER = "neither"
 """Learns: instead of a win, a loss or a tie."""
@@ -88,7 +87,7 @@ def judge(
     *,
     subject: str,
     views: Sequence[str] = (),
-    constant: float | None = None,
+    unlearned: float | None = None,
 ) -> Verdict:
     """Compare the arm "deq" with each FNN, and say how often it wins at equal cost.
 
@@ -102,7 +101,8 @@ def judge(
         subject: Where the sentence begins.
         views: Costs at which FNNs should match; a claim with none of them at one of these holds
             partly at best.
-        constant: Loss of the best constant function, where losses are compared with it.
+        unlearned: Loss of the best network that has learned nothing, such as a constant; None
+            calls every difference one between networks that have learned.
     """
     last = summaries(rows)
     deq = {row["seed"]: row for row in last if row["arm"] == "deq"}
@@ -115,7 +115,7 @@ def judge(
         theirs = _values(metric, other)
         gain = paired_interval(metric.gains(values, theirs))
         result = {1: "win", 0: "tie", -1: "loss"}[gain.sign]
-        if constant is not None and _best(values, theirs) > LEARNED * constant:
+        if unlearned is not None and _best(values, theirs) > LEARNED * unlearned:
             result = NEITHER
         first = next(iter(other.values()))
         tallies.setdefault(first["matching"], []).append(result)

@@ -93,6 +93,12 @@ Sample = Callable[[ConfigT, int, torch.Generator], Batch]
 """Draws so many samples, (n, p) and (n, q), in the dtype of the config."""
 
 
+def constant_loss(config: RegressionConfig, test: Batch) -> float:
+    """Return the loss of the best constant function."""
+    _, y = test
+    return y.var(dim=0, correction=0).mean().item()
+
+
 @dataclass(frozen=True)
 class Regression(Generic[ConfigT]):
     """The functions of the experiment, for one task.
@@ -102,12 +108,14 @@ class Regression(Generic[ConfigT]):
         subject: Of the verdict: where the DEQ is compared.
         test: Makes the test set, where it is no sample like those that networks train on.
         after: Yields more rows of a trained network.
+        unlearned: Loss on the test set of the best function that misses what is to be learned.
     """
 
     sample: Sample[ConfigT]
     subject: Callable[[ConfigT], str]
     test: Callable[[ConfigT], Batch] | None = None
     after: Callable[[ConfigT, Predict], Iterator[Row]] | None = None
+    unlearned: Callable[[ConfigT, Batch], float] = constant_loss
 
     def check(self, config: ConfigT) -> None:
         """Raise BudgetError if no FNN matches the DEQ; the data is made, and never absent."""
@@ -134,12 +142,11 @@ class Regression(Generic[ConfigT]):
 
     def judge(self, config: ConfigT, rows: Sequence[Row]) -> Verdict:
         """Return who wins in test loss."""
-        constant = None
+        unlearned = None
         if self.test is None:  # elsewhere a network that has learned may be worse than a constant
-            _, y = self._fixed(config, TEST_SEED)
-            constant = y.var(dim=0, correction=0).mean().item()
+            unlearned = self.unlearned(config, self._fixed(config, TEST_SEED))
         return judge(
-            TEST_LOSS, rows, subject=self.subject(config), views=arms.VIEWS, constant=constant
+            TEST_LOSS, rows, subject=self.subject(config), views=arms.VIEWS, unlearned=unlearned
         )
 
     def _shape(self, config: ConfigT) -> arms.Shape:
@@ -169,6 +176,7 @@ def regression(
     test: Callable[[ConfigT], Batch] | None = None,
     after: Callable[[ConfigT, Predict], Iterator[Row]] | None = None,
     charts: tuple[Chart, ...] = (),
+    unlearned: Callable[[ConfigT, Batch], float] = constant_loss,
 ) -> Experiment[ConfigT]:
     """Return the experiment of one task.
 
@@ -185,8 +193,9 @@ def regression(
         test: Makes the test set, if it is no such sample.
         after: Yields more rows of a trained network.
         charts: Of those rows; they come first.
+        unlearned: See `Regression`.
     """
-    task = Regression(sample, subject, test, after)
+    task = Regression(sample, subject, test, after, unlearned)
     page = comparison_page(
         Column(field="test_loss", label="test loss", format="number", better="lower"), about=about
     )
