@@ -1,6 +1,6 @@
 """Who competes on a route, and the rows that training leaves, whatever the target is."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from deqlab.experiments.base import Job, Row
@@ -26,13 +26,12 @@ def arms(config: Competition, route: str) -> Iterator[tuple[str, dict[str, Any]]
         yield f"{route}-{_short(wiring)}", {"route": route, **_settings(wiring)}
 
 
-def plan(config: Competition, arms: Iterable[tuple[str, dict[str, Any]]]) -> list[Job]:
+def plan(config: Competition, arms: Sequence[tuple[str, dict[str, Any]]]) -> list[Job]:
     """Return one job per seed and arm."""
-    named = list(arms)
     return [
         Job(arm=name, seed=seed, settings=settings)
         for seed in config.seeds
-        for name, settings in named
+        for name, settings in arms
     ]
 
 

@@ -42,7 +42,7 @@ def check(config: OpenConfig) -> None:
 
 def plan(config: OpenConfig, rows: Sequence[Row]) -> list[Job]:
     """Return one job per route, network and seed."""
-    arms = (arm for route in config.routes for arm in _arms(config, route))
+    arms = [arm for route in config.routes for arm in _arms(config, route)]
     return entrants.plan(config, arms)
 
 

@@ -47,7 +47,7 @@ def check(config: OpenSteepConfig) -> None:
 
 def plan(config: OpenSteepConfig, rows: Sequence[Row]) -> list[Job]:
     """Return one job per route, network and seed."""
-    arms = (arm for route in config.routes for arm in entrants.arms(config, route))
+    arms = [arm for route in config.routes for arm in entrants.arms(config, route)]
     return entrants.plan(config, arms)
 
 
