@@ -56,6 +56,12 @@ def test_below_some_fnns_only_does_not_count():
     )
 
 
+def test_an_arm_that_was_left_out_is_no_arm_that_never_gets_there():
+    verdict = judge(deq=[SMALL, SMALL], a=[LARGE, ()], b=[LARGE, (None, None)])
+    assert verdict.outcome == "holds partly"
+    assert verdict.details[1].endswith("A is left out, as it missed before; B never gets there.")
+
+
 def test_an_equal_norm_is_not_below():
     assert judge(deq=[SMALL, SMALL], a=[(3.0, 9.0)] * 2).outcome == "does not hold here"
 

@@ -147,6 +147,27 @@ def test_training_ends_at_the_first_look_that_finds_it(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("errors", "tried"),
+    [
+        ([0.5, 0.5], [1, 2]),
+        ([0.5, 0.05, 0.5, 0.5], [1, 2, 3, 4]),
+        ([0.05, 0.5, 0.05, 0.5, 0.5], [1, 2, 3, 4, 5]),
+        ([0.5, 0.05, 0.5, 0.05, 0.5, 0.5], [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_after_two_misses_in_a_row_steeper_functions_are_left_out(monkeypatch, errors, tried):
+    looks = iter(errors)
+    monkeypatch.setattr(steep_weights, "_tested", lambda *args: {"error": next(looks)})
+    config = replace(SMOKE, log2_steepness=(1, 2, 3, 4, 5, 6), steps=1)
+    *points, summary = run(JOBS["fnn-1-parameters"], config)
+    assert [row["d"] for row in points] == tried
+    assert summary["reached"] == errors.count(0.05)
+    assert EXPERIMENT.judge(
+        config, [{**row, "arm": "deq", "seed": 0} for row in [*points, summary]]
+    )
+
+
+@pytest.mark.parametrize(
     ("errors", "kept", "steps"),
     [
         ([0.5, 0.09, 0.08], 0.02, 10),  # the fewest steps

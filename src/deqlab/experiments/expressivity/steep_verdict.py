@@ -35,6 +35,7 @@ def verdict(
     labels = {row["arm"]: row["label"] for row in summaries(rows) if row["matching"] != "bound"}
     norms = {arm: _norms(rows, arm, log2_steepness) for arm in labels}
     others = {arm: found for arm, found in norms.items() if arm != DEQ}
+    tried = {(row["arm"], row["d"]) for row in rows if row["kind"] == "point"}
     judged = [d for d in log2_steepness if d <= SURE]
     answers = {d: _is_below(norms[DEQ], others, d, num_seeds) for d in judged}
     below = [d for d in judged if answers[d]]
@@ -46,7 +47,10 @@ def verdict(
     )
     details = []
     for d in log2_steepness:
-        told = [_told(labels[arm], found[d], num_seeds) for arm, found in norms.items()]
+        told = [
+            _told(labels[arm], found[d], num_seeds, tried=(arm, d) in tried)
+            for arm, found in norms.items()
+        ]
         details.append(f"d = {d}: {'; '.join(told)}.")
     return Verdict(
         outcome=_outcome(list(answers.values())), sentence=sentence, details=tuple(details)
@@ -77,7 +81,9 @@ def _outcome(answers: Sequence[bool | None]) -> Outcome:
     return "holds partly" if any(answers) else "does not hold here"
 
 
-def _told(label: str, norms: Sequence[float], num_seeds: int) -> str:
+def _told(label: str, norms: Sequence[float], num_seeds: int, *, tried: bool) -> str:
+    if not tried:
+        return f"{label} is left out, as it missed before"
     if not norms:
         return f"{label} never gets there"
     return (
