@@ -4,8 +4,8 @@ Every network trains on a step of width 2^-d until its largest error on the test
 the tolerance, for one d after the other, always from new weights; then its largest infinity norm
 is noted; of several learning rates the one that takes the fewest steps counts. So all norms are of
 networks with comparable errors, and those that do not get there within the steps have none; after
-two misses in a row an arm is left out of the steeper functions. With that error eps a feed-forward
-network (FNN) of L hidden layers has
+two misses in a row an arm is not tried, at that seed, on steeper functions. With that error eps a
+feed-forward network (FNN) of L hidden layers has
 
     max_l |W_l|_inf >= ((1 - 2 eps) 2^d)^(1 / (L + 1)),
 
