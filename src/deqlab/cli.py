@@ -6,6 +6,7 @@ never imports torch.
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +29,11 @@ DataDir = Annotated[
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user ends in one sentence and exit code 2."""
+    """Run the command line; a mistake of the user ends in one sentence and exit code 2.
+
+    SIGTERM, by which batch systems end a job, is an interruption like Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except ValueError as error:
