@@ -6,8 +6,8 @@ multiply-add.
 
 On a CPU no allocator keeps a peak, so memory is followed from storage to storage: the bytes of
 all that live at the same time, parameters and optimizer state included, but not the scratch
-space inside one kernel; what a cycle of references keeps counts. On CUDA it is the allocator's
-peak.
+space inside one kernel; what a cycle of references keeps counts, and so does what a profiler in
+another thread of this process holds. On CUDA it is the allocator's peak.
 """
 
 import gc
