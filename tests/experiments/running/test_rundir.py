@@ -1,12 +1,15 @@
 """A run can stop anywhere, by a signal or a crash, and ends with the rows of one that did not."""
 
 import json
+from functools import partial
 
 import pytest
 
-from deqlab.experiments.base import Job
+from deqlab.experiments.base import Job, Verdict
 from deqlab.experiments.running.rundir import RunDirectory, RunError
 from tests.experiments.fake import EXPERIMENT, FakeConfig
+
+VERDICT = Verdict(outcome="holds", sentence="So it does.")
 
 
 def rows_of(path):
@@ -36,6 +39,39 @@ def test_an_interrupted_run_goes_on_to_the_same_rows(start, tmp_path, whole, num
     assert not (path / "verdict.json").exists()
     start(path)
     assert rows_of(path) == whole
+
+
+def test_whoever_finishes_first_the_file_is_that_of_one_process(
+    start, tmp_path, description, whole
+):
+    rows = [json.loads(line) for line in whole.splitlines()]
+    directory = RunDirectory.open(tmp_path / "run", description)
+    for seed in (2, 0, 1):  # of the first arm; the second is planned afterwards
+        job = Job(arm="first", seed=seed)
+        directory.append(job, [row for row in rows if (row["arm"], row["seed"]) == ("first", seed)])
+    directory.close()
+    directory, _ = start(tmp_path / "run")
+    assert rows_of(tmp_path / "run") == whole
+    assert directory.rows == rows
+
+
+def test_a_disk_that_fills_when_all_is_done_loses_nothing(
+    start, tmp_path, description, monkeypatch, whole
+):
+    start(tmp_path / "run")
+    directory = RunDirectory.open(tmp_path / "run", description)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    backwards = [Job(arm=arm, seed=seed) for arm in ("second", "first") for seed in (2, 1, 0)]
+    for write in (partial(directory.arrange, backwards), partial(directory.finish, VERDICT)):
+        with pytest.raises(RunError, match=r"could not be written \(No space left on device\)"):
+            write()
+    directory.close()
+    assert rows_of(tmp_path / "run") == whole
+    assert not list((tmp_path / "run").glob("*.tmp"))
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
 rows.jsonl is append-only and holds whole jobs: the rows of a job are written together when it is
 done, and its summary row comes last. A line that a crash cut short, and the rows of a job before
 it, are therefore no loss: the job runs again and leaves the same rows. Damage anywhere else is
-not repaired but reported, since it cannot be a crash's.
+not repaired but reported, since it cannot be a crash's. When all jobs are done, the file is
+replaced by one in the order of the plan, so that it does not tell which worker was faster.
 """
 
 import json
@@ -95,18 +96,34 @@ class RunDirectory:
         tagged = [{"arm": job.arm, "seed": job.seed, **_finite(row)} for row in rows]
         try:
             with (self.path / "rows.jsonl").open("a", encoding="utf-8") as file:
-                file.write("".join(_dumps(row, indent=None) + "\n" for row in tagged))
+                file.write(_lines(tagged))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise RunError(
-                f"{self.path / 'rows.jsonl'} could not be written ({error.strerror}); the jobs "
-                "before are saved, and the same command goes on from there"
-            ) from error
+            raise _unwritten(self.path / "rows.jsonl", error) from error
         self.rows += tagged
 
+    def arrange(self, plan: Sequence[Job]) -> None:
+        """Put the rows in the order of the planned jobs, which workers finish in any.
+
+        Args:
+            plan: With every job that has rows.
+
+        Raises:
+            RunError: The disk is full, or fails; the rows are as they were.
+        """
+        place = {(job.arm, job.seed): number for number, job in enumerate(plan)}
+        rows = sorted(self.rows, key=lambda row: place[row["arm"], row["seed"]])
+        if rows != self.rows:
+            _replace(self.path / "rows.jsonl", _lines(rows))
+            self.rows = rows
+
     def finish(self, verdict: Verdict) -> None:
-        """Write the verdict of a complete run."""
+        """Write the verdict of a complete run.
+
+        Raises:
+            RunError: The disk is full, or fails.
+        """
         _write_atomically(self.path / "verdict.json", asdict(verdict))
 
     def close(self) -> None:
@@ -201,6 +218,13 @@ def _unwritable(path: Path, error: OSError) -> RunError:
     return RunError(f"{path} cannot be written to ({error.strerror}); choose another --out")
 
 
+def _unwritten(file: Path, error: OSError) -> RunError:
+    return RunError(
+        f"{file} could not be written ({error.strerror}); the jobs before are saved, and the same "
+        "command goes on from there"
+    )
+
+
 def _finite(value: Any) -> Any:  # noqa: ANN401
     """JSON has no inf and no nan: null stands for them."""
     if isinstance(value, dict):
@@ -214,7 +238,23 @@ def _dumps(value: Any, indent: int | None = 2) -> str:  # noqa: ANN401
     return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
 
 
+def _lines(rows: Sequence[Row]) -> str:
+    return "".join(_dumps(row, indent=None) + "\n" for row in rows)
+
+
 def _write_atomically(file: Path, value: Any) -> None:  # noqa: ANN401
+    _replace(file, _dumps(value) + "\n")
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file so that a crash or a full disk leaves the old one or the new one, whole."""
     temporary = file.with_suffix(".tmp")
-    temporary.write_text(_dumps(value) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    try:
+        with temporary.open("w", encoding="utf-8") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(file)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _unwritten(file, error) from error

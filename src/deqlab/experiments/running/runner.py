@@ -52,6 +52,7 @@ def run_jobs(
         for job, rows in finished:
             run.append(job, rows)
             tell(job, None)
+    run.arrange(experiment.plan(config, run.rows))
     verdict = experiment.judge(config, run.rows)
     run.finish(verdict)
     return verdict
