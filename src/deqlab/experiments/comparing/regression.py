@@ -52,7 +52,7 @@ class RegressionConfig(arms.ArmsConfig):
     max_steps: int = 100
     batch_size: int = 256
     weight_decay: float = 0.0
-    steps: int = 600
+    steps: int = 500
     test_samples: int = 4096
 
     def __post_init__(self) -> None:
