@@ -55,8 +55,7 @@ def norms(matrix: Array) -> np.ndarray:
         scale[scale == 0] = 1.0
         scaled = matrix / scale[:, None]
         return np.asarray(scale * np.sqrt(np.vecdot(scaled, scaled)))
-    norms: np.ndarray = np.sqrt(squares, dtype=np.float64)
-    return norms
+    return np.asarray(np.sqrt(squares, dtype=np.float64))
 
 
 def where(rows: np.ndarray, yes: Array, no: Array) -> Array:
