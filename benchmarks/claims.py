@@ -1,0 +1,189 @@
+"""The tables and the pictures of docs/when-is-a-deq-worth-it.md.
+
+    python -m benchmarks.claims
+
+Reads the runs under `benchmarks/results/claims` and `open-deep`; prints as Markdown the verdicts
+(each claim with its command, whose it is, the outcome, what was measured), errors on the unseen,
+and what each route to the open problems came to; and writes two SVGs to docs/figures.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import torch
+from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
+
+from benchmarks import figures
+from benchmarks.tables import RESULTS, markdown
+from deqlab.experiments import GROUPS
+from deqlab.experiments.comparing.paired import Interval, paired_interval
+from deqlab.experiments.comparing.regression import TEST_LOSS
+from deqlab.report.rows import Job, Run, read_run, rows_of
+from deqlab.tasks.boolean import BooleanTask
+
+CLAIMS = RESULTS / "claims"
+UNSEEN = tuple(name for name in GROUPS["claims"] if name.startswith("gotu-"))
+OPEN = {
+    "2^5 linear regions": CLAIMS / "open-sawtooth",
+    "2^10 linear regions": RESULTS / "open-deep" / "open-sawtooth",
+    "A ramp of slope 2^20": CLAIMS / "open-steep",
+}
+COLOURS = {"parameters": "#1f4fd8", "FLOPs per step": "#c2500a"}
+
+
+def read(folder: Path = CLAIMS) -> list[Run]:
+    """Return the runs of the group "claims", in the order of the command.
+
+    Raises:
+        ReportError: An experiment has no run in the folder.
+    """
+    return [read_run(folder / name) for name in GROUPS["claims"]]
+
+
+def claims_table(runs: list[Run]) -> list[list[str]]:
+    """Return a line for each claim."""
+    return [["claim and command", "whose", "verdict", "measured"], *map(_line, runs)]
+
+
+def _line(run: Run) -> list[str]:
+    claim = f"{_plain(run.config['claim'])} `deqlab run {run.config['experiment']}`"
+    if run.verdict is None:
+        return [claim, run.config["origin"], "unfinished", ""]
+    outcome, measured = f"**{run.verdict.outcome}**", _plain(run.verdict.sentence)
+    return [claim, run.config["origin"], outcome, measured]
+
+
+def _plain(text: str) -> str:
+    return text.replace("*", r"\*")  # a product is no emphasis
+
+
+def tally(runs: list[Run]) -> str:
+    """Return how often each verdict was given."""
+    outcomes = Counter(run.verdict.outcome for run in runs if run.verdict is not None)
+    told = ", ".join(f"{outcome} {count}" for outcome, count in outcomes.most_common())
+    return f"Verdicts of {len(runs)} commands: {told}."
+
+
+def unseen_table(runs: list[Run]) -> list[list[str]]:
+    """Return errors on the unseen, medians over seeds, beside that of a network that says 0."""
+    fnns = [f"FNNs of its {name}" for name in COLOURS]
+    return [["experiment", "0 everywhere", "DEQ", *fnns], *map(_unseen, runs)]
+
+
+def _unseen(run: Run) -> list[str]:
+    task = {name: run.config["config"][name] for name in ("target", "seen", "num_bits")}
+    _, y = BooleanTask(**task).unseen(dtype=torch.float64)
+    found = defaultdict(list)
+    for jobs in by_arm(run).values():
+        matching = jobs[0].summary["matching"]
+        found[matching].append(median(job.summary["test_loss"] for job in jobs))
+    (ours,) = found[None]
+    theirs = [f"{min(found[name]):.1f} to {max(found[name]):.1f}" for name in COLOURS]
+    return [run.config["experiment"], f"{y.square().mean():.1f}", f"{ours:.1f}", *theirs]
+
+
+def routes(run: Run) -> str:
+    """Return a list in Markdown of what each route to an open problem came to."""
+    assert run.verdict is not None
+    return "\n".join(f"- {line}" for line in run.verdict.details if line.startswith("Route "))
+
+
+def gains(run: Run) -> Iterator[tuple[str, Interval]]:
+    """Yield at which cost an FNN matches the DEQ, and the logarithm of how much worse it is."""
+    arms = by_arm(run)
+    ours = _losses(arms.pop("deq"))
+    for jobs in arms.values():
+        gain = paired_interval(TEST_LOSS.gains(ours, _losses(jobs)))
+        yield jobs[0].summary["matching"], gain
+
+
+def _losses(jobs: list[Job]) -> dict[int, float]:
+    return {job.seed: job.summary["test_loss"] for job in jobs}
+
+
+def by_arm(run: Run) -> dict[str, list[Job]]:
+    """Return the jobs of each arm."""
+    arms = defaultdict(list)
+    for job in run.jobs:
+        arms[job.arm].append(job)
+    return arms
+
+
+def is_comparison(run: Run) -> bool:
+    """Return whether a DEQ competes with FNNs in test loss, at both costs."""
+    return {job.summary["matching"] for job in run.jobs} == {None, *COLOURS}
+
+
+def draw_gains(runs: list[Run], file: str = "claims.svg") -> None:
+    """Draw how many times larger the test loss of each FNN is, a line for each experiment."""
+    figure, axis = plt.subplots(figsize=(8.4, 0.42 * len(runs) + 1.2), layout="constrained")
+    for y, run in enumerate(runs):
+        found = list(gains(run))
+        for i, (matching, gain) in enumerate(found):
+            height = y + 0.6 * ((i + 0.5) / len(found) - 0.5)
+            colour = COLOURS[matching]
+            axis.hlines(height, math.exp(gain.low), math.exp(gain.high), color=colour, lw=1.4)
+            axis.plot(math.exp(gain.estimate), height, "o", markersize=3.5, color=colour)
+    axis.axvline(1, color="0.4", linewidth=0.8)
+    label = "test loss of an FNN / of the DEQ: right of 1 the DEQ is better (bars: 96 % intervals)"
+    axis.set(xscale="log", xlabel=label)
+    axis.set_yticks(range(len(runs)), [run.config["experiment"] for run in runs])
+    axis.invert_yaxis()
+    axis.grid(axis="x", alpha=0.3)
+    lines = [Line2D([], [], color=colour) for colour in COLOURS.values()]
+    names = [f"at equal {name}" for name in COLOURS]
+    figure.legend(lines, names, loc="outside upper right", ncols=2, frameon=False)
+    figures.save(figure, file)
+
+
+def draw_norms(run: Run, file: str = "norms.svg") -> None:
+    """Draw the largest infinity norm of networks with comparable errors against d, and medians."""
+    figure, axis = plt.subplots(figsize=(8.4, 4.2), layout="constrained")
+    for arm, jobs in sorted(by_arm(run).items()):
+        norms = norms_of(jobs)
+        label = jobs[0].summary["label"] + ("" if norms else ": never gets there")
+        kind, _, depth = arm.partition("-")
+        style, colour = "--" if kind == "bound" else "-", f"C{depth[:1] or 0}"
+        for d, found in norms.items():
+            axis.plot([d] * len(found), found, ".", color=colour, alpha=0.5)
+        medians = [median(found) for found in norms.values()]
+        axis.plot(list(norms), medians, style, label=label, color=colour)
+    axis.set(yscale="log", xlabel="d: the step has width 2^-d", ylabel="largest infinity norm")
+    axis.set_xticks(run.config["config"]["log2_steepness"])
+    axis.grid(alpha=0.3)
+    figure.legend(loc="outside right center", frameon=False)
+    figures.save(figure, file)
+
+
+def norms_of(jobs: list[Job]) -> dict[int, list[float]]:
+    """Return the norms of the networks that came within the tolerance, by d."""
+    norms = defaultdict(list)
+    for row in (row for job in jobs for row in rows_of(job, "point")):
+        if row["norm"] is not None:
+            norms[row["d"]].append(row["norm"])
+    return dict(sorted(norms.items()))
+
+
+def draw(runs: list[Run]) -> None:
+    """Write both pictures."""
+    draw_gains([run for run in runs if is_comparison(run)])
+    (weights,) = (run for run in runs if run.config["experiment"] == "steep-weights")
+    draw_norms(weights)
+
+
+def main() -> None:
+    runs = read()
+    draw(runs)
+    unseen = [run for run in runs if run.config["experiment"] in UNSEEN]
+    print(f"{tally(runs)}\n\n{markdown(claims_table(runs))}")
+    print(f"\n{markdown(unseen_table(unseen))}")
+    for problem, folder in OPEN.items():
+        print(f"\n**{problem}:**\n\n{routes(read_run(folder))}")
+
+
+if __name__ == "__main__":
+    main()
