@@ -16,7 +16,9 @@ from deqlab.nn import DEQ
 from deqlab.solvers import Newton
 from deqlab.tasks import steep
 
-SMOKE = replace(EXPERIMENT.presets["smoke"], batch_size=32, max_steps=100, learning_rates=(3e-2,))
+SMOKE = replace(
+    EXPERIMENT.presets["smoke"], batch_size=32, max_steps=100, learning_rates=(3e-2,), starts=1
+)
 SHORT = replace(SMOKE, steps=4, check_every=4)
 JOBS = {job.arm: job for job in EXPERIMENT.plan(SMOKE, [])}
 
@@ -171,6 +173,7 @@ def test_after_two_misses_in_a_row_steeper_functions_are_left_out(monkeypatch, e
         ([0.5, 0.5, 0.5, 0.09], 0.02, 20),  # the only one that gets there
         ([0.5, 0.3, 0.5, 0.4], 0.01, 20),  # none: the smaller error
         ([0.5, float("nan"), 0.5, 0.4], 0.02, 20),
+        ([0.09, 0.5], 0.01, 10),  # the second cannot be faster any more
     ],
 )
 def test_of_the_learning_rates_the_first_to_get_there_counts(monkeypatch, errors, kept, steps):
@@ -190,6 +193,34 @@ def test_all_learning_rates_start_from_the_same_weights(built):
     first, second, third, _ = (next(network.parameters()).detach() for network in built)
     torch.testing.assert_close(first, second, rtol=0, atol=1e-10)
     assert (first - third).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("errors", "start", "rate"),
+    [
+        ([0.09, 0.5], 1, 0.01),
+        ([0.5, 0.09], 1, 0.02),
+        ([0.5, 0.5, 0.5, 0.09], 2, 0.02),
+        ([0.5, 0.5, 0.5, 0.5, 0.09, 0.5], 3, 0.01),
+        ([0.5, 0.4, 0.3, 0.5, 0.5, 0.5], 2, 0.01),  # none: the smallest error of all
+    ],
+)
+def test_who_misses_starts_again(monkeypatch, built, errors, start, rate):
+    looks = iter(errors)
+    monkeypatch.setattr(steep_weights, "_tested", lambda *args: {"error": next(looks)})
+    config = replace(
+        SMOKE, log2_steepness=(1,), learning_rates=(0.01, 0.02), starts=3, steps=1, check_every=1
+    )
+    point, summary = run(JOBS["fnn-1-parameters"], config)
+    assert next(looks, None) is None
+    assert (point["start"], point["learning_rate"]) == (start, rate)
+    assert point["reached"] is (min(errors) <= 0.1)
+    assert summary["reached"] == point["reached"]
+    first = [next(network.parameters()).detach() for network in built]
+    for a, b in zip(first[::2], first[1::2], strict=True):
+        assert (a - b).abs().max() < 0.1  # one step apart
+    for a, b in zip(first[::2], first[2::2], strict=False):
+        assert (a - b).abs().max() > 0.2
 
 
 def test_the_last_step_is_looked_at_too(monkeypatch):
@@ -296,6 +327,7 @@ def test_charts_and_tables_name_fields_that_rows_have():
         (["tolerance=0.5"], "tolerance must be in (0, 1/2), got 0.5: from 1/2 on a constant"),
         (["tolerance=0"], "tolerance must be in (0, 1/2), got 0.0"),
         (["check_every=0"], "check_every must be at least 1, got 0"),
+        (["starts=0"], "starts must be at least 1, got 0"),
         (["seeds=2147483647"], "seeds must be below 2147483646"),
     ],
 )

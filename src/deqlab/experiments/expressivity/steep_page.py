@@ -29,13 +29,15 @@ PAGE = Page(
     tables=(
         Table(
             title="At each steepness",
-            caption="The residual and the share that converged are those of the test points.",
+            caption="The residual and the share that converged are those of the test points; a "
+            "start above 1 is that of a network that missed before from other weights.",
             rows="point",
             by="d",
             columns=(
                 Column(field="norm", label="norm", format="number", better="lower"),
                 Column(field="error", label="largest error", format="number"),
                 Column(field="test_loss", label="test loss", format="number"),
+                Column(field="start", label="start", format="integer"),
                 Column(field="steps", label="steps", format="integer"),
                 Column(field="residual", label="relative residual", format="number"),
                 Column(field="converged", label="converged", format="percent"),
