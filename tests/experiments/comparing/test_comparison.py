@@ -118,10 +118,10 @@ def test_a_missing_comparison_makes_no_loss_better():
 
 def test_the_factor_is_the_ratio_of_the_losses():
     answer = verdict([0.2, 0.4, 0.6])
-    assert "the DEQ is better by a factor of 2 (75 % interval 2 to 2)" in answer.details[0]
+    assert "0.4 (0.2 to 0.6), 2 times the DEQ's (75 % interval 2 to 2)." in answer.details[0]
     accuracy = Metric(field="test_loss", label="", higher_is_better=True, percent=True)
     rows = [*summaries("deq", [0.5]), *summaries("fnn", [0.45], matching="parameters")]
-    assert "the DEQ is better by +5.0 points." in judge(accuracy, rows, subject="").details[0]
+    assert "DEQ less FNN +5.0 points." in judge(accuracy, rows, subject="").details[0]
 
 
 def test_the_sentence_shows_the_median_and_the_range():

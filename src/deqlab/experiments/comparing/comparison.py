@@ -64,13 +64,13 @@ class Metric:
         return [sign * self._difference(ours[seed], theirs[seed]) for seed in ours]
 
     def show_gain(self, gain: Interval) -> str:
-        """Return by how much the DEQ is better, in words."""
+        """Return how many points the DEQ is ahead, or how many times its loss the other is."""
         if self.percent:
             low, middle, high = (f"{100 * v:+.1f}" for v in (gain.low, gain.estimate, gain.high))
-            told = f"the DEQ is better by {middle} points"
+            told = f"DEQ less FNN {middle} points"
         else:
             low, middle, high = (_power(v) for v in (gain.low, gain.estimate, gain.high))
-            told = f"the DEQ is better by a factor of {middle}"
+            told = f"{middle} times the DEQ's"
         if gain.confidence == 0:
             return told
         return f"{told} ({100 * gain.confidence:.0f} % interval {low} to {high})"
