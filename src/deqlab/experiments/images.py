@@ -29,9 +29,7 @@ from deqlab.experiments.comparing.supervised import Batch, Training, train
 from deqlab.tasks import NAMES, ImageData
 from deqlab.tasks import load as load_images
 
-ACCURACY = Metric(
-    field="test_accuracy", label="a test accuracy of", higher_is_better=True, percent=True
-)
+ACCURACY = Metric(field="test_accuracy", label="a test accuracy of", is_accuracy=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import pytest
 
 from deqlab.experiments.comparing.comparison import Metric, judge
 
-LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)
+LOSS = Metric(field="test_loss", label="a test loss of")
 
 
 def summaries(arm, losses, *, converged=1.0, matching=None):
@@ -119,7 +119,7 @@ def test_a_missing_comparison_makes_no_loss_better():
 def test_the_factor_is_the_ratio_of_the_losses():
     answer = verdict([0.2, 0.4, 0.6])
     assert "0.4 (0.2 to 0.6), 2 times the DEQ's (75 % interval 2 to 2)." in answer.details[0]
-    accuracy = Metric(field="test_loss", label="", higher_is_better=True, percent=True)
+    accuracy = Metric(field="test_loss", label="", is_accuracy=True)
     rows = [*summaries("deq", [0.5]), *summaries("fnn", [0.45], matching="parameters")]
     assert "DEQ less FNN +5.0 points." in judge(accuracy, rows, subject="").details[0]
 
@@ -129,13 +129,13 @@ def test_the_sentence_shows_the_median_and_the_range():
 
 
 def test_percentages_are_shown_as_such():
-    accuracy = Metric(field="test_accuracy", label="", higher_is_better=True, percent=True)
+    accuracy = Metric(field="test_accuracy", label="", is_accuracy=True)
     assert accuracy.show([0.5, 0.975, 0.25]) == "50.0 % (25.0 to 97.5)"
 
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_the_direction_of_the_metric_counts(higher):
-    metric = Metric(field="test_loss", label="", higher_is_better=higher)
+    metric = Metric(field="test_loss", label="", is_accuracy=higher)
     rows = [*summaries("deq", [2.0]), *summaries("fnn", [1.0], matching="parameters")]
     outcome = judge(metric, rows, subject="Here").outcome
     assert outcome == ("holds" if higher else "does not hold here")

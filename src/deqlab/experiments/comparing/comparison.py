@@ -40,19 +40,17 @@ class Metric:
     Attributes:
         field: Its name.
         label: What people call it.
-        higher_is_better: Which way is up.
-        percent: Show it as a percentage, and compare by differences; else it is a loss, at least
-            0, and is compared by ratios.
+        is_accuracy: Higher is better, shown in percent, compared by differences; else it is a
+            loss, at least 0, and compared by ratios.
     """
 
     field: str
     label: str
-    higher_is_better: bool
-    percent: bool = False
+    is_accuracy: bool = False
 
     def show(self, values: Sequence[float]) -> str:
         """Return the median and the range."""
-        if self.percent:
+        if self.is_accuracy:
             low, middle, high = (f"{100 * v:.1f}" for v in _range(values))
             return f"{middle} % ({low} to {high})"
         low, middle, high = (f"{v:.3g}" for v in _range(values))
@@ -60,12 +58,12 @@ class Metric:
 
     def gains(self, ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
         """Return by how much ours are better than theirs, for each seed."""
-        sign = 1 if self.higher_is_better else -1
+        sign = 1 if self.is_accuracy else -1
         return [sign * self._difference(ours[seed], theirs[seed]) for seed in ours]
 
     def show_gain(self, gain: Interval) -> str:
         """Return how many points the DEQ is ahead, or how many times its loss the other is."""
-        if self.percent:
+        if self.is_accuracy:
             low, middle, high = (f"{100 * v:+.1f}" for v in (gain.low, gain.estimate, gain.high))
             told = f"DEQ less FNN {middle} points"
         else:
@@ -78,7 +76,7 @@ class Metric:
     def _difference(self, a: float, b: float) -> float:
         if a == b:  # also both inf
             return 0.0
-        return a - b if self.percent else math.log(max(a, _TINY)) - math.log(max(b, _TINY))
+        return a - b if self.is_accuracy else math.log(max(a, _TINY)) - math.log(max(b, _TINY))
 
 
 def judge(
@@ -165,7 +163,7 @@ def _outcome(results: Sequence[str], converged: float) -> Outcome:
 
 def _values(metric: Metric, rows: dict[int, Row]) -> dict[int, float]:
     # A loss that overflowed is null on disk; it is the worst there is.
-    worst = float("-inf") if metric.higher_is_better else float("inf")
+    worst = float("-inf") if metric.is_accuracy else float("inf")
     found = {seed: row[metric.field] for seed, row in rows.items()}
     return {seed: worst if value is None else value for seed, value in found.items()}
 

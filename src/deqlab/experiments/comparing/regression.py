@@ -28,7 +28,7 @@ from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
 
-TEST_LOSS = Metric(field="test_loss", label="a test loss of", higher_is_better=False)
+TEST_LOSS = Metric(field="test_loss", label="a test loss of")
 TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2
 """Above all training seeds."""
 
