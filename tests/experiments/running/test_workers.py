@@ -1,8 +1,10 @@
 """What a worker is like, in which a job runs as it does in one process."""
 
 import json
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -21,11 +23,16 @@ for job, callbacks in in_workers(work, [Job(arm="any", seed=7)], jobs=1, backend
 
 
 @pytest.mark.slow
-def test_a_dask_worker_has_no_profiler():
-    # It holds frames of the job, and the tensors in them: now and then a peak of memory is larger.
+def test_a_dask_worker_has_no_profiler_and_wants_no_port_of_others():
+    # A profiler holds frames of the job, and the tensors in them: peaks of memory would differ.
     pytest.importorskip("distributed")
-    done = subprocess.run([sys.executable, "-c", TELL], capture_output=True, text=True, check=False)
+    with socket.socket() as other:
+        with suppress(OSError):  # somebody has it already
+            other.bind(("127.0.0.1", 8787))
+        command = [sys.executable, "-c", TELL]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "Port" not in done.stderr
     seed, callbacks = json.loads(done.stdout)
     assert seed == 7
     assert callbacks

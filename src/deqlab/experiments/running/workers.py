@@ -58,9 +58,11 @@ def _dask(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
     import dask
     from distributed import Client, as_completed
 
-    # DASK_SCHEDULER_ADDRESS names a cluster; without it, one is made on this machine.
+    # DASK_SCHEDULER_ADDRESS names a cluster; without it, one is made on this machine, with a free
+    # port for the dashboard: two runs at a time would both want the usual one.
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
-    local: dict[str, Any] = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+    dashboard = "127.0.0.1:0"
+    local = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": dashboard}
     # The profiler holds the frames it looks at, and so their tensors: peaks of memory would differ.
     quiet = dask.config.set({"distributed.worker.profile.enabled": False})
     with quiet, Client(address) if address else Client(**local) as client:
