@@ -55,6 +55,18 @@ def test_whoever_finishes_first_the_file_is_that_of_one_process(
     assert directory.rows == rows
 
 
+def test_rows_of_a_job_that_nobody_planned_are_told_of(start, tmp_path, description, whole):
+    directory = RunDirectory.open(tmp_path / "run", description)
+    directory.append(Job(arm="older", seed=7), [{"kind": "summary", "label": "older"}])
+    directory.close()
+    with pytest.raises(RunError, match="has rows of older, seed 7, which is not planned"):
+        start(tmp_path / "run")
+    older, *rest = rows_of(tmp_path / "run").splitlines(keepends=True)
+    assert '"older"' in older
+    assert "".join(rest) == whole
+    assert not (tmp_path / "run" / "verdict.json").exists()
+
+
 def test_a_disk_that_fills_when_all_is_done_loses_nothing(
     start, tmp_path, description, monkeypatch, whole
 ):

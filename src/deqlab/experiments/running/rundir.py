@@ -110,9 +110,15 @@ class RunDirectory:
             plan: With every job that has rows.
 
         Raises:
-            RunError: The disk is full, or fails; the rows are as they were.
+            RunError: A job is not planned, or the disk is full, or fails; the rows are as they
+                were.
         """
         place = {(job.arm, job.seed): number for number, job in enumerate(plan)}
+        for arm, seed in self.done - place.keys():
+            raise RunError(
+                f"{self.path / 'rows.jsonl'} has rows of {arm}, seed {seed}, which is not planned; "
+                "another version of deqlab made them: choose another --out"
+            )
         rows = sorted(self.rows, key=lambda row: place[row["arm"], row["seed"]])
         if rows != self.rows:
             _replace(self.path / "rows.jsonl", _lines(rows))
