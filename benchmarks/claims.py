@@ -9,8 +9,8 @@ and what each route to the open problems came to; and writes two SVGs to docs/fi
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from statistics import median
 
 import torch
@@ -22,6 +22,7 @@ from benchmarks.tables import RESULTS, markdown
 from deqlab.experiments import GROUPS
 from deqlab.experiments.comparing.paired import Interval, paired_interval
 from deqlab.experiments.comparing.regression import TEST_LOSS
+from deqlab.report.arms import arms_of
 from deqlab.report.rows import Job, Run, read_run, rows_of
 from deqlab.tasks.boolean import BooleanTask
 
@@ -35,13 +36,13 @@ OPEN = {
 COLOURS = {"parameters": "#1f4fd8", "FLOPs per step": "#c2500a"}
 
 
-def read(folder: Path = CLAIMS) -> list[Run]:
+def read() -> list[Run]:
     """Return the runs of the group "claims", in the order of the command.
 
     Raises:
-        ReportError: An experiment has no run in the folder.
+        ReportError: An experiment has no run.
     """
-    return [read_run(folder / name) for name in GROUPS["claims"]]
+    return [read_run(CLAIMS / name) for name in GROUPS["claims"]]
 
 
 def claims_table(runs: list[Run]) -> list[list[str]]:
@@ -78,9 +79,9 @@ def _unseen(run: Run) -> list[str]:
     task = {name: run.config["config"][name] for name in ("target", "seen", "num_bits")}
     _, y = BooleanTask(**task).unseen(dtype=torch.float64)
     found = defaultdict(list)
-    for jobs in by_arm(run).values():
-        matching = jobs[0].summary["matching"]
-        found[matching].append(median(job.summary["test_loss"] for job in jobs))
+    for arm in arms_of(run):
+        matching = arm.jobs[0].summary["matching"]
+        found[matching].append(median(_losses(arm.jobs).values()))
     (ours,) = found[None]
     theirs = [f"{min(found[name]):.1f} to {max(found[name]):.1f}" for name in COLOURS]
     return [run.config["experiment"], f"{y.square().mean():.1f}", f"{ours:.1f}", *theirs]
@@ -94,23 +95,15 @@ def routes(run: Run) -> str:
 
 def gains(run: Run) -> Iterator[tuple[str, Interval]]:
     """Yield at which cost an FNN matches the DEQ, and the logarithm of how much worse it is."""
-    arms = by_arm(run)
-    ours = _losses(arms.pop("deq"))
-    for jobs in arms.values():
-        gain = paired_interval(TEST_LOSS.gains(ours, _losses(jobs)))
-        yield jobs[0].summary["matching"], gain
+    deq, *others = arms_of(run)
+    ours = _losses(deq.jobs)
+    for arm in others:
+        gain = paired_interval(TEST_LOSS.gains(ours, _losses(arm.jobs)))
+        yield arm.jobs[0].summary["matching"], gain
 
 
-def _losses(jobs: list[Job]) -> dict[int, float]:
+def _losses(jobs: Iterable[Job]) -> dict[int, float]:
     return {job.seed: job.summary["test_loss"] for job in jobs}
-
-
-def by_arm(run: Run) -> dict[str, list[Job]]:
-    """Return the jobs of each arm."""
-    arms = defaultdict(list)
-    for job in run.jobs:
-        arms[job.arm].append(job)
-    return arms
 
 
 def is_comparison(run: Run) -> bool:
@@ -118,7 +111,7 @@ def is_comparison(run: Run) -> bool:
     return {job.summary["matching"] for job in run.jobs} == {None, *COLOURS}
 
 
-def draw_gains(runs: list[Run], file: str = "claims.svg") -> None:
+def draw_gains(runs: list[Run]) -> None:
     """Draw how many times larger the test loss of each FNN is, a line for each experiment."""
     figure, axis = plt.subplots(figsize=(8.4, 0.42 * len(runs) + 1.2), layout="constrained")
     for y, run in enumerate(runs):
@@ -137,16 +130,16 @@ def draw_gains(runs: list[Run], file: str = "claims.svg") -> None:
     lines = [Line2D([], [], color=colour) for colour in COLOURS.values()]
     names = [f"at equal {name}" for name in COLOURS]
     figure.legend(lines, names, loc="outside upper right", ncols=2, frameon=False)
-    figures.save(figure, file)
+    figures.save(figure, "claims.svg")
 
 
-def draw_norms(run: Run, file: str = "norms.svg") -> None:
+def draw_norms(run: Run) -> None:
     """Draw the largest infinity norm of networks with comparable errors against d, and medians."""
     figure, axis = plt.subplots(figsize=(8.4, 4.2), layout="constrained")
-    for arm, jobs in sorted(by_arm(run).items()):
-        norms = norms_of(jobs)
-        label = jobs[0].summary["label"] + ("" if norms else ": never gets there")
-        kind, _, depth = arm.partition("-")
+    for arm in sorted(arms_of(run), key=attrgetter("name")):
+        norms = norms_of(arm.jobs)
+        label = arm.label + ("" if norms else ": never gets there")
+        kind, _, depth = arm.name.partition("-")
         style, colour = "--" if kind == "bound" else "-", f"C{depth[:1] or 0}"
         for d, found in norms.items():
             axis.plot([d] * len(found), found, ".", color=colour, alpha=0.5)
@@ -156,10 +149,10 @@ def draw_norms(run: Run, file: str = "norms.svg") -> None:
     axis.set_xticks(run.config["config"]["log2_steepness"])
     axis.grid(alpha=0.3)
     figure.legend(loc="outside right center", frameon=False)
-    figures.save(figure, file)
+    figures.save(figure, "norms.svg")
 
 
-def norms_of(jobs: list[Job]) -> dict[int, list[float]]:
+def norms_of(jobs: Iterable[Job]) -> dict[int, list[float]]:
     """Return the norms of the networks that came within the tolerance, by d."""
     norms = defaultdict(list)
     for row in (row for job in jobs for row in rows_of(job, "point")):
