@@ -32,6 +32,10 @@ until a product has confirmed it."""
 STALLED = 0.999
 """A restart that leaves more than this share of the residual ends its row."""
 
+FIRST, SLOW, LARGEST = 30, 0.1, 2**27
+"""Of a basis that grows: its first length, what share of a residual a cycle may leave, and the most
+numbers in it."""
+
 HOST = "cpu"
 """The kind of device whose memory numpy shares."""
 
@@ -69,8 +73,9 @@ def gmres(
     by_error: bool = False,
     max_products: int,
     x0: Float[Tensor, "B D"] | None = None,
-    restart: int = 30,
+    restart: int | None = None,
     running: Bool[np.ndarray, " B"] | None = None,
+    needed: Bool[np.ndarray, " B"] | None = None,
 ) -> GmresResult:
     """Solve x = A x + b, row by row, each to its own tolerance.
 
@@ -89,8 +94,12 @@ def gmres(
         max_products: Calls of `product` at most, 1 or more.
         x0: Where to start, at the price of one product; None for 0.
         restart: Products in one cycle, 1 or more. Memory: restart + 3 states at most, allocated
-            as they are needed.
+            as they are needed. None takes 30, and after a cycle that did not make the
+            residual ten times smaller as many as a basis of 2^27 numbers has room for: where the
+            eigenvalues of A lie around a circle, as those of rotations do, no short basis will do.
         running: Rows to solve; the others keep their start. None for all.
+        needed: Rows whose end is waited for; the others get only the products that these take.
+            None for all.
 
     Raises:
         ValueError: `restart` or `max_products` is below 1.
@@ -103,13 +112,14 @@ def gmres(
         (tensor([[2., 2., 2., 2.]]), 1)
     """
     for name, value in (("restart", restart), ("max_products", max_products)):
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     with torch.no_grad(), np.errstate(all="ignore"):  # rows that are not finite are looked for
         system = _System(product, b, max_products)
         rows = _Rows(system, tolerance, running, x0)
         rows.by_error = by_error
-        rows.solve(min(restart, max(1, b.shape[1])))
+        rows.needed = np.ones(len(b), dtype=bool) if needed is None else needed
+        rows.solve(restart)
     return GmresResult(
         x=system.tensor(rows.x),
         residual=rows.residual,
@@ -156,6 +166,7 @@ class _Rows:
     ) -> None:
         self.system, self.asked, self.tolerance = system, tolerance, tolerance
         self.by_error = False
+        self.needed = np.ones(len(tolerance), dtype=bool)
         self.failed = np.zeros(len(tolerance), dtype=bool)
         self.x: Array = zeros_like(system.b)
         self.size = np.zeros(len(tolerance))  # |x| at most
@@ -172,19 +183,28 @@ class _Rows:
         if running is not None:
             self.open &= running
 
-    def solve(self, length: int) -> None:
-        """Run cycles of up to `length` products."""
-        while self.open.any() and self.system.left:
-            if self.r is None:
-                self._restart()
-            else:
+    def solve(self, restart: int | None) -> None:
+        """Run cycles of up to `restart` products, or of as many as turn out to be needed."""
+        dim = max(1, self.system.b.shape[1])
+        longest = min(dim, max(FIRST, LARGEST // max(1, self.system.b.shape[0] * dim)))
+        length = min(FIRST, dim) if restart is None else min(restart, dim)
+        while (self.open & self.needed).any() and self.system.left:
+            if self.r is not None:
                 self._cycle(self.r, length)
+                continue
+            grows = restart is None and length < longest and self._is_slow()
+            length = longest if grows else length
+            self._restart(give_up=not grows)
+
+    def _is_slow(self) -> bool:
+        """Return whether the last cycle left too much of a residual that is waited for."""
+        return bool((self.open & self.needed & (self.residual > SLOW * self.before)).any())
 
     def _measured(self) -> tuple[Array, np.ndarray]:
         r = self.system.b - self.x + self.system.apply(self.x)
         return r, norms(r)
 
-    def _restart(self) -> None:
+    def _restart(self, *, give_up: bool) -> None:
         """Measure the open rows, and give up those that the last cycle brought nothing."""
         self.r, measured = self._measured()
         worse = self.open & ~(measured <= self.before)  # true for nan
@@ -192,7 +212,9 @@ class _Rows:
         measured = np.where(worse, self.before, measured)
         self.residual = np.where(self.open, measured, self.residual)
         self.system.trace.append(self.residual)
-        self.open &= (measured > self.tolerance) & (measured <= STALLED * self.before)
+        self.open &= measured > self.tolerance
+        if give_up:
+            self.open &= measured <= STALLED * self.before
 
     def _cycle(self, r: Array, length: int) -> None:
         """Minimise the residual over one Krylov space."""
@@ -201,7 +223,7 @@ class _Rows:
         basis = Basis(system.apply, r, self.residual, length=length, eps=system.eps)
         trace = [self.residual]
         small = LeastSquares(self.residual, self.tolerance, self.open, system.eps)
-        while not small.closed.all() and system.left and len(small.columns) < length:
+        while (self.needed & ~small.closed).any() and system.left and len(small.columns) < length:
             many = min(basis.stride, system.left, length - len(small.columns))
             for overlaps, rest in basis.extend(many, small.closed):
                 if self.by_error:

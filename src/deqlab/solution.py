@@ -74,12 +74,10 @@ class Solution:
     def gradient_error(self) -> Float[Tensor, " B"] | None:
         """Estimated relative error of the last gradient that went through `value`, per sample.
 
-        That of the value and that of the adjoint, added in squares; None before the first
-        backward pass, and unless the gradient was asked for an accuracy.
+        That of z* and that of the adjoint there, added in squares; None before the first backward
+        pass, and unless the gradient was asked for an accuracy.
         """
-        if self.error is None or not self.adjoint or self.adjoint[-1].error is None:
-            return None
-        return torch.hypot(self.error, self.adjoint[-1].error)
+        return self.adjoint[-1].error if self.adjoint else None
 
     @property
     def matrix(self) -> Float[Tensor, "B D"]:

@@ -6,8 +6,10 @@ import weakref
 import pytest
 import torch
 from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from deqlab import Anderson, Implicit, JacobianFree, fixed_point
+from deqlab import Anderson, Broyden, Implicit, JacobianFree, Phantom, Shine, fixed_point
+from deqlab.gradients import Dense
 from tests.problems import F64, affine_solution, matrix, normal
 
 SOLVER = Anderson(rtol=1e-12, atol=0.0)
@@ -135,25 +137,37 @@ def test_a_value_made_in_inference_mode_warm_starts_a_recorded_solve():
     torch.testing.assert_close(x.grad, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("gradient", [Implicit(), JacobianFree()])
+KINDS = {
+    "Implicit": (Implicit(), SOLVER),
+    "accuracy": (Implicit(accuracy=1e-6), SOLVER),
+    "Dense": (Implicit(solver=Dense()), SOLVER),
+    "JacobianFree": (JacobianFree(), SOLVER),
+    "Phantom": (Phantom(), SOLVER),
+    "Shine": (Shine(), Broyden(rtol=1e-12, atol=0.0)),
+}
+
+
 @pytest.mark.parametrize("through", ["argument", "closure"])
-def test_the_graph_is_freed_with_the_value_and_without_the_collector(gradient, through):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finished_backward_pass_frees_what_f_computed_while_the_loss_lives(kind, through):
     x, alive = some_x(), []
+    gradient, solver = KINDS[kind]
 
     def f(z, *args):
-        out = torch.tanh(z @ W.T + (args[0] if args else x))
-        alive.append(weakref.ref(out))
-        return out
+        inner = torch.tanh(z @ W.T)
+        alive.append(StorageWeakRef(inner.untyped_storage()))
+        return torch.tanh(inner + (args[0] if args else x))
 
     gc.collect()
     gc.disable()
     try:
         args = (x,) if through == "argument" else ()
-        value = fixed_point(f, torch.zeros(2, 3, dtype=F64), *args, solver=SOLVER).value
-        value.sum().backward()
-        assert alive[-1]() is not None  # what the node evaluated for its tape
-        del value
-        assert all(tensor() is None for tensor in alive)
+        options = {"solver": solver, "gradient": gradient}
+        value = fixed_point(f, torch.zeros(2, 3, dtype=F64), *args, **options).value
+        loss = value.sum()
+        assert not all(storage.expired() for storage in alive)  # the tape
+        loss.backward()
+        assert all(storage.expired() for storage in alive)
     finally:
         gc.enable()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -21,6 +21,9 @@ from deqlab.operators import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
 from deqlab.state import block_norms
+
+ROUNDING = 8.0
+"""In units of eps (|u| + |v|): how far J'v + u - v may be off where v is right to rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,9 @@ class Adjoint:
         blocks: Columns of each block.
         by_error: Whether the tolerance is meant for the estimated relative error of v.
         scale: What v is measured in, if the equation is for v / scale; None for 1.
+        start: Where to start; None for where the method starts.
+        needed: Rows whose v is waited for, on the host. The others get what comes with it: there
+            is no equilibrium to differentiate where the forward solve failed. None for all.
     """
 
     product: Product
@@ -40,6 +46,8 @@ class Adjoint:
     blocks: Sequence[int]
     by_error: bool = False
     scale: Float[Tensor, "B D"] | None = None
+    start: Float[Tensor, "B D"] | None = None
+    needed: Bool[np.ndarray, " B"] | None = None
 
     def balanced(self) -> "Adjoint":
         """Return the equation for v / s, where s is the size of u or J'u in each block.
@@ -60,7 +68,19 @@ class Adjoint:
         def product(v: Tensor) -> Tensor:
             return self.product(v * s) / s
 
-        return replace(self, product=product, u=self.u / s, blocks=(s.shape[1],), scale=s)
+        start = None if self.start is None else self.start / s
+        blocks = (s.shape[1],)
+        return replace(self, product=product, u=self.u / s, blocks=blocks, scale=s, start=start)
+
+    def sizes(self) -> Float[np.ndarray, " B"]:
+        """Return |u|, which in a balanced equation counts as 1."""
+        size = block_norms(self.u, (self.u.shape[1],))[:, 0]
+        return size if self.scale is None else np.where(size > 0, 1.0, size)
+
+    def norms(self, matrix: Float[Tensor, "B D"]) -> Float[np.ndarray, " B"]:
+        """Return the norm of each row of a v or a residual, in what v is measured in."""
+        scaled = matrix if self.scale is None else matrix / self.scale
+        return block_norms(scaled, (scaled.shape[1],))[:, 0]
 
 
 class LinearMethod(ABC):
@@ -76,39 +96,44 @@ class LinearMethod(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class GMRES(LinearMethod):
-    """Restarted GMRES, matrix-free, row by row; see `krylov`.
+    """GMRES, matrix-free, row by row; see `krylov`.
 
     Attributes:
         rtol: Tolerance relative to |u|, 0 or more; None is that of the forward solver.
-        max_products: Products with J' at most, 1 or more.
-        restart: Products in one cycle, 1 or more; memory is restart + 3 states at most.
+        max_products: Products with J' at most, 1 or more. None is 200, and D + 32 for states of
+            up to 512 numbers a row, which is enough for any I - J' that is not singular.
+        restart: Products in one cycle, 1 or more; memory is restart + 3 states at most. None
+            takes 30, and where these bring little a longer basis, of up to 2^27 numbers.
     """
 
     rtol: float | None = None
-    max_products: int = 200
-    restart: int = 30
+    max_products: int | None = None
+    restart: int | None = None
 
     def __post_init__(self) -> None:
         check_rtol(self.rtol)
         for name in ("max_products", "restart"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, or None, got {value}")
 
     @override
     def solve(self, equation: Adjoint, rtol: float) -> Solution:
-        u, size = equation.u, _size(equation)
+        u, size = equation.u, equation.sizes()
         asked = rtol if self.rtol is None or equation.by_error else self.rtol
-        tolerance = asked * size
+        limit = self.max_products or _enough(u.shape[1])
         result = gmres(
             equation.product,
             u,
-            tolerance=tolerance,
+            tolerance=asked * size,
             by_error=equation.by_error,
-            max_products=self.max_products,
+            max_products=limit,
+            x0=equation.start,
             restart=self.restart,
+            needed=equation.needed,
         )
         status = np.full(len(size), int(Status.STAGNATED))
-        if result.products >= self.max_products:
+        if result.products >= limit:
             status[:] = Status.MAX_STEPS
         status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         status[result.converged] = Status.CONVERGED
@@ -128,6 +153,11 @@ class GMRES(LinearMethod):
             trace=np.concatenate([size[None], result.trace]),
             error=error if equation.by_error else None,
         )
+
+
+def _enough(dim: int) -> int:
+    """Return how many products GMRES may take of itself."""
+    return max(200, dim + 32) if dim <= 512 else 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +192,7 @@ class Dense(LinearMethod):
         v = torch.where(solved[:, None], v, u)
         rest = u - torch.einsum("bij,bj->bi", system, v)
         residual = block_norms(rest, (dim,))[:, 0]
-        size = _size(equation)
+        size = equation.sizes()
         with np.errstate(invalid="ignore", divide="ignore"):
             error = residual / size
         # To rounding: that is all a factorisation promises.
@@ -184,11 +214,12 @@ class Dense(LinearMethod):
 
 def solve_adjoint(method: Solver[Any] | LinearMethod, equation: Adjoint, rtol: float) -> Solution:
     """Return v by any method; `rtol` is for linear methods that have none of their own."""
-    u, product = equation.u, equation.product
     with torch.no_grad():
         if isinstance(method, LinearMethod):
             result = method.solve(equation, rtol)
         else:
+            u = equation.u
+            product = equation.product if equation.needed is None else _only_needed(equation)
             result = method.solve(lambda v: product(v) + u, u, blocks=equation.blocks)
     if equation.scale is None:
         return result
@@ -196,21 +227,44 @@ def solve_adjoint(method: Solver[Any] | LinearMethod, equation: Adjoint, rtol: f
     return replace(result, value=result.matrix * equation.scale, products=products)
 
 
-def looked_at(result: Solution, equation: Adjoint, rest: Float[Tensor, "B D"]) -> Solution:
-    """Return the solution of an equation by error, now that its residual elsewhere is known."""
+def verified(
+    result: Solution, equation: Adjoint, residual: Float[Tensor, "B D"], eps: float
+) -> Solution:
+    """Return the result with its verdicts held to the residual J'v + u - v, once it was measured.
+
+    Methods judge each row by a recurrence that trusts the other rows to have no part in it.
+
+    Args:
+        result: What `solve_adjoint` returned.
+        equation: What it solved.
+        residual: J'v + u - v.
+        eps: Of the precision in which f works.
+    """
+    norms = equation.norms(residual), equation.sizes() + equation.norms(result.matrix)
+    measured, scale = (torch.from_numpy(each).to(residual.device) for each in norms)
+    allowed = result.tolerance + ROUNDING * eps * scale
+    wrong = result.converged & ~(measured <= allowed)
+    return replace(
+        result,
+        status=torch.where(wrong, int(Status.STAGNATED), result.status),
+        residual=torch.where(wrong, measured, result.residual),
+    )
+
+
+def moved(result: Solution, equation: Adjoint, residual: Float[Tensor, "B D"]) -> Solution:
+    """Return the result of an equation by error, given its residual at a point closer to z*."""
     assert result.error is not None
-    rest = rest if equation.scale is None else rest / equation.scale
-    away = torch.from_numpy(block_norms(rest, (rest.shape[1],))[:, 0]).to(rest.device)
-    size = torch.from_numpy(_size(equation)).to(rest.device)
+    away = torch.from_numpy(equation.norms(residual)).to(residual.device)
+    size = torch.from_numpy(equation.sizes()).to(residual.device)
     growth = torch.where(result.residual > 0, result.error / result.residual, 1 / size)
     error = growth * torch.fmax(result.residual, away)
     return replace(result, error=error.nan_to_num(nan=0.0))
 
 
-def _size(equation: Adjoint) -> np.ndarray:
-    """Return |u|, which in a balanced equation counts as 1."""
-    size = block_norms(equation.u, (equation.u.shape[1],))[:, 0]
-    return size if equation.scale is None else np.where(size > 0, 1.0, size)
+def _only_needed(equation: Adjoint) -> Product:
+    """Return the product with zero rows where v is not waited for: these end at v = u."""
+    needed = torch.from_numpy(equation.needed).to(equation.u.device)[:, None]
+    return lambda v: torch.where(needed, equation.product(v), 0.0)
 
 
 def check_rtol(rtol: float | None) -> None:

@@ -4,11 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from deqlab.gradients.base import Problem
-from deqlab.gradients.node import AdjointSolve, SecondLook, attach
+from deqlab.gradients.node import AdjointMethod, attach
 from deqlab.gradients.tape import LastTape, Tape
+from deqlab.operators import Product
 from deqlab.solution import Solution, Status
 
 
@@ -28,11 +31,9 @@ def attached(
     problem: Problem,
     solution: Solution,
     tape: Tape | None,
-    solve: AdjointSolve,
+    method: AdjointMethod,
     *,
-    solve_again: AdjointSolve | None = None,
-    exact: bool = True,
-    look: SecondLook | None = None,
+    near: Float[Tensor, "B D"] | None = None,
 ) -> Solution:
     """Return the solution with a value that carries its gradient, if grad mode is on."""
     if not torch.is_grad_enabled():
@@ -42,11 +43,9 @@ def attached(
         solution.matrix,
         problem.args,
         defined=solution.status != Status.NONFINITE,
-        solve=solve,
-        solve_again=solve_again,
-        exact=exact,
+        method=method,
         tape=tape,
-        look=look,
+        near=near,
     )
     return replace(solution, value=value, states=attached_states(problem, solution))
 
@@ -58,6 +57,14 @@ def attached_states(problem: Problem, solution: Solution) -> tuple[Tensor, ...]:
     """
     defined = solution.status != Status.NONFINITE
     return tuple(
-        attach(problem.f, z, problem.args, defined=defined, solve=lambda product, u: u, exact=False)
+        attach(problem.f, z, problem.args, defined=defined, method=OneStep())
         for z in solution.state_matrices
     )
+
+
+class OneStep(AdjointMethod):
+    """v = u: the gradient of one evaluation of f."""
+
+    @override
+    def solve(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        return u

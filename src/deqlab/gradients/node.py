@@ -5,81 +5,141 @@ At a fixed point z* = f(z*, theta), with J = df/dz at z*, the vector-Jacobian pr
     u' dz*/dtheta = v' df/dtheta,    where v solves    v = J' v + u                     (exact)
                                      or            v = p(J') u, p a polynomial          (else).
 
-The node's inputs are all tensors that f depends on: the arguments of f, and every leaf that its
-tape reaches (parameters of a module, tensors that a closure captures). So it is safe under
-data-parallel hooks, several forwards before one backward, and second derivatives: when the
-backward pass is itself recorded, f is evaluated anew at the attached z*, the adjoint equation is
-attached as the fixed-point problem that it is, and derivatives of any order follow.
+The node's inputs are all tensors that f depends on: the tensors in its arguments, and those that
+its tape reaches by itself (see `captured`). So it is safe under data-parallel hooks, several
+forwards before one backward, and second derivatives: when the backward pass is itself recorded,
+the adjoint equation is attached as the fixed-point problem that it is, on the same tape, and
+derivatives of any order follow.
+
+The tape is saved as torch saves tensors: it is freed with the graph, once backward has passed.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.gradients.base import MapWithArgs
-from deqlab.gradients.tape import Tape
+from deqlab.gradients.captured import Gradients, pull
+from deqlab.gradients.relink import relink
+from deqlab.gradients.tape import Arguments, Tape
 from deqlab.operators import Product, tapes_are_packed, vjp
 
-Gradients: TypeAlias = tuple[Tensor | None, ...]
 
-AdjointSolve: TypeAlias = Callable[[Product, Tensor], Tensor]
-"""(v -> J'v, u) -> v, on (B, D) matrices."""
+class AdjointMethod(ABC):
+    """How a gradient finds v."""
+
+    exact: ClassVar[bool] = False
+    """Whether v solves v = J'v + u; else it is some products, which a tape may record."""
+
+    @abstractmethod
+    def solve(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Return v.
+
+        Args:
+            product: v -> J'v at z*.
+            u: The cotangent of z*.
+        """
+
+    def check(  # noqa: B027, nothing is promised of an inexact v
+        self, product: Product, v: Tensor, residual: Float[Tensor, "B D"]
+    ) -> None:
+        """Take note of J'v + u - v, measured while the gradient left f."""
+
+    def gradients(self, backward: "Backward", tape: Tape) -> Gradients:
+        """Return v' df/dtheta, given a tape of f at z*."""
+        product = backward.product(tape)
+        v = self.solve(product, backward.u)
+        residual, gradients = backward.leave(tape, v)
+        self.check(product, v, residual)
+        return gradients
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondLook:
-    """A point closer to z* than the value: the gradient leaves f there.
+class Backward:
+    """One backward pass, as an adjoint method sees it.
 
     Attributes:
-        point: Where.
-        tell: Told J'v + u - v there, where v solves the adjoint equation at the value.
+        node: The node.
+        u: The cotangent of z*, zero in rows that have no gradient.
+        given: The differentiable tensors in the args of f.
+        near: What `attach` was given.
     """
 
-    point: Float[Tensor, "B D"]
-    tell: Callable[[Float[Tensor, "B D"]], None]
+    node: "Node"
+    u: Float[Tensor, "B D"]
+    given: Sequence[Tensor]
+    near: Float[Tensor, "B D"] | None = None
+
+    @property
+    def args(self) -> list[Any]:
+        """The args of f."""
+        return self.node.args.filled(self.given)
+
+    def product(self, tape: Tape) -> Product:
+        """Return v -> J'v from a tape."""
+        return self.node.clean(vjp(tape.out, tape.leaf))
+
+    def leave(self, tape: Tape, v: Tensor) -> tuple[Tensor, Gradients]:
+        """Return J'v + u - v and v' df/dtheta, both from one walk over a tape."""
+        sources = (tape.leaf, *tape.sources, *self.node.captured)
+        image, *gradients = pull(tape.out, sources, v)
+        residual = self.u - v if image is None else image + self.u - v
+        return self.node.zero_undefined(residual), tuple(gradients)
+
+    def record(self, z: Float[Tensor, "B D"]) -> Tape:
+        """Evaluate f anew, at any z."""
+        return self.node.record(z, self.given)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Node:
-    """What the node knows: the map, the tape of one evaluation, and how to find v."""
+class Node:
+    """What the node knows beside the tensors that it saves.
+
+    Attributes:
+        f: The map; it is evaluated anew only where its tape was not kept, or at another point.
+        args: Its arguments, without the differentiable tensors in them, which are saved.
+        captured: The tensors that f reaches by itself.
+        defined: Rows that have a gradient: f was finite.
+        method: How v is found.
+    """
 
     f: MapWithArgs
-    args: tuple[object, ...]
-    positions: tuple[int, ...]  # of the differentiable tensors in args
-    defined: Bool[Tensor, " B"]  # rows that have a gradient: f was finite
-    solve: AdjointSolve
-    solve_again: AdjointSolve
-    exact: bool
-    captured: tuple[Tensor, ...]  # leaves that f reaches by itself
-    tape: Tape | None  # None where it is to be recorded anew
-    look: SecondLook | None
+    args: Arguments
+    captured: tuple[Tensor, ...]
+    defined: Bool[Tensor, " B"]
+    method: AdjointMethod
 
-    def with_args(self, inputs: Sequence[Tensor]) -> list[object]:
-        """Return the args of f, the differentiable ones as they were saved."""
-        args = list(self.args)
-        for position, tensor in zip(self.positions, inputs, strict=False):
-            args[position] = tensor
-        return args
+    def record(self, z: Tensor, given: Sequence[Tensor]) -> Tape:
+        """Evaluate f anew.
 
-    def leave(self, tape: Tape, u: Tensor, v: Tensor, args: Sequence[object]) -> Gradients:
-        """Return v' df/dtheta: at the value, whose tape this is, or at the point of `look`."""
-        if self.look is None:
-            return _grad(tape.out, (*tape.sources, *self.captured), v, create_graph=False)
-        tape = Tape.record(self.f, self.look.point, args)
-        sources = (tape.leaf, *tape.sources, *self.captured)
-        image, *gradients = _grad(tape.out, sources, v, create_graph=False)
-        self.look.tell(self.zero_undefined(u - v if image is None else image + u - v))
-        return tuple(gradients)
+        Raises:
+            RuntimeError: It depends on other tensors than it did in the solve.
+        """
+        tape = Tape.record(self.f, z, self.args.filled(given))
+        found = tape.captured()
+        same = len(found) == len(self.captured) and all(map(_is_same, found, self.captured))
+        if not same:
+            raise RuntimeError(
+                "the backward pass of fixed_point evaluates f once more, and f depends on other "
+                "tensors than it did in the solve: were the parameters of a module replaced in "
+                "between (torch.func.functional_call)? Pass these tensors to f as args, or leave "
+                "out accuracy= and activation checkpointing"
+            )
+        return tape
 
     def clean(self, product: Product) -> Product:
         """Keep the undefined rows of a product at zero: they may be 0 * inf."""
+        if bool(self.defined.all()):
+            return product
         return lambda v: self.zero_undefined(product(v))
 
     def zero_undefined(self, v: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Return v with its undefined rows at zero."""
         if bool(self.defined.all()):
             return v
         return torch.where(self.defined[:, None], v, 0.0)
@@ -91,62 +151,60 @@ def attach(
     args: Sequence[object],
     *,
     defined: Bool[Tensor, " B"],
-    solve: AdjointSolve,
-    solve_again: AdjointSolve | None = None,
-    exact: bool = True,
+    method: AdjointMethod,
     tape: Tape | None = None,
-    look: SecondLook | None = None,
+    near: Float[Tensor, "B D"] | None = None,
 ) -> Float[Tensor, "B D"]:
-    """Return z_star, now carrying the gradient of the fixed point.
+    """Return a copy of z_star that carries the gradient of the fixed point.
 
-    If f depends on nothing that needs a gradient, neither does the result.
+    If f depends on nothing that needs a gradient, neither does the result, which is then z_star.
 
     Args:
         f: The map, called as f(z, *args).
         z_star: Its fixed point.
-        args: Passed on to f. A tensor that reaches f through a closure gets its gradient as
-            well, but by a second walk over whatever tape made it: pass it here instead.
+        args: Passed on to f. A tensor that reaches f through a closure gets its gradient as well.
         defined: False for rows that shall pass no gradient.
-        solve: Solves the adjoint equation for v; it is called without a tape.
-        solve_again: Solves the equations that derivatives of v lead to; None for the same.
-        exact: False if `solve` computes something else than the solution: a few products, which
-            a tape may then record.
+        method: How v is found.
         tape: Of f at z_star; None to evaluate f once, and record it.
-        look: Where the gradient leaves f; None for z_star.
+        near: A point that the method wants to see in the backward pass.
     """
     z_star = z_star.detach()
+    arguments = Arguments.of(args)
     tape = tape or Tape.record(f, z_star, args)
     captured = tape.captured()
-    given = {i: arg for i, arg in enumerate(args) if isinstance(arg, Tensor) and arg.requires_grad}
-    inputs = (*given.values(), *captured)
-    if not inputs or not tape.out.requires_grad:
+    if not tape.out.requires_grad or not (captured or arguments.positions):
         return z_star
-    node = _Node(
-        f=f,
-        args=tuple(args),
-        positions=tuple(given),
-        defined=defined,
-        solve=solve,
-        solve_again=solve_again or solve,
-        exact=exact,
-        captured=captured,
-        # Where someone packs what a tape saves (activation checkpointing, offloading), each of
-        # the many walks over this tape would unpack it all: it is then recorded in the backward
-        # pass.
-        tape=None if tapes_are_packed() else tape,
-        look=look,
-    )
-    value: Tensor = _Attach.apply(node, z_star, *inputs)
+    node = Node(f=f, args=arguments.emptied(), captured=captured, defined=defined, method=method)
+    return _attach(node, z_star, tape, arguments.tensors, near)
+
+
+def _attach(
+    node: Node,
+    z_star: Tensor,
+    tape: Tape,
+    given: Sequence[Tensor],
+    near: Tensor | None = None,
+) -> Tensor:
+    # Where someone packs what a tape saves (activation checkpointing, offloading), each of the
+    # many walks over this tape would unpack it all: it is then recorded in the backward pass.
+    kept = () if tapes_are_packed() else (tape.leaf, tape.out, *tape.sources)
+    value: Tensor = _Attach.apply(node, (near, *kept), z_star, *given, *node.captured)
     return value
 
 
 class _Attach(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, node: _Node, z_star: Tensor, *inputs: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.node = node
-        ctx.save_for_backward(z_star, *inputs)
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        node: Node,
+        beside: tuple[Tensor | None, ...],
+        z_star: Tensor,
+        *inputs: Tensor,
+    ) -> Tensor:
+        ctx.node, ctx.count = node, len(inputs)
+        ctx.save_for_backward(z_star, *inputs, *beside)
         ctx.set_materialize_grads(False)
-        return z_star  # as it is: autograd makes an alias of it, not a copy
+        return z_star.clone()  # who writes to the value shall not write to the tape
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
@@ -158,76 +216,75 @@ class _Attach(torch.autograd.Function):
                 "is_grads_batched, vectorize=True): an adjoint solve decides row by row when to "
                 "stop; call torch.autograd.grad once for each cotangent instead"
             )
-        node: _Node = ctx.node
-        z_star, *inputs = ctx.saved_tensors
+        node: Node = ctx.node
+        z_star, *saved = ctx.saved_tensors
+        given, (near, *kept) = saved[: len(node.args.positions)], saved[ctx.count :]
+        tape = _tape(node, kept) if kept else node.record(z_star, given)
         u = node.zero_undefined(cotangent)
         if torch.is_grad_enabled():
-            gradients = _recorded_backward(node, z_star, inputs, u)
+            gradients = _recorded_backward(node, z_star, tape, given, u)
         else:
-            args = node.with_args(inputs)
-            tape = node.tape or Tape.record(node.f, z_star, args)
-            v = node.solve(node.clean(vjp(tape.out, tape.leaf)), u)
-            gradients = node.leave(tape, u, v, args)
-        return None, None, *gradients
+            backward = Backward(node=node, u=u, given=given, near=near)
+            gradients = node.method.gradients(backward, tape)
+        return None, None, None, *gradients
+
+
+def _tape(node: Node, kept: Sequence[Tensor]) -> Tape:
+    """Return the tape that was saved."""
+    leaf, out, *sources = kept
+    return Tape(leaf, tuple(sources), out, lambda: node.captured)
+
+
+def _is_same(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors are one for autograd."""
+    return a is b or (
+        a.grad_fn is not None and (a.grad_fn, a.output_nr) == (b.grad_fn, b.output_nr)
+    )
 
 
 def _recorded_backward(
-    node: _Node, z_star: Tensor, inputs: Sequence[Tensor], u: Tensor
-) -> tuple[Tensor | None, ...]:
+    node: Node, z_star: Tensor, tape: Tape, given: Sequence[Tensor], u: Tensor
+) -> Gradients:
     """The backward pass as a differentiable function of u and of all that z* depends on.
 
     z* is attached once more, so that it carries its own derivative, and so is v: as the fixed
-    point of v -> J(z*, theta)' v + u.
+    point of v -> J(z*, theta)' v + u, whose tape is a derivative of the tape of f.
     """
-    args = node.with_args(inputs)
-    z_star = attach(node.f, z_star, args, defined=node.defined, solve=node.solve, exact=node.exact)
-    # Behind gates: z* depends on the arguments, and these may depend on each other.
-    gate = _Switch()
-    z: Tensor = _Gate.apply(gate, z_star)
-    gated = {i: _Gate.apply(gate, args[i]) for i in node.positions}
-    out = node.f(z, *(gated.get(i, arg) for i, arg in enumerate(args)))
-    sources = (*gated.values(), *node.captured)
-    if not node.exact:
-        v = node.solve(node.clean(vjp(out, z, create_graph=True)), u)
+    z_star = _attach(node, z_star, tape, given)
+    sources = (tape.leaf, *tape.sources, *node.captured)
+    inputs = (z_star, *given, *node.captured)
+    if node.method.exact:
+        v = _attached_adjoint(node, tape, z_star, given, u)
     else:
-        with torch.no_grad():
-            v = node.solve(node.clean(vjp(out, z)), u)
-            if node.look is not None:
-                node.leave(Tape.record(node.f, z.detach(), args), u, v, args)
-
-        def adjoint_map(v: Tensor, z: Tensor, u: Tensor, *args: object) -> Tensor:
-            product = vjp(node.f(z, *args), z, create_graph=True)
-            return node.zero_undefined(product(v)) + u
-
-        v = attach(adjoint_map, v, (z_star, u, *args), defined=node.defined, solve=node.solve_again)
-    gate.closed = True  # v' df/dtheta is the partial derivative
-    gradients = _grad(out, sources, v, create_graph=True)
-    gate.closed = False  # but it depends on what lies behind, which the next derivative must see
-    return gradients
+        cotangent = u.detach().requires_grad_()
+        product = node.clean(vjp(tape.out, tape.leaf, create_graph=True))
+        found = node.method.solve(product, cotangent)
+        (linked,) = relink([found], (*sources, cotangent), (*inputs, u))
+        assert linked is not None
+        v = linked
+    leaf = v.detach().requires_grad_()
+    partial = pull(tape.out, sources[1:], leaf, graph=True)
+    return relink(partial, (*sources, leaf), (*inputs, v))
 
 
-class _Switch:
-    """Whether a gate lets gradients pass."""
+def _attached_adjoint(
+    node: Node, tape: Tape, z_star: Tensor, given: Sequence[Tensor], u: Tensor
+) -> Tensor:
+    """Return v, which carries its derivatives by z*, u and all that f depends on."""
+    with torch.no_grad():
+        product = node.clean(vjp(tape.out, tape.leaf))
+        v = node.method.solve(product, u)
+        node.method.check(product, v, node.zero_undefined(product(v) + u - v))
+    leaf, cotangent = v.detach().requires_grad_(), u.detach().requires_grad_()
+    image = vjp(tape.out, tape.leaf, create_graph=True)(leaf)
+    out = node.zero_undefined(image) + cotangent
 
-    closed = False
+    def adjoint_map(v: Tensor, u: Tensor, z: Tensor, *given: Tensor) -> Tensor:
+        """The same anew, where a tape is not kept."""
+        product = vjp(node.f(z, *node.args.filled(given)), z, create_graph=True)
+        return node.zero_undefined(product(v)) + u
 
-
-class _Gate(torch.autograd.Function):
-    """The identity, whose gradient can be held back for the time of one backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, switch: _Switch, z: Tensor) -> Tensor:  # noqa: ANN401
-        ctx.switch = switch
-        return z
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        return None, None if ctx.switch.closed else cotangent
-
-
-def _grad(
-    out: Tensor, sources: Sequence[Tensor], v: Tensor, *, create_graph: bool
-) -> tuple[Tensor | None, ...]:
-    return torch.autograd.grad(
-        out, sources, v, retain_graph=True, create_graph=create_graph, allow_unused=True
-    )
+    sources = (cotangent, tape.leaf, *tape.sources)
+    other = replace(node, f=adjoint_map, args=Arguments.all_differentiable(len(sources)))
+    adjoint_tape = Tape(leaf, sources, out, lambda: node.captured)
+    return _attach(other, v.detach(), adjoint_tape, (u, z_star, *given))

@@ -19,8 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.gradients.attach import attached, solved
+from deqlab.gradients.attach import OneStep, attached, solved
 from deqlab.gradients.base import Gradient, Problem
+from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.unrolled import carry, continued
 from deqlab.operators import Product
 from deqlab.solution import Solution
@@ -56,9 +57,17 @@ class Phantom(Gradient):
             end = continued(problem, solution, steps=self.steps, damping=self.damping)
             return carry(problem, solution, end)
         solution, _, tape = solved(problem)
-        return attached(problem, solution, tape, self._neumann, exact=False)
+        return attached(problem, solution, tape, _Neumann(self.steps, self.damping))
 
-    def _neumann(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+
+class _Neumann(AdjointMethod):
+    """The first terms of the damped Neumann series."""
+
+    def __init__(self, steps: int, damping: float) -> None:
+        self.steps, self.damping = steps, damping
+
+    @override
+    def solve(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         term = v = self.damping * u
         for _ in range(self.steps - 1):
             term = torch.lerp(term, product(term), self.damping)
@@ -77,4 +86,4 @@ class JacobianFree(Gradient):
     @override
     def solve(self, problem: Problem) -> Solution:
         solution, _, tape = solved(problem)
-        return attached(problem, solution, tape, lambda product, u: u, exact=False)
+        return attached(problem, solution, tape, OneStep())

@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
 from deqlab.gradients.adjoint import linear_solution
 from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Gradient, Problem
+from deqlab.gradients.node import AdjointMethod
 from deqlab.krylov import gmres
 from deqlab.operators import Product
 from deqlab.solution import Solution, Status
@@ -65,27 +67,35 @@ class Shine(Gradient):
             )
         # Every row's memory is wanted: none may leave.
         solution, memory, tape = solved(replace(problem, narrow=None))
+        shared = _SharedInverse(self, lambda u: solver.inverse_transposed(memory, u), solution)
+        return attached(problem, solution, tape, shared)
 
-        def adjoint(product: Product, u: Tensor) -> Tensor:
-            if torch.is_grad_enabled():
-                raise NotImplementedError(
-                    "Shine has no second derivative: its v does not come from a formula in u and "
-                    "z; use Implicit() for create_graph=True"
-                )
-            guess = -solver.inverse_transposed(memory, u)
-            result = self._refined(product, u, guess)
-            solution.adjoint.append(result)
-            return result.matrix
 
-        return attached(problem, solution, tape, adjoint, exact=False)
+class _SharedInverse(AdjointMethod):
+    """v from the inverse Jacobian of the forward solve, whose transpose is `inverse`."""
+
+    def __init__(self, settings: Shine, inverse: Product, solution: Solution) -> None:
+        self.settings, self.inverse, self.results = settings, inverse, solution.adjoint
+
+    @override
+    def solve(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError(
+                "Shine has no second derivative: its v does not come from a formula in u and "
+                "z; use Implicit() for create_graph=True"
+            )
+        result = self._refined(product, u, -self.inverse(u))
+        self.results.append(result)
+        return result.matrix
 
     def _refined(self, product: Product, u: Tensor, guess: Tensor) -> Solution:
         size = block_norms(u, (u.shape[1],))[:, 0]
         guess = torch.where(guess.isfinite().all(dim=1, keepdim=True), guess, u)  # a failed row's
+        asked = self.settings
         result = gmres(
-            product, u, x0=guess, tolerance=self.rtol * size, max_products=1 + self.refine
+            product, u, x0=guess, tolerance=asked.rtol * size, max_products=1 + asked.refine
         )
-        poor = ~(result.residual <= self.fallback * size)
+        poor = ~(result.residual <= asked.fallback * size)
         status = np.where(result.converged, int(Status.CONVERGED), int(Status.MAX_STEPS))
         status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         # A cotangent that is not finite goes on as it is, too: nobody shall read it as zero.
