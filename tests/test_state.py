@@ -44,6 +44,19 @@ def test_unflatten_undoes_flatten(state):
     assert same(layout.unflatten(matrix), state)
 
 
+@pytest.mark.parametrize(
+    "state",
+    [torch.tensor(1.0), A, (A, B[:2], torch.tensor(2.0)), {"b": B, "none": torch.zeros(0, 4)}],
+    ids=["number", "tensor", "other batches", "no rows"],
+)
+def test_a_state_without_a_batch_is_one_row(state):
+    layout = Layout.of(state, batched=False)
+    matrix = layout.flatten(state)
+    assert matrix.shape == (1, sum(layout.blocks))
+    assert same(layout.unflatten(matrix), state)
+    assert not layout.is_matrix
+
+
 def test_blocks_lie_side_by_side_in_the_order_of_the_state():
     layout = Layout.of({"b": B, "a": A})
     matrix = layout.flatten({"b": B, "a": A})
@@ -68,7 +81,8 @@ def test_lower_precision_than_the_start_is_accepted():
         (torch.zeros(2, 3, dtype=torch.int64), r"got torch.int64; .*\.float\(\)"),
         (torch.zeros(2, 3, dtype=torch.cfloat), "got torch.complex64"),
         (torch.tensor(1.0), "first dimension, got a scalar tensor"),
-        ((A, B[:2]), r"share one batch size, got \[3, 2\]"),
+        ((A, B[:2]), r"share one batch size, got \[3, 2\]; .* pass batched=False"),
+        (B.to_sparse(), r"a state is dense, got torch.sparse_coo; .*\.to_dense\(\)"),
     ],
 )
 def test_what_is_no_state_is_refused_with_what_it_was(state, sentence):

@@ -25,12 +25,14 @@ def fixed_point(
     gradient: Gradient = Implicit(),
     on_failure: OnFailure = "raise",
     rows_independent: bool | Sequence[bool] = False,
+    batched: bool = True,
 ) -> Solution:
     """Find z with f(z, *args) = z, sample by sample, and make it differentiable.
 
     Rows of the batch are independent problems: f must map row i of z to row i of its result.
     Then the answer for a row does not depend on its neighbours, and a row that fails spoils no
-    other.
+    other. Where f couples the rows (nodes of a graph, batch norm in train mode, tokens that attend
+    to each other), the whole state is one sample: pass `batched=False`.
 
     Inside of torch.compile the whole solve becomes part of the graph; see `deqlab.compiled`.
 
@@ -38,7 +40,8 @@ def fixed_point(
         f: The map. `f(z, *args)` has the structure, shapes and dtypes of z; it must not write
             to z.
         z0: Where to start: a tensor of shape (B, *S), or a tuple or dict of such tensors. It
-            receives no gradient: the fixed point does not depend on it.
+            receives no gradient: the fixed point does not depend on it. With `batched=False` the
+            tensors have any shapes.
         args: Passed on to f. Gradients flow to these, and to every parameter that f uses.
         solver: The forward method, with its tolerance and step limit.
         gradient: How to differentiate the solution.
@@ -48,6 +51,7 @@ def fixed_point(
         rows_independent: True lets finished rows leave the batch: f is then also called on some
             rows of z, with the same rows of every tensor in args. A sequence with one bool an
             argument says which of them have a row per sample; the others stay whole.
+        batched: False makes the whole state one sample, with one verdict.
 
     Returns:
         The solution. Its `value` has the structure of z0.
@@ -55,7 +59,8 @@ def fixed_point(
     Raises:
         ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
         TypeError: z0 is not a tensor, or a tuple or dict of tensors.
-        ValueError: f changed the structure, a shape or a dtype of z, or wrote to it.
+        ValueError: f changed the structure, a shape or a dtype of z, or wrote to it; or an
+            argument is out of its domain.
         NotImplementedError: The call stands under a transform of torch.func, or forward-mode
             differentiation; or under torch.compile, with an option that cannot be compiled.
 
@@ -81,9 +86,11 @@ def fixed_point(
             gradient=gradient,
             on_failure=on_failure,
             rows_independent=rows_independent,
+            batched=batched,
         )
     check_on_failure(on_failure)
-    layout = Layout.of(z0)
+    check_rows(rows_independent, batched=batched)
+    layout = Layout.of(z0, batched=batched)
     start = layout.flatten(z0)
     check_not_followed(start, *args)
     flat_f = FlatMap(f, layout, start.device)
@@ -107,6 +114,15 @@ def fixed_point(
         else layout.unflatten(solution.correction_matrix),
         states=tuple(layout.unflatten(state) for state in solution.state_matrices),
     )
+
+
+def check_rows(rows_independent: bool | Sequence[bool], *, batched: bool) -> None:
+    """Raise ValueError if rows shall leave a batch that is none."""
+    if not batched and rows_independent is not False:
+        raise ValueError(
+            "rows_independent lets finished samples leave the batch, and with batched=False the "
+            "whole state is one sample: leave out one of the two"
+        )
 
 
 def _narrow(

@@ -3,6 +3,9 @@
 A state is a tensor of shape (B, *S), or a tuple or dict of such tensors that share the batch
 size B. Solvers see it as one matrix of shape (B, D), one row per sample; each tensor is a block
 of columns of that matrix, and convergence is judged block by block.
+
+A state without a batch (the nodes of a graph, say, which feed each other) is one sample: its
+tensors have any shapes, and the matrix has one row.
 """
 
 from collections.abc import Sequence
@@ -33,17 +36,23 @@ class Layout:
     dtypes: tuple[torch.dtype, ...]
     dtype: torch.dtype  # of the matrix: the widest of the blocks
     blocks: tuple[int, ...]  # columns of each block
+    batched: bool = True  # whether rows are samples; else the whole state is one
 
     @classmethod
-    def of(cls, state: State) -> "Layout":
+    def of(cls, state: State, *, batched: bool = True) -> "Layout":
         """Describe a state.
+
+        Args:
+            state: The state.
+            batched: Whether the first dimension of each tensor counts samples. If not, the whole
+                state is one sample, and its tensors may have any shapes.
 
         Raises:
             TypeError: `state` is not a tensor, or a tuple or dict of tensors.
             ValueError: It is empty, not real floating point, or its batch sizes differ.
         """
         tensors = _tensors(state)
-        _check(tensors)
+        _check(tensors, batched)
         dtype = tensors[0].dtype
         for tensor in tensors[1:]:
             dtype = torch.promote_types(dtype, tensor.dtype)
@@ -53,8 +62,14 @@ class Layout:
             shapes=tuple(t.shape for t in tensors),
             dtypes=tuple(t.dtype for t in tensors),
             dtype=dtype,
-            blocks=tuple(t.shape[1:].numel() for t in tensors),
+            blocks=tuple((t.shape[1:] if batched else t.shape).numel() for t in tensors),
+            batched=batched,
         )
+
+    @property
+    def batch(self) -> int:
+        """Rows of the matrix."""
+        return self.shapes[0][0] if self.batched else 1
 
     def flatten(self, state: State) -> Float[Tensor, "B D"]:
         """Return `state` as one matrix.
@@ -66,10 +81,10 @@ class Layout:
         if isinstance(state, Tensor) and self.is_tensor:
             shape = state.shape
             if shape == self.shapes[0] and state.dtype == self.dtype:
-                return state if len(shape) == 2 else state.reshape(shape[0], self.blocks[0])
+                return state if self.is_matrix else state.reshape(self.batch, self.blocks[0])
         tensors = _tensors(state)
         self._check_match(state, tensors)
-        rows = [t.reshape(t.shape[0], n) for t, n in zip(tensors, self.blocks, strict=True)]
+        rows = [t.reshape(self.batch, n) for t, n in zip(tensors, self.blocks, strict=True)]
         if len(rows) == 1:
             return rows[0].to(self.dtype)
         return torch.cat([r.to(self.dtype) for r in rows], dim=1)
@@ -77,8 +92,7 @@ class Layout:
     def unflatten(self, matrix: Float[Tensor, "B D"]) -> State:
         """Return the state that `matrix` stands for."""
         if self.is_tensor:
-            shape = self.shapes[0]
-            return matrix if len(shape) == 2 else matrix.reshape(shape)
+            return matrix if self.is_matrix else matrix.reshape(self.shapes[0])
         parts = tuple(
             part.reshape(shape).to(dtype)
             for part, shape, dtype in zip(
@@ -90,7 +104,7 @@ class Layout:
     @property
     def is_matrix(self) -> bool:
         """Whether the state is itself one (B, D) tensor."""
-        return self.is_tensor and len(self.shapes[0]) == 2
+        return self.batched and self.is_tensor and len(self.shapes[0]) == 2
 
     def narrowed(self, batch: int) -> "Layout":
         """Return the layout of as many rows."""
@@ -221,24 +235,34 @@ def _tensors(state: State) -> tuple[Tensor, ...]:
     return tensors
 
 
-def _check(tensors: Sequence[Tensor]) -> None:
+def _check(tensors: Sequence[Tensor], batched: bool) -> None:
     if not tensors:
         raise ValueError("a state needs at least one tensor, got an empty container")
     for tensor in tensors:
+        if tensor.layout != torch.strided:
+            raise ValueError(
+                f"a state is dense, got {tensor.layout}; a sparse tensor can be an argument of f, "
+                "and a sparse state starts as .to_dense()"
+            )
         if not tensor.is_floating_point():
             raise ValueError(
                 f"a state is real floating point, got {tensor.dtype}; split a complex state into "
                 "real and imaginary parts, and convert integers with .float()"
             )
-        if tensor.ndim < 1:
-            raise ValueError("a state has the batch as its first dimension, got a scalar tensor")
-    batches = [t.shape[0] for t in tensors]
-    if len(set(batches)) > 1:
-        raise ValueError(f"all tensors of a state share one batch size, got {batches}")
+        if batched and tensor.ndim < 1:
+            raise ValueError(
+                "a state has the batch as its first dimension, got a scalar tensor; for a state "
+                "that is one sample, pass batched=False"
+            )
+    if batched and len({t.shape[0] for t in tensors}) > 1:
+        raise ValueError(
+            f"all tensors of a state share one batch size, got {[t.shape[0] for t in tensors]}; "
+            "for a state that is one sample, pass batched=False"
+        )
 
 
 def _structure(state: State) -> str:
     try:
-        return Layout.of(state)._structure()
+        return Layout.of(state, batched=False)._structure()
     except (TypeError, ValueError) as error:
         return f"something else ({error})"

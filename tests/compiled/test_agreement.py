@@ -88,6 +88,18 @@ def test_states_of_any_shape(shape):
     assert_same(inside, outside, rtol=1e-6)
 
 
+def test_a_state_that_is_one_sample():
+    # Two rows that feed each other, and a number.
+    f = lambda s, x: {"rows": 0.5 * s["rows"].flip(0) + x, "number": s["number"].cos() / 2}  # noqa: E731
+    z0 = {"rows": torch.zeros(2, 1, dtype=F64), "number": torch.zeros((), dtype=F64)}
+    x = torch.tensor([[1.0], [2.0]], dtype=F64)
+    outside, inside = both(f, z0, x, solver=Anderson(rtol=1e-10), batched=False)
+    assert inside.status.tolist() == [Status.CONVERGED]
+    assert inside.steps.tolist() == outside.steps.tolist()
+    expected = torch.tensor([[8.0], [10.0]], dtype=F64) / 3
+    torch.testing.assert_close(inside.value["rows"], expected, rtol=1e-9, atol=0)
+
+
 def test_f_may_return_its_argument_or_one_of_its_args_or_write():
     x = normal(3, 2, seed=0)
     for f in (lambda z, x: z, lambda z, x: x, lambda z, x: z.mul_(0.5).add_(x)):

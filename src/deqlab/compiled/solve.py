@@ -29,6 +29,7 @@ def fixed_point(
     gradient: Gradient,
     on_failure: OnFailure,
     rows_independent: bool | Sequence[bool],
+    batched: bool,
 ) -> Solution:
     """`solve.fixed_point` while torch.compile traces it.
 
@@ -40,7 +41,7 @@ def fixed_point(
         ConvergenceError: A sample missed the tolerance and `on_failure` is "raise"; when it runs.
     """
     check_on_failure(on_failure)
-    layout = Layout.of(z0)
+    layout = Layout.of(z0, batched=batched)
     start = layout.flatten(z0).detach()
     check_supported(solver, rows_independent)
 

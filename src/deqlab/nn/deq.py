@@ -11,7 +11,7 @@ from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient, Implicit
 from deqlab.nn.cells import Cell
 from deqlab.solution import Solution
-from deqlab.solve import fixed_point
+from deqlab.solve import check_rows, fixed_point
 from deqlab.solvers import Anderson, Solver
 from deqlab.state import State
 
@@ -29,6 +29,8 @@ class DEQ(nn.Module):
             pays where f is costly and some samples are much harder than others. The cell must
             treat its rows independently (no batch norm) and know its `row_args`; a plain module
             is called on rows of x.
+        batched: False makes the whole state one sample: for cells that couple its rows, such as
+            nodes of a graph or batch norm in train mode.
 
     Example:
         >>> import torch
@@ -46,9 +48,11 @@ class DEQ(nn.Module):
         gradient: Gradient = Implicit(),
         on_failure: OnFailure = "warn",
         rows_independent: bool = False,
+        batched: bool = True,
     ) -> None:
         super().__init__()
         check_on_failure(on_failure)
+        check_rows(rows_independent, batched=batched)
         if rows_independent and isinstance(cell, Cell) and cell.row_args is None:
             raise ValueError(
                 f"rows_independent: {type(cell).__name__} does not say which of its args have a "
@@ -59,6 +63,7 @@ class DEQ(nn.Module):
         self.gradient = gradient
         self.on_failure: OnFailure = on_failure
         self.rows_independent = rows_independent
+        self.batched = batched
 
     @override
     def forward(self, x: Tensor) -> State:
@@ -84,6 +89,7 @@ class DEQ(nn.Module):
             gradient=self.gradient,
             on_failure=self.on_failure,
             rows_independent=self._row_args(),
+            batched=self.batched,
         )
 
     def _prepare(self, x: Tensor) -> tuple[Callable[..., State], tuple[Tensor, ...]]:
@@ -104,5 +110,6 @@ class DEQ(nn.Module):
             "gradient": self.gradient,
             "on_failure": self.on_failure,
             "rows_independent": self.rows_independent,
+            "batched": self.batched,
         }
         return ", ".join(f"{name}={value!r}" for name, value in options.items())
