@@ -158,7 +158,7 @@ def test_a_sparse_adjacency_gives_the_values_and_gradients_of_a_dense_one(case, 
     (solution.value * u).sum().backward()
     problem = PROBLEMS["graph"]
     torch.testing.assert_close(x.grad, problem.gradient(u.flatten()), rtol=1e-8, atol=1e-8)
-    # dL/dA = (S v) (z W)', with S v = dL/dx: at the edges that there are, the gradient of a dense A.
+    # dL/dA = (S v) (z W)', with S v = dL/dx: that of a dense A, at the edges that there are.
     value = problem.unflat(problem.value())
     expected = problem.gradient(u.flatten()) @ (value @ W.T).T
     assert edges.grad.layout == edges.layout
