@@ -37,6 +37,7 @@ class Adjoint:
         by_error: Whether the tolerance is meant for the estimated relative error of v.
         scale: What v is measured in, if the equation is for v / scale; None for 1.
         start: Where to start; None for where the method starts.
+        effort: Evaluations and products that the forward solve took.
         needed: Rows whose v is waited for, on the host. The others get what comes with it: there
             is no equilibrium to differentiate where the forward solve failed. None for all.
     """
@@ -47,6 +48,7 @@ class Adjoint:
     by_error: bool = False
     scale: Float[Tensor, "B D"] | None = None
     start: Float[Tensor, "B D"] | None = None
+    effort: int = 0
     needed: Bool[np.ndarray, " B"] | None = None
 
     def balanced(self) -> "Adjoint":
@@ -100,8 +102,9 @@ class GMRES(LinearMethod):
 
     Attributes:
         rtol: Tolerance relative to |u|, 0 or more; None is that of the forward solver.
-        max_products: Products with J' at most, 1 or more. None is 200, and D + 32 for states of
-            up to 512 numbers a row, which is enough for any I - J' that is not singular.
+        max_products: Products with J' at most, 1 or more. None is 200, or as many as the forward
+            solve took evaluations and products, or D + 32 for states of up to 1024 numbers a row
+            (where D products solve every system that is not singular), whichever is most.
         restart: Products in one cycle, 1 or more; memory is restart + 3 states at most. None
             takes 30, and where these bring little a longer basis, of up to 2^27 numbers.
     """
@@ -121,7 +124,7 @@ class GMRES(LinearMethod):
     def solve(self, equation: Adjoint, rtol: float) -> Solution:
         u, size = equation.u, equation.sizes()
         asked = rtol if self.rtol is None or equation.by_error else self.rtol
-        limit = self.max_products or _enough(u.shape[1])
+        limit = self.max_products or max(_enough(u.shape[1]), equation.effort)
         result = gmres(
             equation.product,
             u,
@@ -137,16 +140,18 @@ class GMRES(LinearMethod):
             status[:] = Status.MAX_STEPS
         status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         status[result.converged] = Status.CONVERGED
-        v = result.x
+        v, residual = result.x, result.residual
+        if not result.products and not result.converged.all():  # no row is waited for
+            v, residual = u, np.where(result.converged, residual, np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
-            error = asked * result.residual / result.tolerance
+            error = asked * residual / result.tolerance
         if not np.isfinite(size).all():
             # A cotangent that is not finite goes on as it is: nobody shall read it as zero.
             v = torch.where(u.isfinite().all(dim=1, keepdim=True), v, u)
         return linear_solution(
             u,
             v,
-            residual=result.residual,
+            residual=residual,
             tolerance=result.tolerance,
             status=status,
             products=result.products,
@@ -157,7 +162,7 @@ class GMRES(LinearMethod):
 
 def _enough(dim: int) -> int:
     """Return how many products GMRES may take of itself."""
-    return max(200, dim + 32) if dim <= 512 else 200
+    return max(200, dim + 32) if dim <= 1024 else 200
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,7 @@ class AdjointEquation(AdjointMethod):
         self.blocks, self.on_failure = problem.blocks, problem.on_failure
         self.eps = _working_eps(problem)
         self.results = solution.adjoint
+        self.effort = solution.evaluations + solution.products
         self.needed: np.ndarray = solution.converged.cpu().numpy()
         self.equation: Adjoint | None = None  # the one that was solved last
 
@@ -64,6 +65,7 @@ class AdjointEquation(AdjointMethod):
             blocks=self.blocks,
             by_error=self.by_error,
             start=start,
+            effort=self.effort,
             needed=None if self.needed.all() else self.needed,
         )
         if isinstance(self.method, LinearMethod):

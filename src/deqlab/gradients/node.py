@@ -127,8 +127,9 @@ class Node:
             raise RuntimeError(
                 "the backward pass of fixed_point evaluates f once more, and f depends on other "
                 "tensors than it did in the solve: were the parameters of a module replaced in "
-                "between (torch.func.functional_call)? Pass these tensors to f as args, or leave "
-                "out accuracy= and activation checkpointing"
+                "between (torch.func.functional_call), or does f make tensors that need a gradient "
+                "at each call? Pass such tensors to f as args, or leave out accuracy= and "
+                "activation checkpointing"
             )
         return tape
 
