@@ -55,7 +55,7 @@ def half_expanding(z, x, rates):
     return rates[:, None] * z + x
 
 
-RATES = torch.tensor([0.5, 1.5, 0.9, 2.0], dtype=F64)
+RATES = torch.tensor([0.5, 1.0, 0.9, 2.0], dtype=F64)
 
 
 @pytest.mark.parametrize("method", [GMRES(), Dense(), Picard(rtol=1e-9), Anderson(rtol=1e-9)])
@@ -159,13 +159,14 @@ def attention_block(z, x, qkv, out, up, down):
     return F.layer_norm(h + torch.relu(h @ up) @ down, (z.shape[-1],))
 
 
-@pytest.mark.parametrize("std", [0.03, 0.05])
-def test_accuracy_is_delivered_on_an_attention_block_and_nothing_is_said(std):
-    tokens, width = 16, 32
-    scale = std * (128 / width) ** 0.5  # as much feedback as 0.05 makes at width 128
+@pytest.mark.parametrize(
+    ("tokens", "width", "batch"), [(32, 64, 2), pytest.param(64, 128, 4, marks=pytest.mark.slow)]
+)
+def test_accuracy_is_delivered_on_an_attention_block_and_nothing_is_said(tokens, width, batch):
+    std = 0.05 * (128 / width) ** 0.5
     shapes = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
-    weights = [scale * normal(*shape, seed=20 + i) for i, shape in enumerate(shapes)]
-    x, u = normal(4, tokens, width, seed=30), normal(4, tokens, width, seed=31)
+    weights = [std * normal(*shape, seed=20 + i) for i, shape in enumerate(shapes)]
+    x, u = normal(batch, tokens, width, seed=30), normal(batch, tokens, width, seed=31)
 
     def gradients(dtype, gradient, solver):
         leaves = [t.to(dtype).requires_grad_() for t in (x, *weights)]
