@@ -50,7 +50,9 @@ class Unrolled(Gradient):
                     f"Unrolled records the steps of the solver, and those of {name} cannot be: "
                     "take Unrolled(steps=...) or Implicit(), or a solver such as Anderson()"
                 )
-            return taped.run(taped=True)[0]
+            solution = taped.run(taped=True)[0]
+            # A copy: who writes to the value shall not write to what its steps have saved.
+            return replace(solution, value=solution.matrix.clone())
         with torch.no_grad():
             solution = problem.solve()
         end = continued(taped, solution, steps=self.steps, damping=1.0)
@@ -87,7 +89,7 @@ class _Carry(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, gradient_of: Tensor) -> Tensor:  # noqa: ANN401
-        return value
+        return value.clone()  # what it was made from shall not be written to
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> tuple[None, Tensor]:  # noqa: ANN401
