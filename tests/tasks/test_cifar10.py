@@ -100,6 +100,22 @@ def test_other_arrays_are_refused(tmp_path, changes, message):
         read_file(Small.write(tmp_path, **changes), Small.originals())
 
 
+def test_arrays_of_another_size_are_not_unpacked(tmp_path, monkeypatch):
+    Small.write(
+        tmp_path, images=np.zeros((1 << 20, 4, 4, 3), np.uint8)
+    )  # of 50 MB, packed to 50 KB
+    monkeypatch.setattr("deqlab.tasks.cifar10.read_array", None)
+    with pytest.raises(DataError, match=r"its images are uint8 of shape \(1048576, 4, 4, 3\), exp"):
+        read_file(tmp_path / FILE, Small.originals())
+
+
+def test_a_longer_file_is_not_read_whole(tmp_path):
+    with Small.write(tmp_path).open("r+b") as file:
+        file.truncate(1 << 40)  # of zeros that take no place
+    with pytest.raises(DataError, match=r"is not the original: it has more than 66756 bytes"):
+        read_file(tmp_path / FILE, Small.originals())
+
+
 def test_an_archive_without_labels_is_refused(tmp_path):
     np.savez(tmp_path / FILE, images=Small.images)
     with pytest.raises(DataError, match=r"an npz archive of images and labels .*labels"):

@@ -158,3 +158,13 @@ def test_the_sentence_asks_only_for_what_is_missing(tiny, cache):
     )
     with pytest.raises(DataError, match=message):
         read_arrays(tiny.source("http://127.0.0.1:1/"), download=False)
+
+
+@pytest.mark.parametrize("gzipped", [True, False])
+def test_a_longer_file_is_not_read(tiny, cache, gzipped):
+    tiny.write(cache / "tiny", gzipped=gzipped)
+    name = "train-images.gz" if gzipped else "train-images"
+    with (cache / "tiny" / name).open("r+b") as file:
+        file.truncate(1 << 40)  # of zeros that take no place
+    with pytest.raises(DataError, match=rf"{name} is not the original: it has more than \d+ bytes"):
+        read_arrays(tiny.source(), download=False)

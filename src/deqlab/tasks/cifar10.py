@@ -8,6 +8,8 @@ the two arrays, since the same arrays may be compressed differently. Source: Kri
 
 import hashlib
 import io
+import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +17,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from deqlab.tasks.arrays import members, read_array, read_header
 from deqlab.tasks.errors import DataError
 from deqlab.tasks.sources import CIFAR10
 from deqlab.tasks.store import ENVIRONMENT_VARIABLE, listing, search_folders
 
 FILE = "cifar10_lossless_4000.npz"
+
+_MOST_BESIDES = 1 << 16  # bytes: the headers of the arrays and of the archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,37 +88,57 @@ def absent(data_dir: Path | None = None) -> str:
 def read_file(path: Path, originals: Sequence[Original] = ORIGINALS) -> Arrays:
     """Return the images and labels of one file, verified.
 
+    What the headers of the arrays say is compared with the originals before they are unpacked, so
+    that a small file cannot fill the memory.
+
     Raises:
         DataError: The file is unreadable, truncated, damaged, or not the original.
     """
+    most = sum(math.prod(original.shape) for original in originals) + _MOST_BESIDES
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(most + 1)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read ({error.strerror}); check its permissions"
         ) from error
+    if len(data) > most:
+        raise DataError(
+            f"{path} is not the original: it has more than {most} bytes; replace it with the "
+            "original"
+        )
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            images, labels = (archive[original.key] for original in originals)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            images, labels = (_unpack(archive, one, where=str(path)) for one in originals)
+    except OtherArrayError:
+        raise
     except Exception as error:  # a damaged zip archive raises a dozen kinds of them
         raise DataError(
             f"{path} is truncated or damaged: its {len(data)} bytes cannot be read as an npz "
             f"archive of images and labels ({error}); replace it with the original"
         ) from error
-    for original, array in zip(originals, (images, labels), strict=True):
-        _verify(array, original, where=str(path))
     return images, labels
 
 
-def _verify(array: np.ndarray, original: Original, *, where: str) -> None:
-    if array.dtype != np.uint8 or array.shape != original.shape:
-        raise DataError(
-            f"{where} is not the original: its {original.key} are {array.dtype} of shape "
-            f"{array.shape}, expected uint8 of shape {original.shape}; replace it"
-        )
+class OtherArrayError(DataError):
+    """An array is sound, and not the original."""
+
+
+def _unpack(archive: zipfile.ZipFile, original: Original, *, where: str) -> np.ndarray:
+    info = members(archive)[original.key]
+    with archive.open(info) as stream:
+        header = read_header(stream, where=original.key)
+        if header.dtype != np.uint8 or header.shape != original.shape:
+            raise OtherArrayError(
+                f"{where} is not the original: its {original.key} are {header.dtype} of shape "
+                f"{header.shape}, expected uint8 of shape {original.shape}; replace it"
+            )
+        stream.seek(0)
+        array = read_array(stream, info.file_size, where=original.key)
     digest = hashlib.sha256(array.tobytes()).hexdigest()
     if digest != original.sha256:
-        raise DataError(
+        raise OtherArrayError(
             f"{where} is not the original: the sha256 checksum of its {original.key} is "
             f"{digest[:16]}..., expected {original.sha256[:16]}...; replace it with the original"
         )
+    return array

@@ -29,9 +29,6 @@ from deqlab.tasks.originals import read_original
 from deqlab.tasks.sources import SourceFile
 
 _CHUNK = 1 << 16  # bytes
-# What gzip adds to bytes that it cannot shrink is under 1 in 1000; past that, someone is
-# sending a different file.
-_MAX_GZIP_OVERHEAD = 1 << 16  # bytes
 
 
 class UnreachableError(DataError):
@@ -87,7 +84,7 @@ def download_file(
 def _receive(url: str, file: SourceFile, *, progress: bool, timeout: float) -> bytes:
     """Read the whole answer to a request for `url`, and not a byte less than it promised."""
     request = urllib.request.Request(url, headers={"User-Agent": "deqlab"})
-    most = file.num_bytes + _MAX_GZIP_OVERHEAD
+    most = file.most_bytes
     received = bytearray()
     with urllib.request.urlopen(request, timeout=timeout) as response:
         promised: int | None = response.length  # of the Content-Length header

@@ -25,6 +25,11 @@ class SourceFile:
         """The name under which mirrors publish the file."""
         return f"{self.name}.gz"
 
+    @property
+    def most_bytes(self) -> int:
+        """The most that a copy may have: what gzip adds at worst is under 1 in 1000."""
+        return self.num_bytes + (1 << 16)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:

@@ -66,6 +66,11 @@ def find(
             try:
                 if not path.is_file():
                     continue
+                if path.stat().st_size > file.most_bytes:  # it may be more than memory holds
+                    raise DataError(
+                        f"{path} is not the original: it has more than {file.most_bytes} bytes; "
+                        "delete the file and fetch it again"
+                    )
                 return path, read_original(path.read_bytes(), file, where=str(path))
             except OtherFileError:
                 # All sets use the same file names, so in a folder that does not bear the

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from deqlab.experiments import EXPERIMENTS
-from deqlab.experiments.kernels.data import fingerprint, load
+from deqlab.experiments.kernels.data import fingerprint, load, understood
 from deqlab.experiments.kernels.spectrum import KernelSpectrumConfig
 from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
+from deqlab.tasks.tables import read_samples
 
 
 def rows_of(name, **changes):
@@ -152,10 +153,45 @@ class TestData:
         np.savez(file, x=rng.normal(size=(30, 5)), labels=np.arange(30) % 3)
         assert fingerprint(str(file)) != checksum
 
+    def test_the_labels_are_those_that_were_named(self, tmp_path):
+        file = tmp_path / "x.npz"
+        x = np.random.default_rng(0).normal(size=(30, 5))
+        np.savez(file, x=x, labels=np.zeros(30), kinds=np.arange(30) % 3)
+        assert self.load(str(file)).number_of_classes == 1
+        assert self.load(str(file), label="kinds").number_of_classes == 3
+        assert understood(str(file), "kinds").endswith("3 classes (0, 1, 2) from array 'kinds'")
+        assert understood("digits", None) == ""
+        with pytest.raises(DataError, match="--label is for files; the classes of digits"):
+            understood("digits", "kinds")
+
+    def test_a_file_is_read_once_until_it_changes(self, tmp_path, monkeypatch):
+        file, read = tmp_path / "x.npy", []
+        monkeypatch.setattr(
+            "deqlab.experiments.kernels.data.read_samples",
+            lambda path, label: read.append(path) or read_samples(path, label=label),
+        )
+        np.save(file, np.random.default_rng(0).normal(size=(30, 5)))
+        for seed in range(3):
+            self.load(str(file), seed=seed)
+        assert len(read) == 1
+        np.save(file, np.random.default_rng(0).normal(size=(31, 5)))
+        assert len(self.load(str(file)).x) == 31
+
+    @pytest.mark.parametrize("scale", [2.0**600, 2.0**-600, -(2.0**1000)])
+    def test_the_unit_of_the_samples_does_not_matter(self, tmp_path, scale):
+        x = np.random.default_rng(0).normal(size=(30, 5))
+        np.save(tmp_path / "x.npy", x)
+        np.save(tmp_path / "scaled.npy", scale * x)
+        plain, scaled = (self.load(str(tmp_path / f"{name}.npy")).x for name in ("x", "scaled"))
+        assert torch.equal(scaled, plain * np.sign(scale))
+
     def test_what_has_no_kernel_is_refused(self, tmp_path):
         file = tmp_path / "x.npy"
         np.save(file, np.ones((5, 2)))
         with pytest.raises(DataError, match=r"all samples of .* are the same"):
+            self.load(str(file))
+        np.save(file, np.ones((1, 2)))
+        with pytest.raises(DataError, match="has one sample, and a kernel compares samples"):
             self.load(str(file))
         np.save(file, np.array([[1.0, np.nan], [2.0, 3.0]]))
         with pytest.raises(DataError, match="holds nan or inf"):

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from deqlab.experiments.kernels.inputs import load_inputs
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import NAMES as IMAGES
 from deqlab.tasks import DataError
-from deqlab.tasks.tables import SUFFIXES, read_samples
+from deqlab.tasks.tables import SUFFIXES, Samples, read_samples
 
 MIXTURE = "mixture"
 NAMES = (MIXTURE, *IMAGES)
@@ -58,18 +59,25 @@ def published_mixture(p: int) -> GaussianMixture:
 
 
 def load(
-    name: str, *, samples: int, classes: tuple[int, ...], dimension: int, seed: int
+    name: str,
+    *,
+    samples: int,
+    classes: tuple[int, ...],
+    dimension: int,
+    seed: int,
+    label: str | None = None,
 ) -> KernelData:
     """Return the data of one name and one draw.
 
     Args:
         name: "mixture", an image set (of cifar10 the features, see `features`), or the path of a
-            .npy, .npz or .csv file.
+            .csv, .tsv, .npy or .npz file.
         samples: How many are drawn, balanced over the classes; all, if there are fewer. A
             mixture has 0.8 p.
         classes: Which classes of an image set.
         dimension: p of the mixture.
         seed: Of the draw.
+        label: Which column or array of a file holds the labels; see `read_samples`.
 
     Raises:
         DataError: There are no such data, or not of these classes.
@@ -87,12 +95,15 @@ def load(
         kept = torch.isin(labels, torch.tensor(classes))
         x, labels = x[kept], labels[kept]
     else:
-        table = read_samples(Path(name))
+        table = _table(name, label)
         x, labels = torch.from_numpy(table.x), torch.from_numpy(table.labels)
     chosen = _balanced(labels, samples, generator)
     x, labels = x[chosen].double(), labels[chosen]
-    if not bool(x.isfinite().all()):
-        raise DataError(f"{name} holds nan or inf: remove or impute them")
+    if len(x) < 2:
+        raise DataError(f"{name} has one sample, and a kernel compares samples: give more")
+    # By a power of two, so that nothing is rounded: squares of numbers above 1e154 overflow.
+    exponent = math.frexp(float(x.abs().max()))[1]
+    x = torch.from_numpy(np.ldexp(x.numpy(), -exponent))
     x = x - x.mean(dim=0)
     size = (x * x).sum(dim=1).mean().sqrt()
     if not bool(size > 0):
@@ -100,21 +111,62 @@ def load(
     return KernelData(x=x / size, classes=labels.unique(return_inverse=True)[1])
 
 
+def understood(name: str, label: str | None) -> str:
+    """Return how a file of the user's is understood, in a line; nothing for data with a name.
+
+    Raises:
+        DataError: It is no name, and no such file, or has no such labels; or a label is given, and
+            no file.
+    """
+    if name not in NAMES:
+        return _table(name, label).description
+    if label is not None:
+        raise DataError(f"--label is for files; the classes of {name} are known")
+    return ""
+
+
 def fingerprint(name: str) -> str:
-    """Return a checksum of a file of the user's; nothing for data that have a name.
+    """Return a checksum of a file of the user's; nothing for data with a name.
 
     Raises:
         DataError: It is no name, and no such file.
     """
     if name in NAMES:
         return ""
+    try:
+        with _file(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{name} does not exist, or cannot be read ({error.strerror})") from error
+
+
+def _file(name: str) -> Path:
     if not Path(name).suffix:
         raise DataError(
             f"no data set is named {name!r}; known are {', '.join(NAMES)}, and any "
             f"{', '.join(SUFFIXES)} file of samples"
         )
-    read_samples(Path(name))  # says what is wrong with it
-    return hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    return Path(name)
+
+
+def _table(name: str, label: str | None) -> Samples:
+    path = _file(name)
+    return _unchanged_table(path, label, *_version(path))
+
+
+@lru_cache(maxsize=1)
+def _unchanged_table(path: Path, label: str | None, *version: int) -> Samples:
+    """Read a file once, not for each draw: large ones take seconds."""
+    return read_samples(path, label=label)
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what changes with the content of a file; nothing if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _balanced(labels: Tensor, samples: int, generator: torch.Generator) -> Tensor:

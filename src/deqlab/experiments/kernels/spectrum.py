@@ -56,7 +56,7 @@ class KernelSpectrumConfig:
 
     Attributes:
         seeds: One draw of the samples for each.
-        data: "mixture", image sets, or files (.npy, .npz, .csv); one panel each.
+        data: "mixture", image sets, or files (.csv, .tsv, .npy, .npz); one panel each.
         samples: n, of image sets and files; a mixture has 0.8 p.
         classes: Of image sets.
         dimension: p, of the mixture.
@@ -66,6 +66,7 @@ class KernelSpectrumConfig:
         trained: Which weights a tangent kernel belongs to: "readout+recurrent" or "all".
         width: Of the finite networks that are timed; 0 leaves them out.
         checksums: Of files: a run goes on only with the data it began with.
+        label: The column or array of files that holds the labels; see `read_samples`.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -79,6 +80,7 @@ class KernelSpectrumConfig:
     trained: Trained = "readout+recurrent"
     width: int = 1024
     checksums: tuple[str, ...] = ("",)
+    label: str | None = None
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
@@ -131,6 +133,7 @@ def data_of(config: KernelSpectrumConfig, name: str, seed: int) -> KernelData:
         classes=config.classes,
         dimension=config.dimension,
         seed=seed,
+        label=config.label,
     )
 
 

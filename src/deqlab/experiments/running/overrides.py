@@ -53,6 +53,8 @@ def one_of(name: str, known: Iterable[str], *, what: str) -> str:
 
 
 def _parse(text: str, *, like: Any) -> Any:  # noqa: ANN401
+    if like is None:  # a word that is not given
+        return text
     if isinstance(like, bool):
         return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _fail()
     if isinstance(like, tuple):

@@ -28,15 +28,33 @@ def test_labels_have_several_names_and_are_numbered(tmp_path, name):
     assert read_samples(tmp_path / "x.npz").labels.tolist() == [1, 0, 1]
 
 
-def test_tables_with_and_without_a_line_of_names(tmp_path):
-    file = tmp_path / "x.csv"
-    file.write_text("a, Label ,b\n1,cat,2\n3,dog,4\n", encoding="utf-8")
-    found = read_samples(file)
+def test_labels_may_be_called_something_else(tmp_path):
+    np.savez(tmp_path / "x.npz", x=X, churn=["b", "a", "b"])
+    assert read_samples(tmp_path / "x.npz").labels.tolist() == [0, 0, 0]
+    assert read_samples(tmp_path / "x.npz", label="churn").labels.tolist() == [1, 0, 1]
+
+
+def test_one_line_says_what_was_understood(tmp_path):
+    np.savez(tmp_path / "x.npz", x=X, labels=["b", "a", "b"])
+    line = (
+        "x.npz: 3 samples of 2 features, 2 classes (a, b) from array 'labels', taken for its name "
+        "(--label takes another)"
+    )
+    assert read_samples(tmp_path / "x.npz").description == line
+    np.save(tmp_path / "x.npy", X)
+    line = (
+        "x.npy: 3 samples of 2 features, no labels, so all are one class (--label names those of "
+        "a file)"
+    )
+    assert read_samples(tmp_path / "x.npy").description == line
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.CSV", "x.tsv"])
+def test_tables_of_text(tmp_path, name):
+    (tmp_path / name).write_text("a, Label ,b\n1,cat,2\n3,dog,4\n", encoding="utf-8")
+    found = read_samples(tmp_path / name)
     assert found.x.tolist() == [[1, 2], [3, 4]]
     assert found.labels.tolist() == [0, 1]
-    file.write_text("1,2\n3,4\n", encoding="utf-8")
-    assert read_samples(file).x.tolist() == [[1, 2], [3, 4]]
-    assert read_samples(file).labels.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -55,10 +73,9 @@ def test_tables_with_and_without_a_line_of_names(tmp_path):
         ("x.npz", lambda f: np.savez(f, x=X, y=np.arange(2)), "3 samples, and labels of shape"),
         ("x.csv", lambda f: f.write_text(""), "empty"),
         ("x.csv", lambda f: f.write_text("1,2\n3\n"), "cannot be read"),
-        ("x.csv", lambda f: f.write_text("a,b\n1,2\n3,x\n"), "holds 'x' in sample 2, where a"),
+        ("x.csv", lambda f: f.write_text("a,b\n1,2\n3,x\n"), "holds 'x' in line 3, column 'b'"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:genfromtxt. Empty input file:UserWarning")
 def test_what_is_not_samples_is_refused(tmp_path, name, write, sentence):
     if write is not None:
         write(tmp_path / name)
