@@ -105,7 +105,7 @@ def test_help_needs_no_heavy_import_and_half_a_second(tmp_path):
 
 
 def test_every_command_has_help(deqlab):
-    for command in ("list", "run", "report", "data"):
+    for command in ("list", "run", "kernel", "report", "data"):
         done = deqlab(command, "--help")
         assert done.returncode == 0
         assert "Usage" in done.stdout
@@ -291,11 +291,53 @@ def test_the_kernel_of_a_file_ends_in_a_report(deqlab, tmp_path):
     assert "holds a run with checksums" in done.stderr
 
 
+TABLE = "a,b,c,<b>churn\x1b[31m\n" + "".join(
+    f"{i % 7},{i * i % 11},{i % 13},{'no' if i % 2 else 'yes'}\n" for i in range(60)
+)
+"""A file of text whose labels have a hostile name."""
+
+
+def test_the_kernel_of_a_table_says_what_it_understood(deqlab, tmp_path):
+    (tmp_path / "x.csv").write_text(TABLE)
+    done = deqlab("kernel", "x.csv", "--width", 0)
+    assert done.returncode == 2
+    assert (
+        r"holds 'yes' in line 2, column '<b>churn\x1b[31m', where a number belongs" in done.stderr
+    )
+    done = deqlab("kernel", "x.csv", "--label", "<b>churn\x1b[31m", "--width", 0)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == (
+        r"x.csv: 60 samples of 3 features (a to c), 2 classes (no, yes) from column "
+        r"'<b>churn\x1b[31m'"
+    )
+    page = (tmp_path / "runs" / "kernel-x.csv" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;churn" in page
+    assert "<b>churn" not in page
+    # Another file goes to a directory of its own.
+    (tmp_path / "y.csv").write_text(TABLE.replace("<b>churn\x1b[31m", "y"))
+    assert deqlab("kernel", "y.csv", "--width", 0).returncode == 0
+
+
+def test_a_name_that_is_no_utf_8(process, tmp_path):
+    name = os.fsdecode(b"gr\xf6sse.csv")
+    (tmp_path / name).write_text(TABLE.replace("<b>churn\x1b[31m", "y"))
+    finish(process("kernel", name, "--width", 0, "--out", os.fsdecode(b"l\xf6sung")))
+    page = (tmp_path / os.fsdecode(b"l\xf6sung") / "report.html").read_bytes()
+    assert "sse.csv" in page.decode("utf-8")
+
+
+def test_an_error_is_one_line_whatever_a_file_is_called(deqlab):
+    done = deqlab("kernel", "a\nb\x1b[31m.csv")
+    assert done.returncode == 2
+    assert done.stderr == "deqlab: a\\nb\\x1b[31m.csv does not exist, or is no file\n"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         (("mnits",), "no data set is named 'mnits'; known are mixture, digits"),
         (("absent.npy",), "absent.npy does not exist"),
+        (("digits", "--label", "y"), "--label is for files; the classes of digits are known"),
         (("digits", "--classes", "6,x"), "--classes takes numbers such as 6,8; got '6,x'"),
         (("digits", "--classes", "6,17"), "digits has classes 0 to 9, not 17"),
         (("mixture", "--activation", "sine"), "activation is one of relu, tanh"),

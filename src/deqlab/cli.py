@@ -39,7 +39,7 @@ def main() -> None:
     except ValueError as error:
         if not _is_for_users(error):
             raise
-        print(f"deqlab: {error}", file=sys.stderr)
+        print(f"deqlab: {_printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("deqlab: interrupted", file=sys.stderr)
@@ -50,6 +50,11 @@ def _is_for_users(error: ValueError) -> bool:
     # UsageError, RunError, DataError and ReportError have a text that is written for users; any
     # other is a bug of ours, and its traceback is what we need.
     return type(error).__module__.startswith("deqlab.")
+
+
+def _printable(text: str) -> str:
+    # A name of a file or of a column may have line ends, and what changes a terminal.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @app.command("list")
@@ -148,9 +153,16 @@ def kernel(
         str,
         typer.Argument(
             help="mixture, digits, mnist, fashion_mnist, cifar10 (features), or a file of samples: "
-            ".npy, .npz or .csv."
+            ".csv, .tsv, .npy or .npz."
         ),
     ],
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="Column (.csv; the first is 1 if they have no names) or array (.npz) of a file "
+            "that holds the labels; default: label, labels, class, target or y, if there is one."
+        ),
+    ] = None,
     activation: Annotated[
         str,
         typer.Option(help="relu, tanh, leaky_relu, elu, swish, erf, hard_tanh or identity."),
@@ -171,15 +183,20 @@ def kernel(
     width: Annotated[
         int, typer.Option(help="Of the finite networks that are timed; 0 leaves them out.")
     ] = 1024,
-    out: Annotated[Path, typer.Option(help="The run directory.")] = Path("runs/kernel"),
+    out: Annotated[
+        Path | None, typer.Option(help="The run directory; default: runs/kernel-DATA.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Compare a DEQ's kernel with its equivalent and with explicit networks, on your data."""
     from deqlab.experiments.kernels.command import ask
 
     _use_data_dir(data_dir)
+    # A directory has the run of one file, and a name at most 255 bytes.
+    out = out or Path("runs") / f"kernel-{Path(data).name[-60:]}"
     ask(
         data,
+        label=label,
         activation=activation,
         sigma_a2=sigma_a2,
         kind=kind,

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deqlab.experiments.base import Experiment, Row
-from deqlab.experiments.kernels.data import fingerprint
+from deqlab.experiments.kernels.data import fingerprint, understood
 from deqlab.experiments.kernels.spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
 from deqlab.experiments.running.overrides import UsageError
 from deqlab.experiments.running.rundir import RunDirectory, check
@@ -23,12 +23,20 @@ COSTS = ("flops", "inference_seconds")
 
 
 def ask(
-    data: str, *, classes: str, seeds: int, out: Path, command: str, **fields: int | float | str
+    data: str,
+    *,
+    label: str | None,
+    classes: str,
+    seeds: int,
+    out: Path,
+    command: str,
+    **fields: int | float | str,
 ) -> None:
     """Run what is missing in `out`, and print the answer.
 
     Args:
         data: A name, or the path of a file.
+        label: The column or the array of a file that holds the labels.
         classes: Numbers with commas between them.
         seeds: How many draws of the samples.
         out: The run directory.
@@ -43,11 +51,14 @@ def ask(
     numbers = classes.split(",")
     if not all(number.strip().isdigit() for number in numbers):
         raise UsageError(f"--classes takes numbers such as 6,8; got {classes!r}")
+    if line := understood(data, label):
+        print(line)
     checksum = fingerprint(data)  # a run goes on only with the file that it began with
     try:
         config = KernelSpectrumConfig(
             data=(data,),
             checksums=(checksum,),
+            label=label,
             classes=tuple(map(int, numbers)),
             seeds=tuple(range(seeds)),
             **fields,  # type: ignore[arg-type]
