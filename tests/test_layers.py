@@ -11,7 +11,17 @@ import pytest
 import deqlab
 
 LAYERS = [
-    {"state", "operators", "rates", "hessenberg", "arrays", "version"},
+    {
+        "state",
+        "operators",
+        "rates",
+        "hessenberg",
+        "arrays",
+        "version",
+        "random_numbers",
+        "buffers",
+        "reachable",
+    },
     {"solution", "arnoldi", "flat_map"},
     {"krylov"},
     {"errors"},

@@ -69,9 +69,14 @@ def test_the_matrix_has_the_widest_dtype():
     assert Layout.of((A.half(), B.bfloat16())).dtype == torch.float32
 
 
-def test_lower_precision_than_the_start_is_accepted():
-    # Autocast returns such tensors; they fit into z without loss.
-    assert Layout.of(A.float()).flatten(A.bfloat16()).dtype == torch.float32
+def test_lower_precision_than_the_start_is_accepted_of_autocast_alone():
+    layout = Layout.of(A.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layout.flatten(A.bfloat16()).dtype == torch.float32
+        with pytest.raises(ValueError, match=r"float32 became torch\.float16"):
+            layout.flatten(A.half())
+    with pytest.raises(ValueError, match=r"float32 became torch\.bfloat16"):
+        layout.flatten(A.bfloat16())
 
 
 @pytest.mark.parametrize(

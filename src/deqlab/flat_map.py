@@ -4,16 +4,25 @@ A solve evaluates f many times, and its backward pass evaluates it again, later 
 has a fixed point only if all of these are the same map. So f always runs
 
 - on the random numbers of its first evaluation (a dropout mask is drawn once a solve);
+- on the buffers as they were at the start of the solve, with one update at its end;
 - under the autocast settings of the solve.
+
+What f keeps in another way (a counter in Python, numpy's random numbers) is not held: draw such
+numbers before the solve, and pass them as an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from deqlab.buffers import Buffers
+from deqlab.random_numbers import RandomNumbers, alone
+from deqlab.reachable import reachable
 from deqlab.state import Layout, State
 
 
@@ -22,40 +31,41 @@ class FlatMap:
 
     def __init__(self, f: Callable[..., State], layout: Layout, device: torch.device) -> None:
         self.f, self.layout, self.device = f, layout, device
-        self.evaluated = False
         # What methods may look at for the structure of f.
         self.origin = f if layout.is_matrix else self
         self.autocast = _autocast_settings(device)
-        self.random: Tensor | None = None  # the state of the generator, if f draws from it
+        self.held: _Held | None = None  # before the first evaluation
 
     def __call__(self, z: Tensor, *args: object) -> Tensor:
         """Return f(z, *args) as a matrix.
 
         Raises:
-            ValueError: f changed the structure, a shape or a dtype of z, or wrote to it.
+            ValueError: f changed the structure, a shape, the dtype or the device of z, or wrote to
+                it.
             NotImplementedError: f depends on a tensor that torch.func or forward-mode
                 differentiation follows.
         """
-        version = None if z.is_inference() else z._version
-        if not self.evaluated:
+        version, flag = None if z.is_inference() else z._version, z.requires_grad
+        if self.held is None:
             fz = self._first(z, args)
-        elif self.random is None:
-            with self._settings():
-                fz = self._evaluate(z, args)
         else:
-            present = _random_state(self.device)
-            _set_random_state(self.device, self.random)
             with self._settings():
-                fz = self._evaluate(z, args)
-            _set_random_state(self.device, present)
+                fz = self._again(self.held, z, args)
         if version is not None and z._version != version:
             raise ValueError("f wrote to z in place; it must return a new tensor")
+        if z.requires_grad is not flag:  # f took a derivative by z
+            z.requires_grad_(flag)
         return fz
 
     @property
     def is_random(self) -> bool:
         """Whether f draws random numbers, as far as is known."""
-        return self.random is not None
+        return self.held is not None and bool(self.held.random)
+
+    @property
+    def writes_buffers(self) -> bool:
+        """Whether f writes buffers of modules, as far as is known."""
+        return self.held is not None and bool(self.held.buffers)
 
     def narrowed(self, batch: int) -> "FlatMap":
         """Return the map on as many rows.
@@ -70,20 +80,56 @@ class FlatMap:
                 "rows_independent, or in eval mode"
             )
         part = FlatMap(self.f, self.layout.narrowed(batch), self.device)
-        part.evaluated, part.autocast = True, self.autocast
+        part.held, part.autocast = self.held, self.autocast
         return part
 
+    def update_buffers(self, z_star: Tensor, *args: object) -> None:
+        """Make the one update of the buffers that f writes: that of an evaluation at z_star."""
+        assert self.held is not None
+        random, buffers = self.held
+        with alone():
+            if buffers.were_written_at(z_star):
+                buffers.update()
+                return
+            nothing = _Held(random, Buffers(()))  # f may write
+            with torch.no_grad(), self._settings():
+                self._again(nothing, z_star, args)
+
     def _first(self, z: Tensor, args: tuple[object, ...]) -> Tensor:
-        before = _random_state(self.device)
-        fz = self._evaluate(z, args)
-        if not torch.equal(before, _random_state(self.device)):
-            self.random = before
+        """Evaluate f, and find out what it draws and what it writes."""
+        modules, generators = reachable(self.f, *args)
+        random = RandomNumbers(self.device, generators)
+        with alone() if modules else nullcontext():
+            buffers = Buffers(modules)
+        fz = random.first(lambda: self._with_buffers(buffers, z, args))
         check_not_followed(fz)
-        self.evaluated = True
+        self.held = _Held(random, buffers)
         return fz
 
+    def _again(self, held: "_Held", z: Tensor, args: tuple[object, ...]) -> Tensor:
+        """Evaluate f with what it draws and what it writes as it was at the start."""
+        if held.random:
+            return held.random.again(lambda: self._with_buffers(held.buffers, z, args))
+        return self._with_buffers(held.buffers, z, args)
+
+    def _with_buffers(self, buffers: Buffers, z: Tensor, args: tuple[object, ...]) -> Tensor:
+        if not buffers:
+            return self._evaluate(z, args)
+        with alone():
+            return buffers.evaluate(z, lambda: self._evaluate(z, args))
+
     def _evaluate(self, z: Tensor, args: tuple[object, ...]) -> Tensor:
-        return self.layout.flatten(self.f(self.layout.unflatten(z), *args))
+        image = self.f(self.layout.unflatten(z), *args)
+        device = self.device
+        # A plain tensor where it belongs, told without a call: this runs at every evaluation.
+        plain = type(image) is Tensor and image.layout is torch.strided and image.device == device
+        if not plain:
+            _check_image(image, device)
+        fz = self.layout.flatten(image)
+        if fz.requires_grad and not torch.is_grad_enabled():
+            fz = fz.detach()  # f took a derivative of its own
+        # A plain subclass (nn.Parameter, say) is the tensor that it is.
+        return fz if type(fz) is Tensor else fz.as_subclass(Tensor)
 
     def _settings(self) -> AbstractContextManager[object]:
         present = _autocast_settings(self.device)
@@ -91,6 +137,46 @@ class FlatMap:
             return nullcontext()
         enabled, dtype = self.autocast
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)
+
+
+class _Held(NamedTuple):
+    """What every evaluation finds as the first one did."""
+
+    random: RandomNumbers
+    buffers: Buffers
+
+
+def _check_image(image: object, device: torch.device) -> None:
+    """Raise ValueError if what f returned, or a part of it, is nothing that a solve can go on with.
+
+    Of what kind z is, and of which shapes and dtypes, the layout knows.
+    """
+    if isinstance(image, Mapping):
+        for part in image.values():
+            _check_image(part, device)
+    elif isinstance(image, list | tuple):
+        for part in image:
+            _check_image(part, device)
+    elif image is None:
+        raise ValueError("f returned None; it must return a new z (is a return missing?)")
+    elif isinstance(image, np.ndarray):
+        raise ValueError(
+            "f returned a numpy array, through which no gradient flows; it must return a tensor, "
+            "computed by torch"
+        )
+    elif isinstance(image, Tensor):
+        if image.device != device:
+            raise ValueError(f"f must stay on the device of z: {device} became {image.device}")
+        if image.layout is not torch.strided:
+            raise ValueError(
+                f"f must return a dense tensor, got one of layout {image.layout}; return "
+                "result.to_dense() (sparse tensors inside of f are fine)"
+            )
+        if type(image).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+            raise ValueError(
+                f"f must return a plain tensor, got a {type(image).__name__}, whose numbers lie "
+                "elsewhere; convert it at the end of f (full_tensor() of a DTensor, for one)"
+            )
 
 
 def check_not_followed(*tensors: object) -> None:
@@ -119,16 +205,3 @@ def check_not_followed(*tensors: object) -> None:
 
 def _autocast_settings(device: torch.device) -> tuple[bool, torch.dtype]:
     return torch.is_autocast_enabled(device.type), torch.get_autocast_dtype(device.type)
-
-
-def _random_state(device: torch.device) -> Tensor:
-    if device.type == "cuda":
-        return torch.cuda.get_rng_state(device)
-    return torch.get_rng_state()
-
-
-def _set_random_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)

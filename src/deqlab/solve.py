@@ -11,7 +11,7 @@ from deqlab.errors import OnFailure, check_on_failure, report_failure
 from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import Problem
-from deqlab.solution import Solution
+from deqlab.solution import Solution, Status
 from deqlab.solvers import Anderson, Solver
 from deqlab.solvers.map import Bound, Narrow
 from deqlab.state import Layout, State
@@ -106,6 +106,9 @@ def fixed_point(
     )
     solution = gradient.solve(problem)
     report_failure(solution, what="fixed_point", on_failure=on_failure)
+    # Where f is not finite there is no evaluation at a solution.
+    if flat_f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
+        flat_f.update_buffers(solution.matrix.detach(), *args)
     return replace(
         solution,
         value=layout.unflatten(solution.matrix),

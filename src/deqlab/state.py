@@ -123,11 +123,12 @@ class Layout:
                 raise ValueError(
                     f"f must keep the shape of z: {tuple(shape)} became {tuple(tensor.shape)}"
                 )
-            # Autocast may return less precision than z has; that is lossless to keep in z.
-            if tensor.dtype != dtype and torch.promote_types(tensor.dtype, dtype) != dtype:
+            if tensor.dtype != dtype and not _is_autocast(tensor, dtype):
+                way_out = f"start from a z0 of {tensor.dtype}, or convert the inputs of f"
+                if not tensor.is_floating_point():
+                    way_out = "it must return real floating point numbers"
                 raise ValueError(
-                    f"f must keep the dtype of z: {dtype} became {tensor.dtype}; "
-                    f"start from a z0 of {tensor.dtype}, or convert the inputs of f"
+                    f"f must keep the dtype of z: {dtype} became {tensor.dtype}; {way_out}"
                 )
 
     def _structure(self) -> str:
@@ -259,6 +260,16 @@ def _check(tensors: Sequence[Tensor], batched: bool) -> None:
             f"all tensors of a state share one batch size, got {[t.shape[0] for t in tensors]}; "
             "for a state that is one sample, pass batched=False"
         )
+
+
+def _is_autocast(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Return whether autocast has lowered the precision of a tensor; z keeps that without loss."""
+    device = tensor.device.type
+    return (
+        torch.is_autocast_enabled(device)
+        and tensor.dtype == torch.get_autocast_dtype(device)
+        and torch.promote_types(tensor.dtype, dtype) == dtype
+    )
 
 
 def _structure(state: State) -> str:

@@ -1,0 +1,135 @@
+"""What a callable can reach: the modules and the random generators behind f.
+
+Python does not say what a function uses. What it can name is known, though: itself, what it is
+bound to, its closure, its defaults, the globals that its code names, and what these hold. That is
+walked here, to a small depth; a few microseconds for a function that holds tensors only.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+
+import torch
+from torch import Tensor, nn
+
+DEPTH = 6
+"""How many holders may stand between f and what it uses."""
+
+MANY = 1024
+"""A container with more entries than this holds data, and is not looked into."""
+
+NOTHING = frozenset(
+    [
+        *(int, float, complex, bool, str, bytes, type(None), type(Ellipsis), slice, range, type),
+        *(Tensor, nn.Parameter, nn.Buffer, torch.Size, torch.dtype, torch.device, torch.layout),
+        *(BuiltinFunctionType, type(Tensor.add)),
+    ]
+)
+"""Types that hold nothing of interest."""
+
+LIBRARIES = frozenset(("torch", "deqlab", "numpy", "builtins", "functools", "math", "operator"))
+"""Packages whose own functions keep nothing that changes a map."""
+
+
+def reachable(*roots: object) -> tuple[list[nn.Module], list[torch.Generator]]:
+    """Return all modules, and all generators of random numbers, that the roots can name."""
+    modules: list[nn.Module] = []
+    generators: list[torch.Generator] = []
+    seen: set[int] = set()
+    stack = [(root, DEPTH) for root in roots]
+    while stack:
+        holder, depth = stack.pop()
+        kind = type(holder)
+        if kind in NOTHING or id(holder) in seen:
+            continue
+        seen.add(id(holder))
+        if isinstance(holder, torch.Generator):
+            generators.append(holder)
+        elif isinstance(holder, nn.Module):
+            modules.append(holder)
+            # A submodule is as near as the module itself.
+            stack.extend((child, depth) for child in holder._modules.values())
+        if depth:
+            stack.extend((held, depth - 1) for held in _held(holder) if type(held) not in NOTHING)
+    return modules, generators
+
+
+def _held(holder: object) -> Iterable[object]:
+    """Return what an object holds directly."""
+    if isinstance(holder, FunctionType):
+        return _of_function(holder)
+    if isinstance(holder, MethodType):
+        return holder.__self__, holder.__func__
+    if isinstance(holder, partial):
+        return holder.func, *holder.args, *holder.keywords.values()
+    if isinstance(holder, dict):
+        return list(holder.values()) if len(holder) <= MANY else ()
+    if isinstance(holder, list | tuple | set | frozenset):
+        return list(holder) if len(holder) <= MANY else ()
+    if isinstance(holder, nn.Module):
+        return _of_module(holder)
+    if isinstance(holder, ModuleType | type | Tensor | torch.Generator):
+        return ()
+    return _of_instance(holder)
+
+
+def _of_function(function: FunctionType) -> Iterator[object]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a name that has no value yet
+            continue
+    if _is_of_library(function.__module__):
+        return
+    yield from function.__defaults__ or ()
+    if function.__kwdefaults__:
+        yield from function.__kwdefaults__.values()
+    names, known = _names(function.__code__), function.__globals__
+    for name in names:
+        found = known.get(name)
+        if type(found) is not ModuleType:
+            yield found
+        elif not _is_of_library(found.__name__):
+            inside = vars(found)
+            yield from (inside[other] for other in names if other in inside)
+
+
+@lru_cache(maxsize=1024)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """Return the names that a function's code looks up, those of functions within it included."""
+    within = (_names(constant) for constant in code.co_consts if type(constant) is CodeType)
+    return (*code.co_names, *(name for names in within for name in names))
+
+
+def _of_module(module: nn.Module) -> Iterable[object]:
+    kind = type(module)
+    if kind.__module__.startswith("torch.nn.modules."):
+        return ()  # these hold submodules only
+    own = [held for name, held in vars(module).items() if name not in PLUMBING]
+    return [*own, *_methods(kind)]  # type: ignore[arg-type]
+
+
+PLUMBING = frozenset(vars(nn.Module()))
+"""Attributes that every module has: its submodules are walked, its hooks are not."""
+
+
+def _of_instance(instance: object) -> Iterator[object]:
+    kind = type(instance)
+    try:  # past any __getattr__ of its own
+        yield from list(object.__getattribute__(instance, "__dict__").values())
+    except AttributeError:
+        for slot in getattr(kind, "__slots__", ()):
+            yield getattr(instance, slot, None)
+    yield from _methods(kind)  # type: ignore[arg-type]
+
+
+@lru_cache(maxsize=1024)
+def _methods(kind: type) -> tuple[FunctionType, ...]:
+    """Return what the instances of a class may run: its methods, and those of its bases."""
+    own = [vars(base) for base in kind.__mro__ if not _is_of_library(base.__module__)]
+    return tuple(held for names in own for held in names.values() if type(held) is FunctionType)
+
+
+@lru_cache(maxsize=1024)
+def _is_of_library(module: str | None) -> bool:
+    return module is not None and module.partition(".")[0] in LIBRARIES
