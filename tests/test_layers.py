@@ -11,22 +11,12 @@ import pytest
 import deqlab
 
 LAYERS = [
-    {
-        "state",
-        "operators",
-        "rates",
-        "hessenberg",
-        "arrays",
-        "version",
-        "random_numbers",
-        "buffers",
-        "reachable",
-    },
-    {"solution", "arnoldi", "flat_map"},
-    {"krylov"},
+    {"state", "operators", "rates", "hessenberg", "arrays", "reachable", "turns", "version"},
+    {"solution", "arnoldi", "buffers", "random_numbers"},
+    {"krylov", "flat_map"},
     {"errors"},
     {"solvers"},
-    {"gradients"},
+    {"gradients", "narrowing"},
     {"compiled"},
     {"solve", "activations"},
     {"nn", "kernels", "stability", "tasks"},

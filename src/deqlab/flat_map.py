@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from deqlab.buffers import Buffers
-from deqlab.random_numbers import RandomNumbers, alone
+from deqlab.random_numbers import RandomNumbers
 from deqlab.reachable import reachable
 from deqlab.state import Layout, State
+from deqlab.turns import alone
 
 
 class FlatMap:
@@ -35,6 +36,9 @@ class FlatMap:
         self.origin = f if layout.is_matrix else self
         self.autocast = _autocast_settings(device)
         self.held: _Held | None = None  # before the first evaluation
+        # z and f(z) of the last evaluation, where somebody will compare another with it.
+        self.keeps_latest = False
+        self.latest: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, z: Tensor, *args: object) -> Tensor:
         """Return f(z, *args) as a matrix.
@@ -55,6 +59,8 @@ class FlatMap:
             raise ValueError("f wrote to z in place; it must return a new tensor")
         if z.requires_grad is not flag:  # f took a derivative by z
             z.requires_grad_(flag)
+        if self.keeps_latest:
+            self.latest = z, fz
         return fz
 
     @property

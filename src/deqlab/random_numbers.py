@@ -7,31 +7,18 @@ they ended before; otherwise it is made once more.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from typing_extensions import override
+
+from deqlab.turns import alone
 
 TRIES = 100
 """Evaluations that other threads may spoil before it is an error."""
-
-PATIENCE = 1.0
-"""Seconds that a thread waits for its turn. Who holds the turn may itself wait for this thread (a
-collective operation, autograd's own threads): then both go on, and only the check is left."""
-
-_turn = threading.RLock()
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Keep other threads from evaluating maps that draw random numbers or write buffers."""
-    mine = _turn.acquire(timeout=PATIENCE)
-    try:
-        yield
-    finally:
-        if mine:
-            _turn.release()
 
 
 class RandomNumbers:
@@ -39,24 +26,34 @@ class RandomNumbers:
 
     Attributes:
         drawn: Generators that f draws from, with their state at the first evaluation.
+        ends: Their states after it.
     """
 
     def __init__(self, device: torch.device, own: Sequence[torch.Generator]) -> None:
         self.generators = [*_of_torch(device), *own]
         self.drawn: list[tuple[torch.Generator, Tensor]] = []
-        self.ends: list[Tensor] | None = None  # where they are after an evaluation
+        self.ends: list[Tensor] = []
 
     def __bool__(self) -> bool:
         return bool(self.drawn)
 
     def first(self, evaluate: Callable[[], Tensor]) -> Tensor:
-        """Return what `evaluate` does, and note what it draws from."""
-        fz = self._watched(evaluate)
-        if self.drawn and threading.active_count() > 1:
-            # Perhaps with numbers that another thread had set back, or took away: not alone, for
-            # most maps draw nothing, and need not wait for each other.
-            with alone():
-                fz = self._watched(evaluate)
+        """Return what `evaluate` does, and note what it draws from.
+
+        Raises:
+            RuntimeError: Other threads draw from the same generators all the time.
+        """
+        before = self._states()
+        fz = evaluate()
+        if self._note(before) and threading.active_count() > 1:
+            # Perhaps with numbers that another thread had set back, or took away. Not alone at
+            # first: most maps draw nothing, and need not wait for each other.
+            with alone(), _Draws() as draws:
+                before = self._states()
+                fz = evaluate()
+                self._note(before)
+                if not draws.found:
+                    self.drawn, self.ends = [], []
         return fz
 
     def again(self, evaluate: Callable[[], Tensor]) -> Tensor:
@@ -73,16 +70,8 @@ class RandomNumbers:
                 for (generator, _), state in zip(self.drawn, present, strict=True):
                     generator.set_state(state)
 
-    def _watched(self, evaluate: Callable[[], Tensor]) -> Tensor:
-        before = [generator.get_state() for generator in self.generators]
-        fz = evaluate()
-        ends = [generator.get_state() for generator in self.generators]
-        moved = [i for i, end in enumerate(ends) if not _same(before[i], end)]
-        self.drawn = [(self.generators[i], before[i]) for i in moved]
-        self.ends = [ends[i] for i in moved]
-        return fz
-
     def _undisturbed(self, evaluate: Callable[[], Tensor]) -> Tensor:
+        known = None
         for _ in range(TRIES):
             for generator, state in self.drawn:
                 generator.set_state(state)
@@ -90,15 +79,48 @@ class RandomNumbers:
             if threading.active_count() == 1:
                 return fz
             ends = [generator.get_state() for generator, _ in self.drawn]
-            known, self.ends = self.ends, ends
-            # Two that agree: the first evaluation itself may have been disturbed.
-            if known is not None and all(map(_same, known, ends)):
+            if all(map(_same, ends, self.ends)):
                 return fz
+            # Two in a row that agree: it is the first evaluation that was disturbed.
+            if known is not None and all(map(_same, ends, known[0])) and _agree(fz, known[1]):
+                self.ends = ends
+                return fz
+            known = ends, fz
         raise RuntimeError(
             f"fixed_point: f draws random numbers, and in each of {TRIES} evaluations another "
             "thread drew from the same generator, so that f was never the same map; let the "
             "threads draw one after the other, or give f a torch.Generator of its own"
         )
+
+    def _states(self) -> list[Tensor]:
+        return [generator.get_state() for generator in self.generators]
+
+    def _note(self, before: Sequence[Tensor]) -> bool:
+        """Enter which generators were moved; return whether any was."""
+        ends = self._states()
+        moved = [i for i, end in enumerate(ends) if not _same(before[i], end)]
+        self.drawn = [(self.generators[i], before[i]) for i in moved]
+        self.ends = [ends[i] for i in moved]
+        return bool(moved)
+
+
+class _Draws(TorchDispatchMode):
+    """Notices operators of this thread that draw from a generator."""
+
+    found = False
+
+    @override
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.found = self.found or torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
+def _agree(fz: Tensor, other: Tensor) -> bool:
+    """Return whether two values are the same, to the rounding of kernels that add in any order."""
+    size = 100 * torch.finfo(fz.dtype).eps
+    fz, other = fz.detach(), other.detach()
+    scale = float(other.abs().nan_to_num(0.0, 0.0, 0.0).max()) if other.numel() else 0.0
+    return torch.allclose(fz, other, rtol=0.0, atol=size * scale, equal_nan=True)
 
 
 def _same(state: Tensor, other: Tensor) -> bool:

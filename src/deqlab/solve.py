@@ -5,15 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from deqlab.errors import OnFailure, check_on_failure, report_failure
 from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import Problem
+from deqlab.narrowing import narrowing
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Anderson, Solver
-from deqlab.solvers.map import Bound, Narrow
 from deqlab.state import Layout, State
 
 
@@ -49,8 +48,10 @@ def fixed_point(
             "raise" loses the batch, "warn" and "ignore" return the best iterate; either way the
             verdicts are in `Solution.status`.
         rows_independent: True lets finished rows leave the batch: f is then also called on some
-            rows of z, with the same rows of every tensor in args. A sequence with one bool an
-            argument says which of them have a row per sample; the others stay whole.
+            rows of z, with the same rows of every tensor in args, those in lists, tuples and dicts
+            included. A sequence with one bool an argument says which of them have a row per
+            sample; the others stay whole. The first time rows leave, f on the rest is compared
+            with f on all rows.
         batched: False makes the whole state one sample, with one verdict.
 
     Returns:
@@ -59,7 +60,8 @@ def fixed_point(
     Raises:
         ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
         TypeError: z0 is not a tensor, or a tuple or dict of tensors.
-        ValueError: f changed the structure, a shape or a dtype of z, or wrote to it; or an
+        ValueError: f changed the structure, a shape, the dtype or the device of z, or wrote to it;
+            or with `rows_independent`, some rows of f are not what they are among all; or an
             argument is out of its domain.
         NotImplementedError: The call stands under a transform of torch.func, or forward-mode
             differentiation; or under torch.compile, with an option that cannot be compiled.
@@ -102,7 +104,7 @@ def fixed_point(
         solver=solver,
         blocks=layout.blocks,
         on_failure=on_failure,
-        narrow=_narrow(flat_f, args, rows_independent),
+        narrow=narrowing(flat_f, args, rows_independent),
     )
     solution = gradient.solve(problem)
     report_failure(solution, what="fixed_point", on_failure=on_failure)
@@ -126,41 +128,3 @@ def check_rows(rows_independent: bool | Sequence[bool], *, batched: bool) -> Non
             "rows_independent lets finished samples leave the batch, and with batched=False the "
             "whole state is one sample: leave out one of the two"
         )
-
-
-def _narrow(
-    f: FlatMap, args: Sequence[object], rows_independent: bool | Sequence[bool]
-) -> Narrow | None:
-    """Return what restricts f(., *args) to some rows, or None if they must stay together.
-
-    Raises:
-        ValueError: A tensor in args has not as many rows as z, or there is not one flag an
-            argument.
-    """
-    if rows_independent is False:
-        return None
-    flags = [True] * len(args) if rows_independent is True else list(rows_independent)
-    if len(flags) != len(args):
-        raise ValueError(
-            f"rows_independent has {len(flags)} flags for {len(args)} args; it takes one for each"
-        )
-    batch = f.layout.shapes[0][0]
-    narrowed = [flag and isinstance(arg, Tensor) for flag, arg in zip(flags, args, strict=True)]
-    for i, arg in enumerate(args):
-        if narrowed[i] and isinstance(arg, Tensor) and arg.shape[:1] != (batch,):
-            raise ValueError(
-                f"rows_independent: args[{i}] of shape {tuple(arg.shape)} has not one row for each "
-                f"of the {batch} samples; pass one flag an argument, False for those that the "
-                "samples share, such as rows_independent=(False, True)"
-            )
-
-    def narrow(rows: Tensor) -> Bound:
-        return Bound(
-            f.narrowed(len(rows)),
-            [
-                arg[rows] if flag and isinstance(arg, Tensor) else arg
-                for flag, arg in zip(narrowed, args, strict=True)
-            ],
-        )
-
-    return narrow

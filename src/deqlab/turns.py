@@ -1,0 +1,64 @@
+"""Turns of threads, for evaluations that use what all threads share.
+
+The random generators and the buffers of a module belong to no thread. Maps that use them are
+evaluated by one thread at a time, in the order in which they ask.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PATIENCE = 5.0
+"""Seconds that a thread waits for its turn. Who has the turn may itself wait for this thread (for a
+collective operation, or in the backward pass): then both go on, rather than neither."""
+
+
+class Turns:
+    """A lock that threads get in the order in which they ask; a thread may ask again within."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.waiting: deque[tuple[int, threading.Event]] = deque()
+        self.owner: int | None = None
+        self.depth = 0
+
+    @contextmanager
+    def turn(self, patience: float = PATIENCE) -> Iterator[bool]:
+        """Wait for the turn, and hold it; yield whether it came."""
+        mine = self._ask(threading.get_ident(), patience)
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._pass_on()
+
+    def _ask(self, me: int, patience: float) -> bool:
+        with self.guard:
+            if self.owner in (None, me):
+                self.owner, self.depth = me, self.depth + 1
+                return True
+            place = me, threading.Event()
+            self.waiting.append(place)
+        if place[1].wait(patience):
+            return True
+        with self.guard:
+            if place in self.waiting:
+                self.waiting.remove(place)
+                return False
+            return True  # it came just now
+
+    def _pass_on(self) -> None:
+        with self.guard:
+            self.depth -= 1
+            if self.depth:
+                return
+            self.owner = None
+            if self.waiting:
+                self.owner, event = self.waiting.popleft()
+                self.depth = 1
+                event.set()
+
+
+alone = Turns().turn
+"""Keep other threads from evaluating maps that draw random numbers or write buffers."""

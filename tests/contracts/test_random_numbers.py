@@ -1,0 +1,203 @@
+"""The random generators beside a solve: moved on by one evaluation, wherever f is evaluated."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from deqlab import Anderson, Implicit, Picard, fixed_point
+from deqlab.gradients import Reversed, Unrolled
+from deqlab.solvers import Reversible
+from tests.contracts.gradients import every_gradient
+from tests.contracts.solvers import every_solver
+from tests.problems import F64, affine_solution, matrix, normal
+
+W, X = matrix(6, norm=0.25, seed=0), normal(4, 6, seed=1)
+
+
+def dropped(z, x):
+    return nn.functional.dropout(z, 0.5) @ W.T + x
+
+
+def state():
+    return torch.get_rng_state()
+
+
+def after_one_evaluation():
+    torch.manual_seed(3)
+    dropped(torch.zeros_like(X), X)
+    expected = state()
+    torch.manual_seed(3)
+    return expected
+
+
+@every_solver
+def test_a_solve_moves_the_generator_on_by_one_evaluation(solver):
+    expected = after_one_evaluation()
+    fixed_point(dropped, torch.zeros_like(X), X, solver=solver)
+    assert torch.equal(state(), expected)
+
+
+@every_gradient
+def test_a_backward_pass_leaves_the_generator_where_it_is(case):
+    expected, x = after_one_evaluation(), X.clone().requires_grad_()
+    options = {"solver": case.solver, "gradient": case.gradient}
+    value = fixed_point(dropped, torch.zeros_like(X), x, **options).value
+    assert torch.equal(state(), expected)
+    torch.rand(5)
+    expected = state()
+    value.square().sum().backward()
+    assert torch.equal(state(), expected)
+
+
+def test_second_derivatives_leave_the_generator_where_it_is():
+    x = X.clone().requires_grad_()
+    value = fixed_point(dropped, torch.zeros_like(X), x, solver=Anderson(rtol=1e-10)).value
+    torch.rand(5)
+    expected = state()
+    (by_x,) = torch.autograd.grad(value.square().sum(), x, create_graph=True)
+    by_x.square().sum().backward()
+    assert torch.equal(state(), expected)
+
+
+class Breaks:
+    """`dropped`, until it has been called so many times."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def __call__(self, z, x):
+        self.left -= 1
+        image = dropped(z, x)
+        if self.left < 0:
+            raise MemoryError("out of memory")
+        return image
+
+
+@every_solver
+@pytest.mark.parametrize("calls", [1, 2, 3])
+def test_an_error_in_f_leaves_the_generator_where_one_evaluation_does(solver, calls):
+    expected = after_one_evaluation()
+    with pytest.raises(MemoryError):
+        fixed_point(Breaks(calls), torch.zeros_like(X), X, solver=solver)
+    assert torch.equal(state(), expected)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "solver"),
+    [
+        (Implicit(accuracy=1e-6), Anderson()),
+        (Unrolled(checkpoint=True), Picard()),
+        (Reversed(rtol=1.0), Reversible(rtol=1e-5)),
+    ],
+    ids=["accuracy", "checkpoint", "reversed"],
+)
+def test_an_error_in_f_in_the_backward_pass_leaves_the_generator_where_it_was(gradient, solver):
+    f, x = Breaks(10**6), X.clone().requires_grad_()
+    value = fixed_point(f, torch.zeros_like(X), x, gradient=gradient, solver=solver).value
+    torch.rand(5)
+    expected, f.left = state(), 0
+    if isinstance(gradient, Unrolled):
+        # torch's recomputation ends as soon as it has what it needs: before the end of f.
+        value.sum().backward()
+    else:
+        with pytest.raises(MemoryError):
+            value.sum().backward()
+    assert torch.equal(state(), expected)
+
+
+@every_gradient
+def test_a_generator_that_f_has_of_its_own_is_held_too(case):
+    own, x, masks = torch.Generator().manual_seed(0), X.clone().requires_grad_(), []
+
+    def f(z, x):
+        mask = torch.bernoulli(torch.full_like(z, 0.5), generator=own)
+        masks.append(mask)
+        return (mask * z) @ W.T + x
+
+    before = state()
+    options = {"solver": case.solver, "gradient": case.gradient}
+    value = fixed_point(f, torch.zeros_like(X), x, **options).value
+    expected = own.get_state()
+    value.sum().backward()
+    assert torch.equal(own.get_state(), expected)
+    assert torch.equal(state(), before)
+    assert all(torch.equal(mask, masks[0]) for mask in masks)
+    again = torch.Generator().manual_seed(0)
+    torch.bernoulli(torch.full_like(X, 0.5), generator=again)
+    assert torch.equal(again.get_state(), expected)
+    rows = [affine_solution(W * m, a[None]) for m, a in zip(masks[0], X, strict=True)]
+    torch.testing.assert_close(value, torch.cat(rows), rtol=1e-9, atol=1e-9)
+
+
+def test_threads_with_a_dropout_each_solve_one_map_each():
+    """While others solve, and while another draws from the same generator all the time."""
+    problems, done = [], threading.Event()
+    switch = threading.local()
+
+    def f(z, x):
+        mask = nn.functional.dropout(torch.ones_like(z), 0.5)
+        switch.masks.append(mask.detach())
+        return (mask * z) @ W.T + x
+
+    def solve():
+        for _ in range(5):
+            switch.masks = []
+            x = torch.randn(4, 6, dtype=F64, requires_grad=True)
+            solution = fixed_point(f, torch.zeros_like(X), x, solver=Anderson(rtol=1e-10))
+            solution.value.sum().backward()
+            mask = switch.masks[-1]
+            rows = [affine_solution(W * m, a[None]) for m, a in zip(mask, x.detach(), strict=True)]
+            problems.append((solution, torch.cat(rows), mask))
+
+    def draw():
+        while not done.wait(1e-3):
+            torch.rand(3)
+
+    threads = [threading.Thread(target=solve) for _ in range(8)]
+    other = threading.Thread(target=draw)
+    other.start()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        done.set()
+        other.join()
+    assert len(problems) == 40
+    for solution, expected, _ in problems:
+        torch.testing.assert_close(solution.value, expected, rtol=1e-8, atol=1e-8)
+    masks = {tuple(mask.flatten().tolist()) for _, _, mask in problems}
+    assert len(masks) == 40
+
+
+def test_threads_that_draw_elsewhere_do_not_make_a_map_random():
+    done = threading.Event()
+
+    def draw():
+        while not done.is_set():
+            torch.rand(100)
+
+    other = threading.Thread(target=draw)
+    other.start()
+    rates = torch.linspace(0.1, 0.9, 4, dtype=F64)[:, None]
+    f = lambda z, rates, x: torch.tanh(rates * (z @ W.T) + x)  # noqa: E731
+    try:
+        for _ in range(20):
+            fixed_point(f, torch.zeros_like(X), rates, X, rows_independent=True)
+    finally:
+        done.set()
+        other.join()
+
+
+def test_a_generator_that_never_rests_is_an_error():
+    def restless(z):
+        torch.seed()
+        return 0.5 * nn.functional.dropout(z + 1, 0.5)
+
+    thread = threading.Thread(target=threading.Event().wait, args=(5,), daemon=True)
+    thread.start()
+    with pytest.raises(RuntimeError, match=r"another thread drew from the same generator"):
+        fixed_point(restless, torch.zeros_like(X))
