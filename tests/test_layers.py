@@ -11,7 +11,8 @@ import pytest
 import deqlab
 
 LAYERS = [
-    {"state", "operators", "rates", "hessenberg", "arrays", "reachable", "turns", "version"},
+    {"version", "state", "operators", "rates", "hessenberg", "arrays"}
+    | {"reachable", "tracing", "turns"},
     {"solution", "arnoldi", "buffers", "random_numbers"},
     {"krylov", "flat_map"},
     {"errors"},

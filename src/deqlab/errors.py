@@ -24,15 +24,23 @@ def check_on_failure(on_failure: str) -> None:
         raise ValueError(f'on_failure is "raise", "warn" or "ignore", got {on_failure!r}')
 
 
-def report_failure(solution: Solution, *, what: str, on_failure: OnFailure) -> None:
+def report_failure(
+    solution: Solution, *, what: str, on_failure: OnFailure, lowered: torch.dtype | None = None
+) -> None:
     """Raise, warn or stay silent if a sample of `solution` failed.
+
+    Args:
+        solution: Its value is a matrix.
+        what: The name of the solve.
+        on_failure: What to do.
+        lowered: The dtype that autocast computed f in; None without autocast.
 
     Raises:
         ConvergenceError: A sample failed and `on_failure` is "raise".
     """
     if on_failure == "ignore" or bool(solution.converged.all()):
         return
-    message = describe_failure(solution, what=what)
+    message = describe_failure(solution, what=what, lowered=lowered)
     if on_failure == "raise":
         raise ConvergenceError(message)
     warnings.warn(message, ConvergenceWarning, stacklevel=3)
@@ -71,7 +79,7 @@ def report_error(solution: Solution, allowed: float, *, what: str, on_failure: O
     warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-def describe_failure(solution: Solution, *, what: str) -> str:
+def describe_failure(solution: Solution, *, what: str, lowered: torch.dtype | None = None) -> str:
     """Return what failed, how badly and where, what was measured, and what to do next."""
     failed = ~solution.converged
     # Of the failed samples, the one furthest from its tolerance.
@@ -84,7 +92,26 @@ def describe_failure(solution: Solution, *, what: str) -> str:
         f"{solution.tolerance[worst]:.1e} is allowed, after {int(solution.steps[worst])} steps; "
         f"{nonfinite} non-finite)."
     )
-    return f"{measured}\n{_advice(solution, worst)}"
+    advice = _advice(solution, worst)
+    if lowered is not None and _is_below(lowered, solution, worst):
+        advice = (
+            f"autocast computes f in {str(lowered).removeprefix('torch.')}, which does not resolve "
+            f"this tolerance: ask for an rtol of {2 * torch.finfo(lowered).eps:.1g} or more, or "
+            "keep autocast off in f (torch.autocast(..., enabled=False))."
+        )
+    return f"{measured}\n{advice}"
+
+
+def _is_below(lowered: torch.dtype, solution: Solution, worst: int) -> bool:
+    """Return whether a sample missed a tolerance that this dtype cannot resolve at its value."""
+    if solution.status[worst] not in (Status.STAGNATED, Status.MAX_STEPS):
+        return False
+    size = torch.linalg.vector_norm(solution.matrix[worst].detach().double())
+    resolved = torch.finfo(lowered).eps * size
+    # A few products of f, and their roundings, add up.
+    return bool(solution.tolerance[worst] < resolved) and bool(
+        solution.residual[worst] <= 30 * resolved
+    )
 
 
 def _advice(solution: Solution, worst: int) -> str:

@@ -24,6 +24,7 @@ from deqlab.buffers import Buffers
 from deqlab.random_numbers import RandomNumbers
 from deqlab.reachable import reachable
 from deqlab.state import Layout, State
+from deqlab.tracing import check_not_traced
 from deqlab.turns import alone
 
 
@@ -67,6 +68,12 @@ class FlatMap:
     def is_random(self) -> bool:
         """Whether f draws random numbers, as far as is known."""
         return self.held is not None and bool(self.held.random)
+
+    @property
+    def lowered(self) -> torch.dtype | None:
+        """The dtype that autocast computes f in, None without autocast."""
+        enabled, dtype = self.autocast
+        return dtype if enabled else None
 
     @property
     def writes_buffers(self) -> bool:
@@ -163,6 +170,8 @@ def _check_image(image: object, device: torch.device) -> None:
     elif isinstance(image, list | tuple):
         for part in image:
             _check_image(part, device)
+    elif isinstance(image, Tensor):
+        _check_tensor(image, device)
     elif image is None:
         raise ValueError("f returned None; it must return a new z (is a return missing?)")
     elif isinstance(image, np.ndarray):
@@ -170,19 +179,23 @@ def _check_image(image: object, device: torch.device) -> None:
             "f returned a numpy array, through which no gradient flows; it must return a tensor, "
             "computed by torch"
         )
-    elif isinstance(image, Tensor):
-        if image.device != device:
-            raise ValueError(f"f must stay on the device of z: {device} became {image.device}")
-        if image.layout is not torch.strided:
-            raise ValueError(
-                f"f must return a dense tensor, got one of layout {image.layout}; return "
-                "result.to_dense() (sparse tensors inside of f are fine)"
-            )
-        if type(image).__torch_dispatch__ is not Tensor.__torch_dispatch__:
-            raise ValueError(
-                f"f must return a plain tensor, got a {type(image).__name__}, whose numbers lie "
-                "elsewhere; convert it at the end of f (full_tensor() of a DTensor, for one)"
-            )
+    else:
+        check_not_traced(image)
+
+
+def _check_tensor(image: Tensor, device: torch.device) -> None:
+    if image.device != device:
+        raise ValueError(f"f must stay on the device of z: {device} became {image.device}")
+    if image.layout is not torch.strided:
+        raise ValueError(
+            f"f must return a dense tensor, got one of layout {image.layout}; return "
+            "result.to_dense() (sparse tensors inside of f are fine)"
+        )
+    if type(image).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        raise ValueError(
+            f"f must return a plain tensor, got a {type(image).__name__}, whose numbers lie "
+            "elsewhere; convert it at the end of f (full_tensor() of a DTensor, for one)"
+        )
 
 
 def check_not_followed(*tensors: object) -> None:

@@ -102,7 +102,7 @@ class Narrowing:
             raise
         except (RuntimeError, ValueError, IndexError, TypeError) as error:
             return f"{type(error).__name__}: {str(error).splitlines()[0]}", error
-        lowest = self.f.autocast[1] if self.f.autocast[0] else fz.dtype
+        lowest = self.f.lowered or fz.dtype
         wide = [each.double() for each in (found, fz, z)]
         gap = torch.linalg.vector_norm(wide[0] - wide[1], dim=1)
         size = torch.maximum(*(torch.linalg.vector_norm(each, dim=1) for each in wide[1:]))

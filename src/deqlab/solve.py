@@ -14,6 +14,7 @@ from deqlab.narrowing import narrowing
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Anderson, Solver
 from deqlab.state import Layout, State
+from deqlab.tracing import check_not_traced
 
 
 def fixed_point(
@@ -63,8 +64,9 @@ def fixed_point(
         ValueError: f changed the structure, a shape, the dtype or the device of z, or wrote to it;
             or with `rows_independent`, some rows of f are not what they are among all; or an
             argument is out of its domain.
-        NotImplementedError: The call stands under a transform of torch.func, or forward-mode
-            differentiation; or under torch.compile, with an option that cannot be compiled.
+        NotImplementedError: The call stands under a transform of torch.func, forward-mode
+            differentiation, or a tracer (torch.jit.trace, torch.fx); or under torch.compile, with
+            an option that cannot be compiled.
 
     Example:
         >>> import torch
@@ -90,6 +92,7 @@ def fixed_point(
             rows_independent=rows_independent,
             batched=batched,
         )
+    check_not_traced(z0, *args)
     check_on_failure(on_failure)
     check_rows(rows_independent, batched=batched)
     layout = Layout.of(z0, batched=batched)
@@ -107,7 +110,7 @@ def fixed_point(
         narrow=narrowing(flat_f, args, rows_independent),
     )
     solution = gradient.solve(problem)
-    report_failure(solution, what="fixed_point", on_failure=on_failure)
+    report_failure(solution, what="fixed_point", on_failure=on_failure, lowered=flat_f.lowered)
     # Where f is not finite there is no evaluation at a solution.
     if flat_f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
         flat_f.update_buffers(solution.matrix.detach(), *args)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from deqlab import DEQ, Status, fixed_point
+from deqlab import DEQ, ConvergenceWarning, Picard, Status, fixed_point
 from tests.contracts.dense import at, relative_error, tanh_gradients, tanh_solution
 from tests.contracts.gradients import every_gradient, exact_gradients
 from tests.contracts.solvers import every_solver
@@ -186,3 +186,48 @@ def test_a_spectral_cell_that_is_real_at_both_ends_has_its_dense_gradient(case):
     circulant = torch.stack([kernel.roll(i) for i in range(5)], dim=1)
     exact = torch.linalg.solve(torch.eye(5, dtype=F64) - circulant.T, u.T).T
     torch.testing.assert_close(x.grad, exact, rtol=1e-8, atol=1e-8)
+
+
+@every_solver
+def test_a_tolerance_below_what_autocast_resolves_is_told_in_one_sentence(solver):
+    layer, x = linear(), X.float()
+    f = lambda z: torch.tanh(layer(z) + x)  # noqa: E731
+    solver = replace(solver, rtol=1e-6, atol=0.0, max_steps=40, patience=20)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        solution = fixed_point(f, torch.zeros(3, 4), solver=solver, on_failure="ignore")
+        if solution.converged.all():
+            pytest.skip("the rounded map has a fixed point of its own, and it was met")
+        with pytest.warns(ConvergenceWarning) as caught:
+            fixed_point(f, torch.zeros(3, 4), solver=solver, on_failure="warn")
+    (message,) = [str(warning.message) for warning in caught]
+    assert "autocast computes f in bfloat16, which does not resolve this tolerance" in message
+    assert "ask for an rtol of 0.02 or more" in message
+    assert "no longer shrinks" not in message
+
+
+def test_other_failures_under_autocast_do_not_blame_it():
+    layer, x = linear(), X.float()
+    maps = {
+        "a tolerance that it resolves": (lambda z: torch.tanh(layer(z) + x), 2e-2, 2),
+        "a map that does not contract": (lambda z: 3 - 1.1 * layer(z) * 0 - z, 1e-6, 100),
+        "a map that grows": (lambda z: 2 * z + 1 + 0 * layer(z), 1e-6, 100),
+    }
+    for f, rtol, steps in maps.values():
+        solver = Picard(rtol=rtol, max_steps=steps)
+        with (
+            torch.autocast("cpu", dtype=torch.bfloat16),
+            pytest.warns(ConvergenceWarning, match=r"^(?!.*autocast)"),
+        ):
+            solution = fixed_point(f, torch.zeros(3, 4), solver=solver, on_failure="warn")
+        assert not solution.converged.all()
+
+
+def test_the_same_failure_without_autocast_does_not_name_it():
+    solver = Picard(rtol=1e-12, atol=0.0)
+    with pytest.warns(ConvergenceWarning, match="no longer shrinks"):
+        fixed_point(
+            lambda z: cell(z, W.float(), X.float()),
+            torch.zeros(3, 4),
+            solver=solver,
+            on_failure="warn",
+        )

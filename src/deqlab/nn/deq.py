@@ -14,6 +14,7 @@ from deqlab.solution import Solution
 from deqlab.solve import check_rows, fixed_point
 from deqlab.solvers import Anderson, Solver
 from deqlab.state import State
+from deqlab.tracing import refuse_script
 
 
 class DEQ(nn.Module):
@@ -91,6 +92,9 @@ class DEQ(nn.Module):
             rows_independent=self._row_args(),
             batched=self.batched,
         )
+
+    def __prepare_scriptable__(self) -> None:
+        refuse_script(type(self).__name__)
 
     def _prepare(self, x: Tensor) -> tuple[Callable[..., State], tuple[Tensor, ...]]:
         return self.cell.prepare(x) if isinstance(self.cell, Cell) else (self.cell, (x,))
