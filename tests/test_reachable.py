@@ -129,19 +129,21 @@ WAYS = {
 
 @pytest.mark.parametrize("f", WAYS.values(), ids=WAYS)
 def test_a_module_is_found(f):
-    modules, _ = reachable(f)
+    modules = reachable(f).modules
     assert any(module is GLOBAL for module in modules)
     assert len(modules) == len({id(module) for module in modules})
 
 
 def test_a_module_in_args_is_found():
-    modules, _ = reachable(lambda z, norm: norm(z), (torch.zeros(2), GLOBAL))
-    assert modules == [GLOBAL]
+    weight = torch.zeros(2)
+    found = reachable(lambda z, norm: norm(z), (weight, GLOBAL))
+    assert found.modules == [GLOBAL]
+    assert found.tensors[0] is weight
 
 
 def test_a_generator_is_found():
     own = torch.Generator()
-    assert reachable(lambda z: torch.bernoulli(z, generator=own))[1] == [own]
+    assert reachable(lambda z: torch.bernoulli(z, generator=own)).generators == [own]
 
 
 def test_circles_data_and_objects_that_answer_to_any_name_end_the_walk():
@@ -153,13 +155,13 @@ def test_circles_data_and_objects_that_answer_to_any_name_end_the_walk():
             return Anything()
 
     data = list(range(10**6))
-    assert reachable(lambda: (circle, data, Anything())) == ([], [])
+    assert reachable(lambda: (circle, data, Anything())) == ([], [], [])
 
 
 def test_a_name_without_a_value_yet_is_passed_over():
     def f(z):
         return later(z)
 
-    assert reachable(f) == ([], [])
+    assert reachable(f) == ([], [], [])
     later = GLOBAL
-    assert reachable(f)[0] == [later]
+    assert reachable(f).modules == [later]

@@ -110,10 +110,10 @@ class FlatMap:
 
     def _first(self, z: Tensor, args: tuple[object, ...]) -> Tensor:
         """Evaluate f, and find out what it draws and what it writes."""
-        modules, generators = reachable(self.f, *args)
-        random = RandomNumbers(self.device, generators)
-        with alone() if modules else nullcontext():
-            buffers = Buffers(modules)
+        found = reachable(self.f, *args)
+        random = RandomNumbers(self.device, found.generators)
+        with alone() if found.modules else nullcontext():
+            buffers = Buffers(found.modules, found.tensors)
         fz = random.first(lambda: self._with_buffers(buffers, z, args))
         check_not_followed(fz)
         self.held = _Held(random, buffers)

@@ -1,4 +1,4 @@
-"""What a callable can reach: the modules and the random generators behind f.
+"""What a callable can reach: the modules, random generators and tensors behind f.
 
 Python does not say what a function uses. What it can name is known, though: itself, what it is
 bound to, its closure, its defaults, the globals that its code names, and what these hold. That is
@@ -8,6 +8,7 @@ walked here, to a small depth; a few microseconds for a function that holds tens
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ MANY = 1024
 NOTHING = frozenset(
     [
         *(int, float, complex, bool, str, bytes, type(None), type(Ellipsis), slice, range, type),
-        *(Tensor, nn.Parameter, nn.Buffer, torch.Size, torch.dtype, torch.device, torch.layout),
+        *(nn.Parameter, nn.Buffer, torch.Size, torch.dtype, torch.device, torch.layout),
         *(BuiltinFunctionType, type(Tensor.add)),
     ]
 )
@@ -31,27 +32,39 @@ LIBRARIES = frozenset(("torch", "deqlab", "numpy", "builtins", "functools", "mat
 """Packages whose own functions keep nothing that changes a map."""
 
 
-def reachable(*roots: object) -> tuple[list[nn.Module], list[torch.Generator]]:
-    """Return all modules, and all generators of random numbers, that the roots can name."""
-    modules: list[nn.Module] = []
-    generators: list[torch.Generator] = []
+class Reachable(NamedTuple):
+    """What was found; an object that can be named in several ways is there once."""
+
+    modules: list[nn.Module]
+    generators: list[torch.Generator]
+    tensors: list[Tensor]  # beside parameters and buffers of modules; maybe several times
+
+
+def reachable(*roots: object) -> Reachable:
+    """Return all modules, generators of random numbers, and tensors, that the roots can name."""
+    found = Reachable([], [], [])
     seen: set[int] = set()
     stack = [(root, DEPTH) for root in roots]
     while stack:
         holder, depth = stack.pop()
+        if id(holder) in seen:
+            continue
         kind = type(holder)
-        if kind in NOTHING or id(holder) in seen:
+        if kind is Tensor:
+            found.tensors.append(holder)
+            continue
+        if kind in NOTHING:
             continue
         seen.add(id(holder))
         if isinstance(holder, torch.Generator):
-            generators.append(holder)
+            found.generators.append(holder)
         elif isinstance(holder, nn.Module):
-            modules.append(holder)
+            found.modules.append(holder)
             # A submodule is as near as the module itself.
             stack.extend((child, depth) for child in holder._modules.values())
         if depth:
             stack.extend((held, depth - 1) for held in _held(holder) if type(held) not in NOTHING)
-    return modules, generators
+    return found
 
 
 def _held(holder: object) -> Iterable[object]:

@@ -191,6 +191,74 @@ def test_the_gradient_is_that_of_the_map_at_the_start(case, make):
     torch.testing.assert_close(x.grad, expected, rtol=1e-7, atol=1e-8)
 
 
+QUANTISED = torch.ao.quantization
+OTHERS = {
+    "scripted": lambda: torch.jit.script(nn.BatchNorm1d(D, dtype=F64)),
+    "fake quantisation": lambda: QUANTISED.FakeQuantize(QUANTISED.MovingAverageMinMaxObserver),
+    "fused": lambda: QUANTISED.FusedMovingAvgObsFakeQuantize(),
+    "per channel": lambda: QUANTISED.PerChannelMinMaxObserver(ch_axis=1),
+    "histogram": lambda: QUANTISED.HistogramObserver(),
+    "shared": lambda: nn.Sequential(*[nn.BatchNorm1d(D, dtype=F64)] * 2),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", OTHERS.values(), ids=OTHERS)
+def test_any_module_of_torch_is_called_once_in_effect(make):
+    module = make()
+    twin = copy.deepcopy(module)
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    x = X.clone().to(dtype).requires_grad_()
+    f = lambda z, x: 0.3 * torch.tanh(module((z + x)[0]))[None]  # noqa: E731
+    value = fixed_point(f, torch.zeros_like(x), x, on_failure="ignore").value
+    with torch.no_grad():
+        twin((value + x)[0])
+    assert_same_buffers(module, twin, 1e-5 if dtype == torch.float32 else 1e-9)
+    value.sum().backward()
+    assert_same_buffers(module, twin, 1e-5 if dtype == torch.float32 else 1e-9)
+
+
+def functional(mean, var, z, x):
+    return 0.3 * torch.tanh(nn.functional.batch_norm((z + x)[0], mean, var, training=True))[None]
+
+
+@every_gradient
+@pytest.mark.parametrize("way", ["closure", "argument", "attribute", "functional_call"])
+def test_statistics_without_a_module_are_held_as_well(case, way):
+    mean, var, count = torch.zeros(D, dtype=F64), torch.ones(D, dtype=F64), torch.tensor(0)
+    module = Normed()
+    x, args = X.clone().requires_grad_(), ()
+    if way == "closure":
+        f = lambda z, x: functional(mean, var, z, x)  # noqa: E731
+    elif way == "argument":
+        f, args = (lambda z, x, mean, var: functional(mean, var, z, x)), (mean, var)
+    elif way == "attribute":
+        module.mean, module.var = mean, var
+        module.forward = lambda z, x: functional(module.mean, module.var, z, x)
+        f = module
+    else:
+        names = ("running_mean", "running_var", "num_batches_tracked")
+        state = {f"norm.{name}": t for name, t in zip(names, (mean, var, count), strict=True)}
+        f = lambda z, x: torch.func.functional_call(module, state, (z, x))  # noqa: E731
+    options = {"solver": case.solver, "gradient": case.gradient}
+    value = fixed_point(f, torch.zeros_like(X), x, *args, **options).value
+    h = value.detach()[0] + X[0]
+    for _ in range(2):
+        torch.testing.assert_close(mean, 0.1 * h.mean(0), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(var, 0.9 + 0.1 * h.var(0), rtol=1e-9, atol=1e-9)
+        assert count == (1 if way == "functional_call" else 0)
+        if _ == 0:
+            value.square().sum().backward()
+    assert module.norm.num_batches_tracked == 0
+
+
+def test_a_module_that_is_not_initialised_is_refused():
+    norm = nn.LazyBatchNorm1d(dtype=F64)
+    f = lambda z: 0.3 * torch.tanh(norm(z + X[0]))  # noqa: E731
+    with pytest.raises(ValueError, match="LazyBatchNorm1d that is not initialised yet; call f"):
+        fixed_point(f, torch.zeros_like(X[0]))
+
+
 def test_two_forwards_before_one_backward_keep_the_buffers_of_their_start():
     cell = InPlace()
     alone = [copy.deepcopy(cell)]
