@@ -6,7 +6,7 @@ from torch import nn
 
 from deqlab import Anderson, Implicit, Picard, fixed_point
 from deqlab.gradients import Reversed, Unrolled
-from deqlab.solvers import Reversible
+from deqlab.solvers import Newton, NewtonKrylov, Reversible
 from tests.contracts.gradients import every_gradient
 from tests.contracts.solvers import every_solver
 from tests.problems import F64, matrix, normal
@@ -120,7 +120,8 @@ def test_a_plain_subclass_is_the_tensor_that_it_is(wrap):
     torch.testing.assert_close(value.detach(), fixed_point(cell, torch.zeros_like(X)).value)
 
 
-def test_an_image_that_carries_a_tape_of_its_own_leaves_none():
+@every_solver
+def test_an_image_that_carries_a_tape_of_its_own_leaves_none(solver):
     weight = W.clone().requires_grad_()
     seen = []
 
@@ -133,10 +134,12 @@ def test_an_image_that_carries_a_tape_of_its_own_leaves_none():
         return f(z)
 
     with torch.no_grad():
-        solution = fixed_point(watched, torch.zeros_like(X))
+        solution = fixed_point(watched, torch.zeros_like(X), solver=solver)
     assert not solution.value.requires_grad
-    assert not any(seen)
-    torch.testing.assert_close(solution.value, fixed_point(cell, torch.zeros_like(X)).value)
+    if not isinstance(solver, Newton | NewtonKrylov):  # which record f themselves
+        assert not any(seen)
+    expected = fixed_point(cell, torch.zeros_like(X)).value
+    torch.testing.assert_close(solution.value, expected, rtol=1e-3, atol=1e-3)
 
 
 # An energy E(z) = z'Az / 2 - x'z, whose minimum is A^-1 x; f is a step down its slope.

@@ -231,14 +231,15 @@ def _of_modules(modules: Iterable[nn.Module]) -> dict[int, _Registered]:
 def _buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the buffers that f may write, with their names."""
     for name, tensor in module._buffers.items():
+        if tensor is None:
+            continue
         if is_lazy(tensor):
             raise ValueError(
                 f"f has a {type(module).__name__} that is not initialised yet; call f once before "
                 "the solve"
             )
-        if tensor is None or tensor.requires_grad or tensor.layout is not torch.strided:
-            continue
-        if module.training or tensor.numel() <= LARGE:
+        plain = not tensor.requires_grad and tensor.layout is torch.strided
+        if plain and (module.training or tensor.numel() <= LARGE):
             yield name, tensor
 
 

@@ -8,7 +8,7 @@ walked here, to a small depth; a few microseconds for a function that holds tens
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ def reachable(*roots: object) -> Reachable:
             continue
         kind = type(holder)
         if kind is Tensor:
-            found.tensors.append(holder)
+            found.tensors.append(cast(Tensor, holder))
             continue
         if kind in NOTHING:
             continue

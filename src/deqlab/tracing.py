@@ -19,7 +19,7 @@ def check_not_traced(*values: object) -> None:
     Raises:
         NotImplementedError: It is.
     """
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
         raise NotImplementedError(
             "fixed_point under torch.jit.trace (or an ONNX export by it): a solve takes as many "
             "steps as its input asks for, and the trace would return the output of the example for "

@@ -69,10 +69,9 @@ class Breaks:
 
     def __call__(self, z, x):
         self.left -= 1
-        image = dropped(z, x)
-        if self.left < 0:
+        if self.left < 0:  # before it has drawn, so that a generator left as it is set back shows
             raise MemoryError("out of memory")
-        return image
+        return dropped(z, x)
 
 
 @every_solver
@@ -98,12 +97,8 @@ def test_an_error_in_f_in_the_backward_pass_leaves_the_generator_where_it_was(gr
     value = fixed_point(f, torch.zeros_like(X), x, gradient=gradient, solver=solver).value
     torch.rand(5)
     expected, f.left = state(), 0
-    if isinstance(gradient, Unrolled):
-        # torch's recomputation ends as soon as it has what it needs: before the end of f.
+    with pytest.raises(MemoryError):
         value.sum().backward()
-    else:
-        with pytest.raises(MemoryError):
-            value.sum().backward()
     assert torch.equal(state(), expected)
 
 
@@ -142,7 +137,7 @@ def test_threads_with_a_dropout_each_solve_one_map_each():
         return (mask * z) @ W.T + x
 
     def solve():
-        for _ in range(5):
+        for _ in range(3):
             switch.masks = []
             x = torch.randn(4, 6, dtype=F64, requires_grad=True)
             solution = fixed_point(f, torch.zeros_like(X), x, solver=Anderson(rtol=1e-10))
@@ -166,11 +161,11 @@ def test_threads_with_a_dropout_each_solve_one_map_each():
     finally:
         done.set()
         other.join()
-    assert len(problems) == 40
+    assert len(problems) == 24
     for solution, expected, _ in problems:
         torch.testing.assert_close(solution.value, expected, rtol=1e-8, atol=1e-8)
     masks = {tuple(mask.flatten().tolist()) for _, _, mask in problems}
-    assert len(masks) == 40
+    assert len(masks) == 24
 
 
 def test_threads_that_draw_elsewhere_do_not_make_a_map_random():
