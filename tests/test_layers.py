@@ -12,9 +12,9 @@ import deqlab
 
 LAYERS = [
     {"version", "state", "operators", "rates", "hessenberg", "arrays"}
-    | {"reachable", "tracing", "turns"},
-    {"solution", "arnoldi", "buffers", "random_numbers"},
-    {"krylov", "flat_map"},
+    | {"reachable", "tracing", "turns", "graph_break"},
+    {"solution", "arnoldi", "buffers", "random_numbers", "attention"},
+    {"krylov", "flat_map", "tangents"},
     {"errors"},
     {"solvers"},
     {"gradients", "narrowing"},

@@ -34,7 +34,8 @@ def fixed_point(
     other. Where f couples the rows (nodes of a graph, batch norm in train mode, tokens that attend
     to each other), the whole state is one sample: pass `batched=False`.
 
-    Inside of torch.compile the whole solve becomes part of the graph; see `deqlab.compiled`.
+    Inside of torch.compile a solve breaks the graph, and runs as it does anywhere else; with
+    fullgraph=True the whole of it becomes part of the graph (see `deqlab.compiled`).
 
     Args:
         f: The map. `f(z, *args)` has the structure, shapes and dtypes of z; it must not write
@@ -80,18 +81,18 @@ def fixed_point(
         torch.Size([4, 3])
     """
     if torch.compiler.is_compiling():
-        from deqlab import compiled  # torch's compiler takes a second to import
+        from deqlab import compiled, graph_break  # torch's compiler takes a second to import
 
-        return compiled.fixed_point(
-            f,
-            z0,
-            *args,
-            solver=solver,
-            gradient=gradient,
-            on_failure=on_failure,
-            rows_independent=rows_independent,
-            batched=batched,
-        )
+        options: dict[str, Any] = {
+            "solver": solver,
+            "gradient": gradient,
+            "on_failure": on_failure,
+            "rows_independent": rows_independent,
+            "batched": batched,
+        }
+        if graph_break.leaves_graph():
+            return graph_break.outside(fixed_point, f, z0, *args, **options)
+        return compiled.fixed_point(f, z0, *args, **options)
     check_not_traced(z0, *args)
     check_on_failure(on_failure)
     check_rows(rows_independent, batched=batched)

@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 WAY_OUT = (
-    "keep the DEQ outside of it, or use torch.compile or torch.export (strict=True), whose graphs "
+    "keep the DEQ outside of it, or use torch.compile or torch.export, whose graphs "
     "hold the loop itself (docs/compile.md)"
 )
 

@@ -211,6 +211,10 @@ class _Attach(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         if cotangent is None:
             return (None,) * len(ctx.needs_input_grad)
+        if torch.compiler.is_compiling():  # where a compiled function calls backward()
+            from deqlab import graph_break
+
+            return graph_break.outside(_Attach.backward, ctx, cotangent)
         if torch._C._functorch.is_legacy_batchedtensor(cotangent):
             raise NotImplementedError(
                 "the gradient of fixed_point for a batch of cotangents at once (vmap, "

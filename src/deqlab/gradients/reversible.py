@@ -136,6 +136,10 @@ class _Reverse(torch.autograd.Function):
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         if cotangent is None:
             return (None,) * len(ctx.needs_input_grad)
+        if torch.compiler.is_compiling():  # where a compiled function calls backward()
+            from deqlab import graph_break
+
+            return graph_break.outside(_Reverse.backward, ctx, cotangent)
         if torch.is_grad_enabled():
             raise NotImplementedError(
                 "the gradient of fixed_point by Reversed has no derivative of its own "

@@ -69,6 +69,11 @@ class DEQ(nn.Module):
     @override
     def forward(self, x: Tensor) -> State:
         """Return z*, differentiable in x and the parameters of the cell."""
+        if torch.compiler.is_compiling():
+            from deqlab import graph_break  # torch's compiler takes a second to import
+
+            if graph_break.leaves_graph():
+                return graph_break.outside(self.forward, x)
         return self.solve(x).value
 
     def solve(self, x: Tensor, z0: State | None = None) -> Solution:
@@ -81,6 +86,11 @@ class DEQ(nn.Module):
         Raises:
             ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
         """
+        if torch.compiler.is_compiling():
+            from deqlab import graph_break  # torch's compiler takes a second to import
+
+            if graph_break.leaves_graph():
+                return graph_break.outside(self.solve, x, z0)
         f, args = self._prepare(x)
         return fixed_point(
             f,
