@@ -255,7 +255,8 @@ def _check(tensors: Sequence[Tensor], batched: bool) -> None:
                 "a state has the batch as its first dimension, got a scalar tensor; for a state "
                 "that is one sample, pass batched=False"
             )
-    if batched and len({t.shape[0] for t in tensors}) > 1:
+    # Compared, not put into a set: torch.export may know them by their names only.
+    if batched and any(t.shape[0] != tensors[0].shape[0] for t in tensors):
         raise ValueError(
             f"all tensors of a state share one batch size, got {[t.shape[0] for t in tensors]}; "
             "for a state that is one sample, pass batched=False"

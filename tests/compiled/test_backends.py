@@ -40,10 +40,13 @@ def test_a_solve_in_machine_code_is_the_solve_outside():
 
 
 @pytest.mark.slow
-def test_the_example_of_the_docs():
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf Tensor")
+def test_the_examples_of_the_docs(number):
     page = Path(__file__).parents[2] / "docs" / "compile.md"
-    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    exec(compile(example, page, "exec"), {})
+    examples = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) == 3
+    exec(compile(examples[number], page, "exec"), {})
 
 
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])

@@ -27,8 +27,11 @@ def solve(f=halved, **options):
     ("options", "sentence"),
     [
         ({"solver": Broyden()}, "takes Picard and Anderson, not Broyden: choose one of these, or"),
-        ({"solver": Newton()}, "not Newton: .* call fixed_point outside of the compiled region"),
-        ({"solver": Picard(record=(1,))}, "records no iterates: leave out record, or call"),
+        (
+            {"solver": Newton()},
+            "not Newton: .* compile without fullgraph=True, and the solve runs outside",
+        ),
+        ({"solver": Picard(record=(1,))}, "records no iterates: leave out record, or compile"),
         ({"rows_independent": True}, "keeps all rows in the batch: leave out rows_independent"),
         ({"on_failure": "perhaps"}, 'on_failure is "raise", "warn" or "ignore"'),
     ],
@@ -55,8 +58,15 @@ dropout, attention = nn.Dropout(0.1), nn.MultiheadAttention(4, 2, dropout=0.1)
 )
 def test_an_f_that_draws_random_numbers(draw):
     # Not to be found out by the verdicts: two draws may agree.
-    with pytest.raises(RuntimeError, match=r"f draws random numbers .* use eval mode, or call"):
+    with pytest.raises(RuntimeError, match=r"f draws random numbers .* use eval mode, or compile"):
         solve(lambda z, x: draw(halved(z, x)))
+
+
+class Noisy(nn.Module):
+    """A plain cell with a dropout."""
+
+    def forward(self, z, x):
+        return nn.functional.dropout(0.5 * z.cos() + x, 0.5)
 
 
 def test_an_f_that_could_draw_but_does_not():
@@ -79,10 +89,16 @@ def test_a_layer_says_what_to_change():
         torch.testing.assert_close(compiled(layer)(X), layer(X))
 
 
-def test_an_export_without_tracing():
-    layer = DEQ(DenseCell(4, 4))
-    with torch.no_grad(), pytest.raises(NotImplementedError, match="needs strict=True"):
-        torch.export.export(layer, (X,), strict=False)
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_export(strict):
+    # Its graph is one as well; with strict=False nothing is traced, and the error is the plain one.
+    for cell, sentence in (
+        (DenseCell(4, 4), "no backward pass of Implicit: take JacobianFree"),
+        (Noisy(), r"f draws random numbers .* use eval mode"),
+    ):
+        with pytest.raises(RuntimeError, match=sentence) as caught:
+            torch.export.export(DEQ(cell), (X,), strict=strict)
+        assert strict or type(caught.value) is NotImplementedError
 
 
 def test_a_call_that_is_left_out_of_the_graph_is_the_solve_outside():

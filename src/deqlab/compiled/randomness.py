@@ -8,7 +8,7 @@ torch marks the operators that draw, but what a graph holds when it is traced ar
 made of operators. So each is run once more, on the tensors without numbers that it was traced with.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,22 +20,35 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
-from deqlab.compiled.refusals import ELSEWHERE
+from deqlab.compiled.refusals import ELSEWHERE, HERE
+
+
+def evaluated(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """Return f(z).
+
+    Raises:
+        NotImplementedError: f draws random numbers.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        before = _nodes()
+        fz = f(z)
+        random = _draws(before)
+    else:  # torch.export with strict=False runs the operators themselves, without numbers
+        with _Seeds() as seeds:
+            fz = f(z)
+        random = seeds.found
+    if random:
+        raise NotImplementedError(
+            f"{HERE}: f draws random numbers (a dropout in train mode?), and "
+            f"would draw others at every step: use eval mode, or {ELSEWHERE}"
+        )
+    return fz
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def nodes() -> int:
+def _nodes() -> int:
     """Return how many nodes the graph has that is being traced."""
     return len(_output().graph.nodes)
-
-
-def check_not_random(first: int) -> None:
-    """Raise NotImplementedError if the nodes since this one draw random numbers."""
-    if _draws(first):
-        raise NotImplementedError(
-            "fixed_point under torch.compile: f draws random numbers (a dropout in train mode?), "
-            f"and would draw others at every step: use eval mode, or {ELSEWHERE}"
-        )
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

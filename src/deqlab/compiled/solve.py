@@ -10,7 +10,7 @@ from torch._higher_order_ops import while_loop
 
 from deqlab.compiled.gradients import MatrixMap, attach, check_gradient
 from deqlab.compiled.judge import Rules, Verdicts, judge, scale_at_start, unknown
-from deqlab.compiled.randomness import check_not_random, nodes
+from deqlab.compiled.randomness import evaluated
 from deqlab.compiled.refusals import check_supported
 from deqlab.compiled.report import report
 from deqlab.compiled.steps import Memory, init, step
@@ -45,13 +45,14 @@ def fixed_point(
     start = layout.flatten(z0).detach()
     check_supported(solver, rows_independent)
 
-    def flat_f(z: Tensor) -> Tensor:
-        # A copy, if f makes one necessary: it may write to its argument.
-        return layout.flatten(f(layout.unflatten(z.clone()), *args))
+    rowless = layout.narrowed(0)  # torch.export may know the number of rows by its name only
 
-    before = nodes()
-    first = flat_f(start)
-    check_not_random(before)
+    def flat_f(z: Tensor) -> Tensor:
+        here = rowless.narrowed(z.shape[0])
+        # A copy, if f makes one necessary: it may write to its argument.
+        return here.flatten(f(here.unflatten(z.clone()), *args))
+
+    first = evaluated(flat_f, start)
     follows = torch.is_grad_enabled() and first.requires_grad
     if follows:
         check_gradient(gradient)
@@ -69,7 +70,7 @@ def fixed_point(
         tolerance=verdicts.tolerance,
         status=verdicts.status,
         steps=verdicts.steps,
-        evaluations=int(end.evaluations.item()),
+        evaluations=end.evaluations.item(),  # type: ignore[arg-type]
         trace=start.new_empty((0, start.shape[0]), dtype=exact),
     )
 
