@@ -6,7 +6,8 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 from deqlab import operators
-from deqlab.operators import jacobian, jvp
+from deqlab.operators import jacobian
+from deqlab.tangents import jvp
 from tests.problems import F64, matrix, normal
 
 # Torch's own: the formulas of its forward mode are scripted.

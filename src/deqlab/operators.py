@@ -5,15 +5,14 @@ and every function here works on all of its blocks at once.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeAlias
 
 import torch
-import torch.autograd.forward_ad as forward_ad
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import Node, saved_tensors_hooks
 
 Product: TypeAlias = Callable[[Tensor], Tensor]
 """v -> J'v, or another linear map on (B, D) matrices, row by row."""
@@ -88,38 +87,6 @@ AT_ONCE = 2**22
 """Numbers in the cotangents of one walk over the tape for a dense Jacobian: 16 MB in float32."""
 
 
-def jvp(f: Callable[[Tensor], Tensor], z: Float[Tensor, "B D"]) -> tuple[Tensor, Product]:
-    """Return f(z), and the product v -> J v at z.
-
-    u -> J'u is linear, and J v is the derivative of v'(J'u) by u: f is evaluated once with the
-    tape on, J'u is recorded once, and each product walks that record. Forward mode, which
-    evaluates f anew for each product and is several times slower, serves where an operation has
-    no second derivative. Works under no_grad and inference_mode.
-    """
-    with torch.inference_mode(mode=False), torch.enable_grad(), _unpacked():
-        leaf, out = _taped(f, z)
-        u = torch.zeros_like(out, requires_grad=True)
-        forward = _forward_product(f, leaf.detach())
-        try:
-            pulled = _grad(out, leaf, u, create_graph=True)
-        except RuntimeError:
-            return out.detach(), forward
-    if pulled is None:
-        return out.detach(), torch.zeros_like
-    if not pulled.requires_grad:
-        return out.detach(), forward
-
-    def product(v: Tensor) -> Tensor:
-        with torch.inference_mode(mode=False):
-            try:
-                result = _grad(pulled, u, _plain(v))
-            except RuntimeError:
-                result = None
-            return forward(v) if result is None else result
-
-    return out.detach(), product
-
-
 def jacobian(
     f: Callable[[Tensor], Tensor], z: Float[Tensor, "B D"]
 ) -> tuple[Tensor, Float[Tensor, "B D D"]]:
@@ -128,8 +95,8 @@ def jacobian(
     Works under no_grad and inference_mode.
     """
     batch, dim = z.shape
-    with torch.inference_mode(mode=False), _unpacked():
-        leaf, out = _taped(f, z)
+    with torch.inference_mode(mode=False), unpacked():
+        leaf, out = taped(f, z)
         rows = torch.zeros(dim, batch, dim, dtype=z.dtype, device=z.device)
         units = torch.eye(dim, dtype=out.dtype, device=out.device)[:, None].expand(-1, batch, -1)
         many = max(1, AT_ONCE // max(1, batch * dim))
@@ -147,27 +114,47 @@ def _pull(out: Tensor, leaf: Tensor, cotangents: Float[Tensor, "K B D"]) -> Tens
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of slow rules for batches: they are fast enough
-            return _grad(out, leaf, cotangents, is_grads_batched=True)
+            return pull(out, leaf, cotangents, is_grads_batched=True)
     except RuntimeError:  # an operation without such a rule
-        rows = [_grad(out, leaf, u) for u in cotangents]
+        rows = [pull(out, leaf, u) for u in cotangents]
         return torch.stack([row for row in rows if row is not None])
 
 
-def _grad(out: Tensor, leaf: Tensor, u: Tensor, **options: bool) -> Tensor | None:
+def pull(out: Tensor, leaf: Tensor, u: Tensor, **options: bool) -> Tensor | None:
     """Return J'u; None if `out` does not depend on `leaf`. The tape stays."""
     if not out.requires_grad:
         return None
     return torch.autograd.grad(out, leaf, u, retain_graph=True, allow_unused=True, **options)[0]
 
 
-def _taped(f: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
+def taped(f: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
     """Return z as a leaf of the tape, and f(z)."""
-    leaf = _plain(z).detach().requires_grad_()
+    leaf = plain(z).detach().requires_grad_()
     with torch.enable_grad():
         return leaf, f(leaf)
 
 
-def _unpacked() -> AbstractContextManager[object]:
+def tape_nodes(*outs: Tensor | None) -> Iterator[Node]:
+    """Yield every node on the tapes of some tensors, once."""
+    seen, stack = set(), [None if out is None else out.grad_fn for out in outs]
+    while stack:
+        node = stack.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            stack.extend(parent for parent, _ in node.next_functions)
+
+
+def has_holes(*outs: Tensor | None) -> bool:
+    """Return whether torch has put errors on the tapes of some tensors, in place of derivatives.
+
+    It does so where a function is marked `once_differentiable`, and the tape ends there:
+    `torch.autograd.grad` never meets the error, and leaves out what lies behind it.
+    """
+    return any(node.name() == "torch::autograd::Error" for node in tape_nodes(*outs))
+
+
+def unpacked() -> AbstractContextManager[object]:
     """Keep a tape of our own from the hooks of checkpointing and offloading.
 
     They would fetch or recompute what it holds at every product.
@@ -183,18 +170,6 @@ def tapes_are_packed() -> bool:
     return torch._C._autograd._top_saved_tensors_default_hooks(False) is not None
 
 
-def _plain(matrix: Tensor) -> Tensor:
+def plain(matrix: Tensor) -> Tensor:
     """Return a tensor that a tape can hold: a copy, if it was made in inference mode."""
     return matrix.clone() if matrix.is_inference() else matrix
-
-
-def _forward_product(f: Callable[[Tensor], Tensor], z: Tensor) -> Product:
-    """Return v -> J v by forward mode: one evaluation of f each."""
-
-    def product(v: Tensor) -> Tensor:
-        with torch.no_grad(), forward_ad.dual_level():
-            out = f(forward_ad.make_dual(z, _plain(v).detach()))
-            tangent = forward_ad.unpack_dual(out).tangent
-        return torch.zeros_like(v) if tangent is None else tangent
-
-    return product

@@ -23,8 +23,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from deqlab.attention import plain_attention, uses_fused_attention
 from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients, pull
+from deqlab.gradients.missing import check_twice_differentiable, missing_derivatives_are_named
 from deqlab.gradients.relink import relink
 from deqlab.gradients.tape import Arguments, Tape
 from deqlab.operators import Product, tapes_are_packed, vjp
@@ -226,11 +228,15 @@ class _Attach(torch.autograd.Function):
         given, (near, *kept) = saved[: len(node.args.positions)], saved[ctx.count :]
         tape = _tape(node, kept) if kept else node.record(z_star, given)
         u = node.zero_undefined(cotangent)
-        if torch.is_grad_enabled():
-            gradients = _recorded_backward(node, z_star, tape, given, u)
-        else:
-            backward = Backward(node=node, u=u, given=given, near=near)
-            gradients = node.method.gradients(backward, tape)
+        with missing_derivatives_are_named():
+            if torch.is_grad_enabled():
+                if uses_fused_attention(tape.out):
+                    with plain_attention():
+                        tape = node.record(z_star, given)
+                gradients = _recorded_backward(node, z_star, tape, given, u)
+            else:
+                backward = Backward(node=node, u=u, given=given, near=near)
+                gradients = node.method.gradients(backward, tape)
         return None, None, None, *gradients
 
 
@@ -264,11 +270,13 @@ def _recorded_backward(
         cotangent = u.detach().requires_grad_()
         product = node.clean(vjp(tape.out, tape.leaf, create_graph=True))
         found = node.method.solve(product, cotangent)
+        check_twice_differentiable(tape.out, found)
         (linked,) = relink([found], (*sources, cotangent), (*inputs, u))
         assert linked is not None
         v = linked
     leaf = v.detach().requires_grad_()
     partial = pull(tape.out, sources[1:], leaf, graph=True)
+    check_twice_differentiable(tape.out, *partial)
     return relink(partial, (*sources, leaf), (*inputs, v))
 
 
@@ -282,6 +290,7 @@ def _attached_adjoint(
         node.method.check(product, v, node.zero_undefined(product(v) + u - v))
     leaf, cotangent = v.detach().requires_grad_(), u.detach().requires_grad_()
     image = vjp(tape.out, tape.leaf, create_graph=True)(leaf)
+    check_twice_differentiable(tape.out, image)
     out = node.zero_undefined(image) + cotangent
 
     def adjoint_map(v: Tensor, u: Tensor, z: Tensor, *given: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deqlab.gradients.captured import Gradients, pull
+from deqlab.gradients.missing import missing_derivatives_are_named
 
 
 def relink(
@@ -52,8 +53,10 @@ class _Relink(torch.autograd.Function):
         given = [c for _, c in pairs if c is not None]
         if not given:
             return (None,) * (n + 1)
-        if not torch.is_grad_enabled():
-            return (None, *pull(outs, sources, given))
-        leaves = [c.detach().requires_grad_() for c in given]
-        gradients = pull(outs, sources, leaves, graph=True)
+        recorded = torch.is_grad_enabled()
+        leaves = [c.detach().requires_grad_() for c in given] if recorded else given
+        with missing_derivatives_are_named():
+            gradients = pull(outs, sources, leaves, graph=recorded)
+        if not recorded:
+            return (None, *gradients)
         return (None, *relink(gradients, (*sources, *leaves), (*inputs, *given)))

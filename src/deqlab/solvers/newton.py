@@ -28,12 +28,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.operators import Product, jacobian, jvp
+from deqlab.operators import Product, jacobian
 from deqlab.solvers.backtrack import Backtrack, row_norms
 from deqlab.solvers.base import Solver
 from deqlab.solvers.map import Map
 from deqlab.solvers.recordable import recordable
 from deqlab.state import choose_rows
+from deqlab.tangents import jvp
 
 LARGEST = 1024
 """Numbers in a row at most: its Jacobian takes 4 MB then in float32, and as much to factorise."""

@@ -24,12 +24,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.krylov import gmres
-from deqlab.operators import Product, jvp
+from deqlab.operators import Product
 from deqlab.solvers.backtrack import Backtrack, row_norms
 from deqlab.solvers.base import Solver
 from deqlab.solvers.map import Map
 from deqlab.solvers.recordable import recordable
 from deqlab.state import choose_rows
+from deqlab.tangents import jvp
 
 GAMMA, ALPHA = 0.9, 2.0
 """Of Eisenstat & Walker."""
