@@ -107,7 +107,9 @@ class Layout:
         return self.batched and self.is_tensor and len(self.shapes[0]) == 2
 
     def narrowed(self, batch: int) -> "Layout":
-        """Return the layout of as many rows."""
+        """Return the layout of as many rows; a state that is one sample stays as it is."""
+        if not self.batched:
+            return self
         shapes = tuple(torch.Size((batch, *shape[1:])) for shape in self.shapes)
         return replace(self, shapes=shapes)
 
