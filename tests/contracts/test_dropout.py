@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from deqlab import DEQ
-from tests.contracts.gradients import every_gradient, exact_gradients
+from tests.contracts.gradients import every_gradient, exact_gradients, twice_exact_gradients
 from tests.problems import affine_solution, matrix, normal
 
 # Norm 0.25, and a mask of 0 and 2 (p = 1/2) at most doubles it.
@@ -104,7 +104,7 @@ def test_two_forwards_before_one_backward_keep_a_mask_each(case):
     torch.testing.assert_close(x.grad, expected, rtol=1e-9, atol=1e-9)
 
 
-@exact_gradients
+@twice_exact_gradients
 def test_second_derivatives_see_the_mask_of_the_solve(case):
     deq, x, u = some_deq(case), X.clone().requires_grad_(), torch.ones_like(X)
     value = deq(x)

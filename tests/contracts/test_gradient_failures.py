@@ -100,7 +100,8 @@ def test_a_row_that_ran_out_of_steps_spoils_no_gradient(case):
         f,
         torch.zeros(3, 2, dtype=F64),
         x,
-        solver=replace(case.solver, max_steps=40),
+        # The slowest method shrinks the error of row 0 by 0.71 a step: to 1e-9, as is asked below.
+        solver=replace(case.solver, max_steps=60),
         gradient=case.gradient,
         on_failure="ignore",
     )

@@ -16,7 +16,7 @@ from torch import func
 
 from deqlab import DEQ, ConvergenceError, fixed_point
 from deqlab.nn import DenseCell
-from tests.contracts.gradients import every_gradient, exact_gradients
+from tests.contracts.gradients import every_gradient, exact_gradients, twice_exact_gradients
 from tests.problems import F64, matrix, normal
 
 # Torch's own: the formulas of its forward mode are scripted.
@@ -84,7 +84,7 @@ def forward_derivative(fn, x, tangent):
         return torch.zeros_like(out.primal) if out.tangent is None else out.tangent
 
 
-@exact_gradients
+@twice_exact_gradients
 def test_second_derivatives_of_a_tanh_cell_are_those_of_finite_differences(case):
     w, x = matrix(2, norm=0.3, seed=0).requires_grad_(), normal(1, 2, seed=1).requires_grad_()
 
@@ -96,7 +96,7 @@ def test_second_derivatives_of_a_tanh_cell_are_those_of_finite_differences(case)
     assert torch.autograd.gradgradcheck(solve, (w, x), fast_mode=True)
 
 
-@exact_gradients
+@twice_exact_gradients
 @pytest.mark.parametrize("through", ["argument", "closure"])
 def test_second_derivatives_of_the_scalar_tanh_map_are_their_closed_forms(case, through):
     w, x, exact = W.clone().requires_grad_(), X.clone().requires_grad_(), Exact(W, X)
@@ -114,7 +114,7 @@ def test_second_derivatives_of_the_scalar_tanh_map_are_their_closed_forms(case, 
     close(by_ww, exact.by_ww)
 
 
-@exact_gradients
+@twice_exact_gradients
 def test_the_double_backward_trick_gives_the_forward_derivative(case):
     exact = Exact(W, X)
     _, by_t = torch.autograd.functional.jvp(lambda x: z_star(case, W, x), X, T)

@@ -181,6 +181,47 @@ def test_a_row_that_is_not_finite_ends_with_the_pair_it_started_with():
     assert at.tolist() == [1]
 
 
+def test_the_pair_of_every_so_many_steps_is_kept_and_that_of_a_finished_row_stands_still():
+    rates = torch.tensor([[0.9], [0.1]], dtype=F64)
+    f = lambda z: rates * z + 1  # noqa: E731
+    z0 = torch.zeros(2, 1, dtype=F64)
+    solution, memory = Reversible(rtol=1e-4, keep_every=8).run(f, z0)
+    long, short = (solution.steps - 1).tolist()
+    assert 8 < short <= 16 < long
+    assert len(memory.kept) == (long - 1) // 8
+    pairs = plain_loop(f, z0, 0.5, long)
+    for i, kept in enumerate(memory.kept):
+        for row, ended in enumerate((long, short)):
+            for state, expected in zip(kept, pairs[min(8 * (i + 1), ended)], strict=True):
+                torch.testing.assert_close(state[row], expected[row], rtol=1e-13, atol=0)
+
+
+def test_rows_that_leave_take_their_part_of_the_kept_pairs_along():
+    rates = torch.tensor([[0.9], [0.1], [0.1]], dtype=F64)
+    narrow = lambda rows: lambda z: rates[rows] * z + 1  # noqa: E731
+    every, z0 = torch.arange(3), torch.zeros(3, 1, dtype=F64)
+    solver = Reversible(rtol=1e-6, max_steps=400, keep_every=4)
+    solution, memory = solver.run(narrow(every), z0, narrow=narrow)
+    assert solution.converged.all()
+    assert {len(state) for pair in memory.kept for state in pair} == {1}
+    y, z = plain_loop(narrow(every), z0, 0.5, 4)[-1]
+    torch.testing.assert_close(memory.kept[0], (y[:1], z[:1]), rtol=1e-13, atol=0)
+
+
+def test_no_pair_is_kept_unless_that_is_asked_for():
+    f = lambda z: 0.9 * torch.sin(z) + 1  # noqa: E731
+    _, memory = Reversible(rtol=1e-8).run(f, torch.zeros(2, 1, dtype=F64))
+    assert memory.kept == ()
+
+
+@pytest.mark.parametrize("keep_every", [0, -3])
+def test_pairs_are_kept_every_step_at_most(keep_every):
+    with pytest.raises(
+        ValueError, match=f"keep_every must be at least 1, or None, got {keep_every}"
+    ):
+        Reversible(keep_every=keep_every)
+
+
 @pytest.mark.parametrize("damping", [0.0, -0.5, 1.1, float("nan")])
 def test_a_damping_outside_its_domain_is_refused(damping):
     with pytest.raises(ValueError, match=r"damping must be in \(0, 1\]"):

@@ -1,4 +1,4 @@
-"""The way back through the steps of `Reversible`, and how far it can be trusted.
+"""The way back through the steps of `Reversible`, piece by piece, and how far it can be trusted.
 
 A step back amplifies rounding: along an eigenvector of J with the eigenvalue j by 1 / m and 1 / M,
 where m and M, |m| <= |M|, are the roots s of
@@ -10,14 +10,17 @@ states are off by 1e-16 / |m|^k, and the gradient by 1e-16 |M / m|^k. At b = j =
 0.71 and 0.35: after 35 steps nothing is known of the states, and 0.71^35 = 6e-6 of the cotangents
 is left, so that five digits of the gradient can be had, and no more. (Derived here, and tested.)
 
-Hence the states are kept in float64, whatever the precision of f. Every residual on the way back is
-compared with that on the way there, and the end of the way with the start: so it is known where a
-row is lost, and about how wrong its gradient is.
+Where |j| <= 1 no root is above 1, so that |M / m| = M^2 / (1 - b)^2 is at most 1 / (1 - b)^2. Hence
+the forward solve keeps the pair of every k-th step, with k the most steps for which 1e-16 of
+rounding, so amplified, stays below what is allowed; the way back starts again from each. There it
+also sees how far off it came. Where that is too much (f expands, or is rounded itself), it takes
+the k steps forward again from the kept pair, holding the k pairs, and differentiates at those.
 """
 
+import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,12 +29,19 @@ from torch import Tensor
 
 from deqlab.errors import ConvergenceError, ConvergenceWarning, OnFailure
 from deqlab.gradients.base import MapWithArgs
+from deqlab.gradients.step_back import Pair, Point, step_back
 from deqlab.gradients.tape import Tape
-from deqlab.solvers.reversible import take
+from deqlab.solvers.reversible import advance, take
 from deqlab.state import block_norms
 
 LOST = 0.01
 """A residual that comes back with an error this large, relative to the state, is another one."""
+
+
+def steps_between_pairs(damping: float, allowed: float) -> int:
+    """Return after how many steps back rounding may have grown to `allowed`, 1 at least."""
+    digits = math.log(max(min(allowed, 1.0) / torch.finfo(torch.float64).eps, 1.0))
+    return max(1, int(digits / (-2 * math.log1p(-damping))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,7 @@ class Route:
     positions: tuple[int, ...]  # of the differentiable tensors in args
     captured: tuple[Tensor, ...]  # leaves that f reaches by itself
     damping: float
+    every: int  # steps from one kept pair to the next
     updates: np.ndarray  # (B,), the steps that lead from the start to each row's value
     trace: np.ndarray  # (T, B), |f(z) - z| after 0, 1, ... steps
     blocks: Sequence[int]
@@ -51,136 +62,141 @@ class Route:
 
 
 class WayBack:
-    """The states of a solve in reverse, their cotangents, and what the inputs of f got so far."""
+    """The states of a solve in reverse, their cotangents, and the gradients of the inputs of f.
+
+    Args:
+        route: What leads back.
+        pairs: The start, the kept pairs, and the pair of the value.
+        inputs: The tensors that get a gradient: those at `route.positions`, and the captured ones.
+        cotangent: That of the value.
+    """
 
     def __init__(
         self,
         route: Route,
-        y: Float[Tensor, "B D"],
-        z: Float[Tensor, "B D"],
-        start: Float[Tensor, "B D"],
+        pairs: Sequence[Pair],
         inputs: Sequence[Tensor],
         cotangent: Float[Tensor, "B D"],
     ) -> None:
-        self.route, self.start, self.cotangent = route, start, cotangent
-        self.y, self.z = y, z
-        self.of_y, self.of_z = torch.zeros_like(cotangent), cotangent
+        self.route, self.cotangent = route, cotangent
+        *self.pairs, (y, z) = pairs
+        self.point = Point(y, z, torch.zeros_like(cotangent), cotangent, (None,) * len(inputs))
         self.args = list(route.args)
         for position, tensor in zip(route.positions, inputs, strict=False):
             self.args[position] = tensor
-        self.gradients: list[Tensor | None] = [None] * len(inputs)
         # A row that the loss does not see need not be walked.
         seen = np.asarray((cotangent != 0).any(dim=1).cpu().numpy())
         self.updates = np.where(seen, route.updates, 0)
-        sizes = np.maximum(self._sizes(start), self._sizes(z))
+        self.steps = int(self.updates.max(initial=0))
+        sizes = np.maximum(self._sizes(pairs[0][0]), self._sizes(z))
         self.scale = np.where(sizes > 0, sizes, 1.0)  # (B, K), of each block of the state
-        self.left = np.zeros(len(start))  # (B,), the share of the cotangent left with lost rows
-
-    def back(self, step: int) -> None:
-        """Take back one step, of every row that has taken as many."""
-        b, known = self.route.damping, self.z
-        tape, rows = self._arrive(lambda: self.y, self.updates >= step, known, None)
-        of_y, of_z = self.of_y + self._pull(tape, b * self.of_z, rows), (1 - b) * self.of_z
-        self.of_y, self.of_z = take(rows, of_y, self.of_y), take(rows, of_z, self.of_z)
-        self.z = take(rows, (self.z - b * tape.out.detach()) / (1 - b), self.z)
-        del tape  # before the next is recorded: they may be large
-        tape, rows = self._arrive(lambda: self.z, rows, known, self.route.trace[step - 1])
-        of_y, of_z = (1 - b) * self.of_y, self.of_z + self._pull(tape, b * self.of_y, rows)
-        self.of_y, self.of_z = take(rows, of_y, self.of_y), take(rows, of_z, self.of_z)
-        self.y = take(rows, (self.y - b * tape.out.detach()) / (1 - b), self.y)
-
-    def errors(self) -> np.ndarray:
-        """Return the estimated relative error of each row's gradient, once the way is walked.
-
-        Of a row that is back at its start: how far off it came, times the share of the cotangent
-        that is left; further up the way that product is smaller. Of a row that was lost: the share
-        of the cotangent that was left then.
-        """
-        with np.errstate(all="ignore"):
-            gaps = [self._sizes(state - self.start) / self.scale for state in (self.y, self.z)]
-            drift = np.maximum(*gaps).max(axis=1, initial=0.0)
-            back = np.where(self.updates > 0, drift * self._share(), 0.0)
-        return np.maximum(self.left, back)
-
-    def report(self) -> None:
-        """Warn or raise if the gradient of a sample may be too far off."""
-        route = self.route
-        if route.on_failure == "ignore":
-            return
+        self.error = np.zeros(len(z))  # (B,), estimated and relative, of each row's gradient
         # A cotangent that is not finite is nobody's drift.
-        known, error = np.isfinite(self._sizes(self.cotangent)).all(axis=1), self.errors()
-        missed = known & ~(error <= route.allowed)
-        if not missed.any():
-            return
-        message = self._describe(missed, error)
-        if route.on_failure == "raise":
-            raise ConvergenceError(message)
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        self.judged = np.isfinite(self._sizes(cotangent)).all(axis=1)
 
-    def _describe(self, missed: np.ndarray, error: np.ndarray) -> str:
-        worst = int(np.where(missed, np.nan_to_num(error, nan=np.inf), -1.0).argmax())
-        how = "lost on the way through" if self.left[worst] > 0 else "back at its start after"
+    def walk(self) -> tuple[Tensor | None, ...]:
+        """Go back to the start; return the gradients of the inputs, None for what f ignores."""
+        firsts = range(0, self.steps, self.route.every)
+        for first in reversed(firsts):
+            self._piece(first, self.route.allowed / math.sqrt(len(firsts)))
+        self._report()
+        return self.point.gradients
+
+    def _piece(self, first: int, allowed: float) -> None:
+        """Go back to the pair that was kept after `first` steps.
+
+        The error that this leaves in the gradient is how far off that pair it came, times the
+        share of the cotangent that is left; within the piece that product is smaller. Each piece
+        begins at an exact pair, so that their errors are independent and add in squares.
+        """
+        last, rows = min(first + self.route.every, self.steps), self.updates > first
+        end, kept = self.point, self.pairs[first // self.route.every]
+        point, error = self._reversed(end, first, last), np.full(len(rows), np.nan)
+        if point is not None:
+            error = self._gap(rows, (point.y, point.z), kept) * self._share(point)
+        # A derivative that is not finite is no better for being computed twice.
+        judged = rows & self.judged & ~np.isnan(self.error)
+        if point is None or (judged & ~(error <= allowed)).any():
+            point, error = self._repeated(end, first, last)
+        self.error = np.where(rows, np.hypot(self.error, error), self.error)
+        self.point = replace(point, y=take(rows, kept[0], point.y), z=take(rows, kept[1], point.z))
+
+    def _reversed(self, point: Point, first: int, last: int) -> Point | None:
+        """Take the steps after `first` back; None where the states of a row are lost."""
+        size = np.linalg.norm(self.scale, axis=1)
+        for step in range(last, first, -1):
+            point, residual = self._back(point, step, None)
+            with np.errstate(all="ignore"):
+                found = np.abs(residual - self.route.trace[step - 1]) <= LOST * size
+            if (self.judged & (self.updates >= step) & ~found).any():
+                return None  # f need not be defined where it leads from there
+        return point
+
+    def _repeated(self, end: Point, first: int, last: int) -> tuple[Point, np.ndarray]:
+        """Differentiate the steps after `first` at pairs that are computed as the solver did.
+
+        Also returns the error, which is zero if f returns what it returned then.
+        """
+        rows, point = self.updates > first, end
+        kept = self.pairs[first // self.route.every]
+        pairs = [(take(rows, kept[0], end.y), take(rows, kept[1], end.z))]
+        for step in range(first + 1, last + 1):
+            moving = self.updates >= step
+            y, z = pairs[-1]
+            y, moved = advance(self._evaluate, y, z, self._evaluate(z), self.route.damping, moving)
+            pairs.append((y, take(moving, moved, z)))
+        error = self._gap(rows, pairs.pop(), (end.y, end.z)) * self._share(end)
+        for step in range(last, first, -1):
+            point, _ = self._back(point, step, pairs.pop())
+        return point, np.where(np.isfinite(self._share(point)), error, np.nan)
+
+    def _report(self) -> None:
+        """Warn or raise if the gradient of a sample may be too far off."""
+        missed = self.judged & ~(self.error <= self.route.allowed)
+        if self.route.on_failure == "ignore" or not missed.any():
+            return
+        message = self._describe(missed)
+        if self.route.on_failure == "raise":
+            raise ConvergenceError(message)
+        warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+    def _describe(self, missed: np.ndarray) -> str:
+        worst = int(np.where(missed, np.nan_to_num(self.error, nan=np.inf), -1.0).argmax())
         measured = (
             f"the gradient of fixed_point by Reversed: {int(missed.sum())} of {len(missed)} "
-            f"samples drifted while their steps were taken back (worst: sample {worst}, {how} "
-            f"{self.route.updates[worst]} steps, with an estimated relative error of "
-            f"{error[worst]:.1e} in its gradient where {self.route.allowed:.1e} is allowed)."
+            f"samples missed the accuracy (worst: sample {worst}, estimated relative error "
+            f"{self.error[worst]:.1e} where {self.route.allowed:.1e} is allowed, after "
+            f"{self.updates[worst]} steps back).\n"
         )
-        if not np.isfinite(error[worst]):
-            return f"{measured}\nThe derivative of f is inf or nan there: a root or a norm at zero?"
-        amplified = 1 / (1 - self.route.damping)
+        if not np.isfinite(self.error[worst]):
+            return f"{measured}The derivative of f is inf or nan there: a root or a norm at zero?"
         return (
-            f"{measured}\nA step back amplifies rounding, by {amplified:.3g} or more: take fewer "
-            "steps (max_steps, or a larger rtol of the solver), lower its damping, make f contract "
-            "more, or evaluate f in float64; Implicit() and Unrolled() have no such limit."
+            f"{measured}f did not return on the way back what it returned in the solve: make f "
+            "deterministic, and change nothing that it uses before the backward pass; Implicit() "
+            "and Unrolled() do not compute the steps again."
         )
 
-    def _arrive(
-        self,
-        state: Callable[[], Tensor],
-        rows: np.ndarray,
-        known: Float[Tensor, "B D"],
-        residual: np.ndarray | None,
-    ) -> tuple[Tape, np.ndarray]:
-        """Evaluate f at a state; return the tape, and which of the rows have not been lost.
+    def _back(self, point: Point, step: int, before: Pair | None) -> tuple[Point, np.ndarray]:
+        """Take back a step, counted from 1, of every row that has taken as many."""
+        rows, b = self.updates >= step, self.route.damping
+        point, difference = step_back(self._record, self.route.captured, point, rows, b, before)
+        return point, np.linalg.norm(self._sizes(difference), axis=1)
 
-        Args:
-            state: Returns the state, with rows that were lost in a safe place.
-            rows: Those that have just been moved.
-            known: Where f is known to be finite.
-            residual: What |f(z) - z| was at this state; None if only its being finite is known.
-        """
-        tape = Tape.record(self.route.f, state(), self.args)
-        found = np.linalg.norm(self._sizes(tape.out - tape.leaf), axis=1)
+    def _record(self, z: Float[Tensor, "B D"]) -> Tape:
+        return Tape.record(self.route.f, z, self.args)
+
+    def _evaluate(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        return self.route.f(z, *self.args)
+
+    def _gap(self, rows: np.ndarray, one: Pair, other: Pair) -> np.ndarray:
+        """Return how far two pairs are apart, relative to the state; zero outside of `rows`."""
         with np.errstate(all="ignore"):
-            gap = np.abs(found - (found if residual is None else residual))
-            lost = rows & ~(gap <= LOST * np.linalg.norm(self.scale, axis=1))
-        if not lost.any():
-            return tape, rows
-        self.left = np.where(lost, self._share(), self.left)
-        self.updates = np.where(lost, 0, self.updates)
-        self.y, self.z = take(lost, known, self.y), take(lost, known, self.z)
-        return Tape.record(self.route.f, state(), self.args), rows & ~lost
+            gaps = [self._sizes(a - b) / self.scale for a, b in zip(one, other, strict=True)]
+            return np.where(rows, np.maximum(*gaps).max(axis=1, initial=0.0), 0.0)
 
-    def _pull(self, tape: Tape, v: Float[Tensor, "B D"], rows: np.ndarray) -> Float[Tensor, "B D"]:
-        """Return J'v for these rows of v alone, and add v' df/dtheta to the gradients."""
-        zero = torch.zeros_like(v)
-        if not tape.out.requires_grad:
-            return zero
-        v = take(rows, v, zero)
-        sources = (tape.leaf, *tape.sources, *self.route.captured)
-        product, *parts = torch.autograd.grad(
-            tape.out, sources, v, retain_graph=True, allow_unused=True
-        )
-        for i, part in enumerate(parts):
-            if part is not None:
-                known = self.gradients[i]
-                self.gradients[i] = part if known is None else known + part
-        return zero if product is None else product
-
-    def _share(self) -> np.ndarray:
+    def _share(self, point: Point) -> np.ndarray:
         """Return how much of the cotangent no step has got yet, per row."""
-        rest = self._sizes(self.of_y) + self._sizes(self.of_z)
+        rest = self._sizes(point.of_y) + self._sizes(point.of_z)
         whole = (self.scale * self._sizes(self.cotangent)).max(axis=1, initial=0.0)
         with np.errstate(all="ignore"):
             share: np.ndarray = (self.scale * rest).max(axis=1, initial=0.0) / whole

@@ -11,7 +11,7 @@ of it. For b < 1 the pair (y, z) after a step determines the pair before it,
 
     z_k = (z_{k+1} - b f(y_{k+1})) / (1 - b),    y_k = (y_{k+1} - b f(z_k)) / (1 - b),
 
-so that `gradients.Reversed` needs to keep one pair only. With b = 1 a step is two of Picard
+so that `gradients.Reversed` needs to keep few of them. With b = 1 a step is two of Picard
 iteration.
 """
 
@@ -25,7 +25,7 @@ from typing_extensions import override
 
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
-from deqlab.solvers.map import Map
+from deqlab.solvers.map import Map, MatrixMap
 from deqlab.solvers.picard import check_damping
 from deqlab.state import choose_rows
 
@@ -40,6 +40,7 @@ class Partner:
     best_at: np.ndarray  # (B,), the iteration of the best pair, counted from 1
     least: np.ndarray  # (B,), how good it is
     count: int = 0  # iterations
+    kept: tuple[tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]], ...] = ()  # see `keep_every`
 
     def beside(self, solution: Solution) -> tuple[Float[Tensor, "B D"], np.ndarray]:
         """Return the y that goes with each row's value, and the iteration that the pair is of.
@@ -56,18 +57,23 @@ class Partner:
 class Reversible(Solver[Partner]):
     """The reversible coupled iteration: two evaluations of f a step.
 
-    Memory: 4 states. It is there for the sake of its gradient, `Reversed`; Picard iteration takes
-    fewer evaluations.
+    Memory: 4 states, and 2 more for each kept pair. It is there for the sake of its gradient,
+    `Reversed`; Picard iteration takes fewer evaluations.
 
     Attributes:
         damping: b, in (0, 1]; the gradient needs it below 1.
+        keep_every: Keep the pair (y, z) of every so many steps, 1 or more, for the way back to
+            start from. None lets `Reversed` choose the number, and keeps none without it.
     """
 
     damping: float = 0.5
+    keep_every: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_damping(self.damping)
+        if self.keep_every is not None and self.keep_every < 1:
+            raise ValueError(f"keep_every must be at least 1, or None, got {self.keep_every}")
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Partner:
@@ -80,16 +86,33 @@ class Reversible(Solver[Partner]):
         assert f.look is not None
         measure, count = f.look.measure, memory.count + 1
         gained = measure < memory.least  # false for nan
+        kept = memory.kept
+        if self.keep_every is not None and memory.count and memory.count % self.keep_every == 0:
+            kept = (*kept, (memory.y.detach(), z.detach()))
         # A finished row keeps its y, for it belongs to the z that the row has ended at.
-        y = take(f.running, torch.lerp(memory.y, fz, self.damping), memory.y)
-        return torch.lerp(z, f(y), self.damping), Partner(
+        y, z_next = advance(f, memory.y, z, fz, self.damping, f.running)
+        return z_next, Partner(
             y=y,
             best_y=take(gained, memory.y.detach(), memory.best_y),
             best_z=take(gained, z.detach(), memory.best_z),
             best_at=np.where(gained, count, memory.best_at),
             least=np.where(gained, measure, memory.least),
             count=count,
+            kept=kept,
         )
+
+
+def advance(
+    f: MatrixMap,
+    y: Float[Tensor, "B D"],
+    z: Float[Tensor, "B D"],
+    fz: Float[Tensor, "B D"],
+    damping: float,
+    rows: Bool[np.ndarray, " B"],
+) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
+    """Return the pair after (y, z), given f(z) = fz; of other rows than these only y stays."""
+    y = take(rows, torch.lerp(y, fz, damping), y)
+    return y, torch.lerp(z, f(y), damping)
 
 
 def take(
