@@ -3,7 +3,6 @@
 import gzip
 import os
 import socket
-import time
 
 import pytest
 
@@ -17,7 +16,7 @@ def file(tiny):
 
 
 def fetch(file, folder, *mirrors):
-    return download_file(file, [m.url for m in mirrors], folder, progress=False, timeout=5.0)
+    return download_file(file, [m.url for m in mirrors], folder, progress=False)
 
 
 def assert_refused(file, folder, mirror, reason):
@@ -109,13 +108,22 @@ def test_the_message_gives_the_reason_of_every_mirror(file, make_mirror, closed_
     assert not (tmp_path / "folder").exists()
 
 
-def test_a_mirror_that_does_not_answer_is_given_up(file, tmp_path):
+def test_a_mirror_that_does_not_answer_is_given_up_after_the_time_that_is_asked(
+    file, tmp_path, monkeypatch
+):
+    waited, settimeout = [], socket.socket.settimeout
+
+    def noted(self, seconds):
+        waited.append(seconds)
+        settimeout(self, seconds)
+
+    monkeypatch.setattr(socket.socket, "settimeout", noted)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        start = time.monotonic()
         with pytest.raises(UnreachableError, match="timed out"):
             download_file(file, [mirror], tmp_path, progress=False, timeout=0.1)
-        assert time.monotonic() - start < 10  # the default would wait for 20 seconds
+    # By what the socket was told, not by the clock: the machine may be busy.
+    assert waited == [0.1]
 
 
 @pytest.mark.parametrize("mirror", ["file:///etc/", "ftp://127.0.0.1/", "mnist/"])
