@@ -492,6 +492,29 @@ def test_steps_that_do_not_come_back_are_computed_again_from_the_pair_before():
     assert 2 * steps < evaluations < 3 * steps
 
 
+def test_steps_that_come_back_nearly_but_not_as_asked_are_computed_again():
+    # 24 steps at norm 0.9: the states come back to 1e-5, and the gradient would be off by 1e-7.
+    w = symmetric_with([0.9, 0.45, -0.45, -0.9, 0.0], seed=9)
+    tensors = (w.expand(4, 5, 5).contiguous(), X)
+    solver = Reversible(max_steps=25, keep_every=24, **ALL_STEPS)
+    _, expected = gradients(Unrolled(), solver, per_row, tensors)
+
+    def error(rtol):
+        f, calls = counted(per_row)
+        inputs = leaves(*tensors)
+        solution = solve(Reversed(rtol=rtol), solver, f, *inputs)
+        got, evaluations = backward_evaluations(solution, calls, *inputs)
+        gaps = [(a - b).norm() / b.norm() for a, b in zip(got, expected, strict=True)]
+        return max(gaps).item(), evaluations
+
+    loose, once = error(1e-4)
+    close, again = error(1e-9)
+    assert once == 2 * 24
+    assert again == 3 * once
+    assert 1e-10 < loose < 1e-4
+    assert close < 1e-14
+
+
 def test_the_way_back_stops_before_the_states_leave_where_f_can_be_evaluated():
     def f(z, w, x):
         if z.abs().max() > 2:
