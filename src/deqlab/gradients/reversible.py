@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from deqlab.gradients.attach import attached_states
 from deqlab.gradients.base import Gradient, MapWithArgs, Problem
-from deqlab.gradients.tape import Tape
+from deqlab.gradients.tape import Arguments, Tape
 from deqlab.gradients.way_back import Route, WayBack, steps_between_pairs
 from deqlab.solution import Solution, Status
 from deqlab.solvers.reversible import Reversible
@@ -77,16 +77,15 @@ class Reversed(Gradient):
             wide, partner = replace(problem, f=f, z0=start, solver=solver, narrow=None).run()
         states = tuple(state.to(problem.z0.dtype) for state in wide.state_matrices)
         solution = replace(wide, value=wide.matrix.to(problem.z0.dtype), states=states)
-        given = {i: arg for i, arg in enumerate(problem.args) if _needs_gradient(arg)}
-        inputs = (*given.values(), *f.captured)
+        args = Arguments.of(problem.args)
+        inputs = (*args.tensors, *f.captured)
         if not inputs or not f.depends:
             return solution
         y, at = partner.beside(wide)
         defined = (wide.status != Status.NONFINITE).cpu().numpy()
         route = Route(
             f=f,
-            args=problem.args,
-            positions=tuple(given),
+            args=args.emptied(),
             captured=f.captured,
             damping=solver.damping,
             every=every,
@@ -107,7 +106,7 @@ class _InFloat64:
 
     Attributes:
         depends: Whether f has a derivative at all.
-        captured: Leaves that f reaches by itself.
+        captured: Tensors with a gradient that f reaches by itself.
     """
 
     def __init__(self, f: MapWithArgs, dtype: torch.dtype, *, watch: bool) -> None:
@@ -142,7 +141,7 @@ class _Reverse(torch.autograd.Function):
         ctx.route, ctx.states = route, states
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
-        return value
+        return value.clone()  # who writes to the value shall not write to the pair
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401
@@ -189,7 +188,3 @@ def _check(solver: object) -> Reversible:
             f"Reversed divides by 1 - damping: {way_out}, or any damping below 1, got 1"
         )
     return solver
-
-
-def _needs_gradient(arg: object) -> bool:
-    return isinstance(arg, Tensor) and arg.requires_grad

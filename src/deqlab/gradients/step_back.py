@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from deqlab.gradients.captured import Gradients, pull
 from deqlab.gradients.tape import Tape
 from deqlab.solvers.reversible import take
 
@@ -35,7 +36,7 @@ class Point:
     z: Float[Tensor, "B D"]
     of_y: Float[Tensor, "B D"]
     of_z: Float[Tensor, "B D"]
-    gradients: tuple[Tensor | None, ...]
+    gradients: Gradients
 
 
 def step_back(
@@ -50,7 +51,7 @@ def step_back(
 
     Args:
         record: Evaluates f with a tape.
-        captured: Leaves that f reaches by itself.
+        captured: Tensors that f reaches by itself.
         point: After the step.
         rows: The others stay where they are.
         damping: b, below 1.
@@ -82,18 +83,12 @@ def _pull(
     tape: Tape,
     captured: Sequence[Tensor],
     v: Float[Tensor, "B D"],
-    gradients: tuple[Tensor | None, ...],
-) -> tuple[Float[Tensor, "B D"], tuple[Tensor | None, ...]]:
+    gradients: Gradients,
+) -> tuple[Float[Tensor, "B D"], Gradients]:
     """Return J'v, and the gradients with v' df/dtheta added."""
     if not tape.out.requires_grad:
         return torch.zeros_like(v), gradients
-    product, *parts = torch.autograd.grad(
-        tape.out,
-        (tape.leaf, *tape.sources, *captured),
-        v,
-        retain_graph=True,
-        allow_unused=True,
-    )
+    product, *parts = pull(tape.out, (tape.leaf, *tape.sources, *captured), v)
     sums = tuple(
         part if known is None else known if part is None else known + part
         for known, part in zip(gradients, parts, strict=True)

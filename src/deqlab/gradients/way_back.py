@@ -29,8 +29,9 @@ from torch import Tensor
 
 from deqlab.errors import ConvergenceError, ConvergenceWarning, OnFailure
 from deqlab.gradients.base import MapWithArgs
+from deqlab.gradients.captured import Gradients
 from deqlab.gradients.step_back import Pair, Point, step_back
-from deqlab.gradients.tape import Tape
+from deqlab.gradients.tape import Arguments, Tape
 from deqlab.solvers.reversible import advance, take
 from deqlab.state import block_norms
 
@@ -49,9 +50,8 @@ class Route:
     """What leads from the last pair back to the start, beside the states."""
 
     f: MapWithArgs
-    args: tuple[object, ...]
-    positions: tuple[int, ...]  # of the differentiable tensors in args
-    captured: tuple[Tensor, ...]  # leaves that f reaches by itself
+    args: Arguments  # without the differentiable tensors in them, which are saved
+    captured: tuple[Tensor, ...]  # tensors that f reaches by itself
     damping: float
     every: int  # steps from one kept pair to the next
     updates: np.ndarray  # (B,), the steps that lead from the start to each row's value
@@ -67,7 +67,7 @@ class WayBack:
     Args:
         route: What leads back.
         pairs: The start, the kept pairs, and the pair of the value.
-        inputs: The tensors that get a gradient: those at `route.positions`, and the captured ones.
+        inputs: The tensors that get a gradient: those in the args of f, and the captured ones.
         cotangent: That of the value.
     """
 
@@ -81,9 +81,7 @@ class WayBack:
         self.route, self.cotangent = route, cotangent
         *self.pairs, (y, z) = pairs
         self.point = Point(y, z, torch.zeros_like(cotangent), cotangent, (None,) * len(inputs))
-        self.args = list(route.args)
-        for position, tensor in zip(route.positions, inputs, strict=False):
-            self.args[position] = tensor
+        self.args = route.args.filled(inputs[: len(route.args.positions)])
         # A row that the loss does not see need not be walked.
         seen = np.asarray((cotangent != 0).any(dim=1).cpu().numpy())
         self.updates = np.where(seen, route.updates, 0)
@@ -94,7 +92,7 @@ class WayBack:
         # A cotangent that is not finite is nobody's drift.
         self.judged = np.isfinite(self._sizes(cotangent)).all(axis=1)
 
-    def walk(self) -> tuple[Tensor | None, ...]:
+    def walk(self) -> Gradients:
         """Go back to the start; return the gradients of the inputs, None for what f ignores."""
         firsts = range(0, self.steps, self.route.every)
         for first in reversed(firsts):
