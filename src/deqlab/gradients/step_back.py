@@ -59,38 +59,43 @@ def step_back(
     """
     b = damping
     tape = record(point.y)
-    product, gradients = _pull(tape, captured, _or_zero(rows, b * point.of_z), point.gradients)
-    of_y = take(rows, point.of_y + product, point.of_y)
+    product, gradients = _pull(tape, captured, b * point.of_z, rows, point.gradients)
+    of_y = point.of_y + product
     of_z = take(rows, (1 - b) * point.of_z, point.of_z)
     z = (point.z - b * tape.out.detach()) / (1 - b) if before is None else before[1]
     z = take(rows, z, point.z)
     del tape  # before the next is recorded: they may be large
     tape = record(z)
-    product, gradients = _pull(tape, captured, _or_zero(rows, b * of_y), gradients)
-    of_z = take(rows, of_z + product, of_z)
+    product, gradients = _pull(tape, captured, b * of_y, rows, gradients)
+    of_z = of_z + product
     of_y = take(rows, (1 - b) * of_y, of_y)
     y = (point.y - b * tape.out.detach()) / (1 - b) if before is None else before[0]
     difference = tape.out.detach() - z
     return Point(take(rows, y, point.y), z, of_y, of_z, gradients), difference
 
 
-def _or_zero(rows: Bool[np.ndarray, " B"], matrix: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-    """Return the matrix with zeros in all rows but these."""
-    return take(rows, matrix, torch.zeros_like(matrix))
-
-
 def _pull(
     tape: Tape,
     captured: Sequence[Tensor],
     v: Float[Tensor, "B D"],
+    rows: Bool[np.ndarray, " B"],
     gradients: Gradients,
 ) -> tuple[Float[Tensor, "B D"], Gradients]:
-    """Return J'v, and the gradients with v' df/dtheta added."""
+    """Return J'v for these rows of v alone, and the gradients with v' df/dtheta added.
+
+    J'v is zero in the other rows, unless f couples them: then these have an effect on those that
+    still move.
+    """
+    zero = torch.zeros_like(v)
     if not tape.out.requires_grad:
-        return torch.zeros_like(v), gradients
+        return zero, gradients
+    v = take(rows, v, zero)
     product, *parts = pull(tape.out, (tape.leaf, *tape.sources, *captured), v)
     sums = tuple(
         part if known is None else known if part is None else known + part
         for known, part in zip(gradients, parts, strict=True)
     )
-    return torch.zeros_like(v) if product is None else product, sums
+    if product is None:
+        return zero, sums
+    # A row that stands still may do so where its own derivative is 0 * inf.
+    return product if rows.all() else take(rows, product, product.nan_to_num(0.0, 0.0, 0.0)), sums

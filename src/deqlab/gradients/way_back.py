@@ -30,8 +30,10 @@ from torch import Tensor
 from deqlab.errors import ConvergenceError, ConvergenceWarning, OnFailure
 from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients
+from deqlab.gradients.coupling import has_coupled_rows
 from deqlab.gradients.step_back import Pair, Point, step_back
 from deqlab.gradients.tape import Arguments, Tape
+from deqlab.operators import Product, vjp
 from deqlab.solvers.reversible import advance, take
 from deqlab.state import block_norms
 
@@ -82,9 +84,10 @@ class WayBack:
         *self.pairs, (y, z) = pairs
         self.point = Point(y, z, torch.zeros_like(cotangent), cotangent, (None,) * len(inputs))
         self.args = route.args.filled(inputs[: len(route.args.positions)])
-        # A row that the loss does not see need not be walked.
-        seen = np.asarray((cotangent != 0).any(dim=1).cpu().numpy())
-        self.updates = np.where(seen, route.updates, 0)
+        self.updates, seen = route.updates, (cotangent != 0).any(dim=1).cpu().numpy()
+        # A row that the loss does not see need not be walked, unless it has an effect on another.
+        if not seen.all() and not has_coupled_rows(self._product(z), z):
+            self.updates = np.where(seen, route.updates, 0)
         self.steps = int(self.updates.max(initial=0))
         sizes = np.maximum(self._sizes(pairs[0][0]), self._sizes(z))
         self.scale = np.where(sizes > 0, sizes, 1.0)  # (B, K), of each block of the state
@@ -180,6 +183,10 @@ class WayBack:
         point, difference = step_back(self._record, self.route.captured, point, rows, b, before)
         return point, np.linalg.norm(self._sizes(difference), axis=1)
 
+    def _product(self, z: Float[Tensor, "B D"]) -> Product:
+        tape = self._record(z)
+        return vjp(tape.out, tape.leaf)
+
     def _record(self, z: Float[Tensor, "B D"]) -> Tape:
         return Tape.record(self.route.f, z, self.args)
 
@@ -196,6 +203,8 @@ class WayBack:
         """Return how much of the cotangent no step has got yet, per row."""
         rest = self._sizes(point.of_y) + self._sizes(point.of_z)
         whole = (self.scale * self._sizes(self.cotangent)).max(axis=1, initial=0.0)
+        # Of a row that the loss sees through others only, it is a share of theirs.
+        whole = np.where(whole > 0, whole, whole.max(initial=0.0))
         with np.errstate(all="ignore"):
             share: np.ndarray = (self.scale * rest).max(axis=1, initial=0.0) / whole
         return share
