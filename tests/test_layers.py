@@ -28,8 +28,8 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Reads files only, so that a report can be rebuilt without torch.
 ALONE, ALONE_MAY_IMPORT = "report", {"report", "version"}
-# The command line calls the report; nothing else does.
-MAY_IMPORT_ALONE = {"report", "cli"}
+# The command line calls the report, and a run that goes on reads its files as a report does.
+MAY_IMPORT_ALONE = {"report", "cli", "experiments"}
 
 # Stricter than their rank.
 MAY_IMPORT = {

@@ -4,6 +4,7 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 never imports torch.
 """
 
+import io
 import os
 import shlex
 import signal
@@ -34,6 +35,9 @@ def main() -> None:
     SIGTERM, by which batch systems end a job, is an interruption like Ctrl-C.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that is no UTF-8 must not stop a run
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ValueError as error:
@@ -98,28 +102,26 @@ def run(
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
     from deqlab.experiments import EXPERIMENTS
-    from deqlab.experiments.running.overrides import UsageError, one_of, override
+    from deqlab.experiments.running.overrides import UsageError, first_seeds, one_of, override
     from deqlab.experiments.running.rundir import check
-    from deqlab.experiments.running.session import run_session
+    from deqlab.experiments.running.session import check_config, run_session
     from deqlab.experiments.running.workers import BACKENDS, check_backend
 
-    if jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, got {jobs}")
     if seeds is not None and seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
-    check_backend(one_of(backend, BACKENDS, what="backend"))
+    check_backend(one_of(backend, BACKENDS, what="backend"), jobs)
+    extra = [] if seeds is None else [f"seeds={','.join(map(str, first_seeds(seeds)))}"]
     _use_data_dir(data_dir)
     planned = []
     for name in _members(names):
         experiment = EXPERIMENTS[name]
         config = experiment.presets[one_of(preset, experiment.presets, what="preset")]
-        extra = [] if seeds is None else [f"seeds={','.join(map(str, range(seeds)))}"]
         config = override(config, [*(settings or []), *extra])
         check(out / name, experiment.describe(config, preset))
         try:
-            experiment.check(config)
+            check_config(experiment, config)
         except ValueError as error:
-            if name in names or not _is_for_users(error):
+            if name in names:
                 raise
             # It stands in a group, of which all that can run here does.
             print(f"deqlab: {name} is left out: {error}", file=sys.stderr)
@@ -221,11 +223,12 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about runs."""
     from deqlab.report import ReportError, render
+    from deqlab.report.writing import write_whole
 
     html = render(runs)
     target = out or runs[0] / "report.html"
     try:
-        target.write_text(html, encoding="utf-8")
+        write_whole(target, html)
     except OSError as error:
         raise ReportError(f"{target} cannot be written to ({error.strerror})") from error
     print(f"{target}: open it in a browser")

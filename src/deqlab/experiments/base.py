@@ -12,6 +12,9 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 Row: TypeAlias = dict[str, Any]
 """One line of rows.jsonl: plain JSON values by field name."""
 
+FORMAT = 1
+"""Of a run directory."""
+
 PROGRESS = "progress"
 """Kind of a row that is shown while a job runs, and not kept."""
 
@@ -33,6 +36,8 @@ def check_seeds(seeds: Sequence[int]) -> None:
     """Raise ValueError unless `seeds` are one or more different numbers of at least 0."""
     require(len(seeds) > 0, "seeds needs at least one number")
     require(min(seeds) >= 0, f"seeds must be 0 or more, got {list(seeds)}")
+    # As far as those of numpy and scikit-learn go.
+    require(max(seeds) < 2**32, f"seeds must be below 2^32, got {max(seeds)}")
     require(len(set(seeds)) == len(seeds), f"seeds must differ, got {list(seeds)}")
 
 
@@ -41,6 +46,14 @@ def check_at_least(config: object, least: int, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(least <= value < float("inf"), f"{name} must be at least {least}, got {value}")
+
+
+def check_at_most(config: object, most: int, *names: str) -> None:
+    """Raise ValueError if a named field of `config`, or one of its numbers, is above `most`."""
+    for name in names:
+        value = getattr(config, name)
+        largest = max(value) if isinstance(value, tuple) else value
+        require(largest <= most, f"{name} must be at most {most}, got {largest}")
 
 
 def check_positive(config: object, *names: str) -> None:
@@ -200,7 +213,7 @@ class Experiment(Generic[ConfigT]):
     def describe(self, config: ConfigT, preset: str) -> dict[str, Any]:
         """Return what config.json holds."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "experiment": self.name,
             "title": self.title,
             "claim": self.claim,

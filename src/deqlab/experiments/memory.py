@@ -113,7 +113,10 @@ def _step(w: Tensor, q: Tensor, iterations: int, gradient: Gradient) -> None:
         on_failure="ignore",
     )
     solution.matrix.sum().backward()
-    assert solution.evaluations == iterations
+    if solution.evaluations != iterations:
+        raise RuntimeError(
+            f"took {solution.evaluations} iterations where {iterations} are measured"
+        )
 
 
 def verdict(config: MemoryConfig, rows: Sequence[Row]) -> Verdict:

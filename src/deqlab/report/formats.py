@@ -27,11 +27,16 @@ def number(value: float, digits: int = 3) -> str:
         return "0"
     if value == round(value) and abs(value) < 1e6:
         return f"{value:,.0f}".replace("-", MINUS)
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    if not -3 <= int(exponent) < 5:
-        return f"{mantissa}{TIMES}{power_of_ten(int(exponent))}".replace("-", MINUS)
-    decimals = max(0, digits - 1 - int(exponent))
+    mantissa, exponent = _scientific(value, digits)
+    if not -3 <= exponent < 5:
+        return f"{mantissa}{TIMES}{power_of_ten(exponent)}"
+    decimals = max(0, digits - 1 - exponent)
     return f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def _scientific(value: float, digits: int = 3) -> tuple[str, int]:
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return mantissa.replace("-", MINUS), int(exponent)
 
 
 def power_of_ten(exponent: int) -> str:
@@ -41,11 +46,16 @@ def power_of_ten(exponent: int) -> str:
 
 def percent(value: float) -> str:
     """A fraction of one in percent, with one decimal: 93.1 %."""
-    return f"{100 * value:.1f}{NBSP}%".replace("-", MINUS)
+    if abs(value) < 1e6:
+        return f"{100 * value:.1f}{NBSP}%".replace("-", MINUS)
+    mantissa, exponent = _scientific(value)
+    return f"{mantissa}{TIMES}{power_of_ten(exponent + 2)}{NBSP}%"
 
 
 def integer(value: float) -> str:
     """A whole number with thousands separated; a median between two keeps its half."""
+    if abs(value) >= 1e18:  # where the digits of a float mean nothing
+        return number(value)
     return f"{value:,.{0 if value == round(value) else 1}f}".replace("-", MINUS)
 
 
@@ -74,6 +84,8 @@ def _prefixed(value: float, base: int, units: tuple[str, ...]) -> str:
     while abs(value) / base**power >= 0.9995 * base and power < len(units) - 1:
         power += 1
     scaled = value / base**power
+    if abs(scaled) >= 1e6:  # beyond all prefixes
+        return f"{number(value)}{NBSP}{units[0]}".rstrip()
     text = number(scaled) if power else number(round(scaled, 3))
     return f"{text}{NBSP}{units[power]}".rstrip()
 

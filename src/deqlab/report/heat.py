@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from deqlab.report.charts import Axis, Chart, Panel, Point, Series
 from deqlab.report.svg import SENTINELS, printable
+from deqlab.report.ticks import place
 
 GAP = 0.5  # between two bands, in rows
 MAX_TICKS = 10
@@ -69,12 +70,7 @@ def shade(value: float, limits: Ends, *, log: bool) -> float:
         >>> shade(2.0, (0.0, 8.0), log=False), shade(2.0, (1.0, 4.0), log=True)
         (0.25, 0.5)
     """
-    low, high = limits
-    if log:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    # Halves: the difference of two large numbers may overflow.
-    span = high / 2 - low / 2
-    return min(1.0, max(0.0, (value / 2 - low / 2) / span)) if span > 0 else 1.0
+    return min(1.0, max(0.0, place(value, limits, log=log)))
 
 
 def _band(

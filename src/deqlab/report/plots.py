@@ -6,9 +6,11 @@ Legends are HTML, not part of the picture: they wrap, and a screen reader reads 
 """
 
 import io
+import math
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import style
@@ -41,6 +43,25 @@ _SETTINGS: dict[str, Any] = {
 }
 
 Limits = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where an axis, from end to end, has its values; see `ticks.place`."""
+
+    axis: Axis
+    limits: Limits
+
+    def place(self, value: float) -> float:
+        """Return the place of `value`; nan where the axis has none."""
+        if not self.axis.shows(value):
+            return math.nan
+        return ticks.place(value, self.limits, log=self.axis.log)
+
+    def low(self, of: Spread) -> float:
+        """Return the place of the minimum; on a logarithmic axis what has none lies at its end."""
+        return self.place(of.low) if self.axis.shows(of.low) else 0.0
+
 
 Painter = Callable[[Axes, Panel], None]
 """Draws a panel."""
@@ -104,10 +125,8 @@ def _painter(chart: Chart, visible: Sequence[Point]) -> Painter:
         _name(axes, chart, _label(chart.y))
         _frame(axes, chart, x_limits, y_limits)
         for series in reversed(panel.series):  # the reference comes first, and lies on top
-            if chart.kind == "line":
-                _line(axes, series, chart, y_limits[0])
-            else:
-                _dot(axes, series, chart, (x_limits[0], y_limits[0]))
+            draw_series = _line if chart.kind == "line" else _dot
+            draw_series(axes, series, Scale(chart.x, x_limits), Scale(chart.y, y_limits))
 
     return graph
 
@@ -132,15 +151,12 @@ def _frame(axes: Axes, chart: Chart, x_limits: Limits, y_limits: Limits) -> None
     for spine in ("top", "right", "left"):
         axes.spines[spine].set_visible(False)
     axes.spines["bottom"].set_color(SENTINELS["muted"])
-    axes.set_xscale(chart.x.scale)
-    axes.set_yscale(chart.y.scale)
     for which, axis, limits in ((axes.xaxis, chart.x, x_limits), (axes.yaxis, chart.y, y_limits)):
         at = ticks.positions(*limits, axis)
-        write = ticks.writer(at, axis.format)
-        which.set_ticks(at, [write(value) for value in at])
-        which.set_ticks([], minor=True)
-    axes.set_xlim(x_limits)
-    axes.set_ylim(y_limits)
+        write, scale = ticks.writer(at, axis.format), Scale(axis, limits)
+        which.set_ticks([scale.place(value) for value in at], [write(value) for value in at])
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
     axes.grid(color=SENTINELS["grid"], linewidth=1)
     axes.tick_params(left=False, bottom=False, labelcolor=SENTINELS["muted"], pad=5)
 
@@ -150,18 +166,21 @@ def _label(axis: Axis) -> str:
     return textwrap.fill(text, LABEL_WIDTH)
 
 
-def _line(axes: Axes, series: Series, chart: Chart, floor: float) -> None:
+def _line(axes: Axes, series: Series, x_scale: Scale, y_scale: Scale) -> None:
     arm, colour = series.arm, SENTINELS[series.arm.colour]
-    points = [p for p in series.points if chart.x.shows(p.x.median)]
+    points = [p for p in series.points if x_scale.axis.shows(p.x.median)]
+    x = [x_scale.place(p.x.median) for p in points]
     # A value that cannot be drawn must leave a gap: a line across it would invent data.
-    y = [p.y.median if chart.y.shows(p.y.median) else float("nan") for p in points]
-    x = [p.x.median for p in points]
+    y = [y_scale.place(p.y.median) for p in points]
     gaps = any(value != value for value in y)
     if any(p.y.varies for p in points):
         axes.fill_between(
             x,
-            [max(p.y.low, floor) if chart.y.shows(p.y.median) else float("nan") for p in points],
-            [p.y.high for p in points],
+            [
+                math.nan if math.isnan(at) else y_scale.low(p.y)
+                for at, p in zip(y, points, strict=True)
+            ],
+            [y_scale.place(p.y.high) for p in points],
             color=colour,
             alpha=0.16,
             linewidth=0,
@@ -194,22 +213,22 @@ def _every(count: int, slot: int) -> int | tuple[int, int]:
     return (slot * max(1, stride // 3)) % stride, stride
 
 
-def _dot(axes: Axes, series: Series, chart: Chart, floors: tuple[float, float]) -> None:
+def _dot(axes: Axes, series: Series, x_scale: Scale, y_scale: Scale) -> None:
     arm, colour = series.arm, SENTINELS[series.arm.colour]
     gid = f"series-{arm.slot}"
     for p in series.points:
-        if not (chart.x.shows(p.x.median) and chart.y.shows(p.y.median)):
+        at = x_scale.place(p.x.median), y_scale.place(p.y.median)
+        if any(map(math.isnan, at)):
             continue
         bars = (
-            ([max(p.x.low, floors[0]), p.x.high], [p.y.median] * 2, p.x.varies),
-            ([p.x.median] * 2, [max(p.y.low, floors[1]), p.y.high], p.y.varies),
+            ([x_scale.low(p.x), x_scale.place(p.x.high)], [at[1]] * 2, p.x.varies),
+            ([at[0]] * 2, [y_scale.low(p.y), y_scale.place(p.y.high)], p.y.varies),
         )
         for x, y, varies in bars:
             if varies:
                 axes.plot(x, y, color=colour, linewidth=2, alpha=0.7, gid=gid)
         axes.plot(
-            p.x.median,
-            p.y.median,
+            *at,
             color=colour,
             marker=arm.marker.code,
             markersize=arm.marker.scale * (17 if arm.reference else 11),

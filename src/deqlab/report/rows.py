@@ -4,17 +4,26 @@ A job is one (arm, seed). Its last row is its summary; without it the job was in
 and none of its rows count.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from deqlab.report.jobs import Jobs, in_words, jobs_of
+from deqlab.report.reading import (
+    DamagedError,
+    Record,
+    count_rows,
+    read_object,
+    read_rows,
+    read_sessions,
+)
+
+T = TypeVar("T")
 
 FORMAT = 1
 RUN_FILES = ("config.json", "rows.jsonl", "environment.json", "verdict.json")
 OUTCOMES = ("holds", "holds partly", "does not hold here", "undecided")
-
-Record = Mapping[str, Any]
 
 
 class ReportError(ValueError):
@@ -94,28 +103,19 @@ def read_run(path: Path) -> Run:
         ReportError: A file is missing, damaged, or of an unknown format.
     """
     config = _read_config(path / "config.json")
-    rows, torn = _read_rows(path / "rows.jsonl")
-    jobs, interrupted = _group(rows)
-    ignored = []
-    if torn is not None:
-        ignored.append(
-            f"The last line of rows.jsonl (line {torn}) is half-written, as after a crash; "
-            "it is ignored."
-        )
-    if interrupted:
-        count = sum(map(len, interrupted.values()))
-        names = ", ".join(f"{arm} with seed {seed}" for arm, seed in interrupted)
-        ignored.append(
-            f"{count} {'row' if count == 1 else 'rows'} of interrupted jobs, which never wrote "
-            f"their summary, {'is' if count == 1 else 'are'} ignored ({names})."
-        )
+    advice = "restore the file, or delete that line and run the command again"
+    lines = _read(read_rows, path / "rows.jsonl", advice)
+    jobs = jobs_of(lines.rows)
     return Run(
         name=path.resolve().name,
         config=config,
         sessions=_read_sessions(path / "environment.json"),
-        jobs=jobs,
+        jobs=tuple(
+            Job(arm=arm, seed=seed, rows=tuple(rows), summary=rows[-1])
+            for (arm, seed), rows in jobs.finished.items()
+        ),
         verdict=_read_verdict(path / "verdict.json"),
-        ignored=tuple(ignored),
+        ignored=tuple(_ignored(lines.torn, jobs)),
     )
 
 
@@ -128,18 +128,11 @@ def _begun(path: Path) -> tuple[str, str]:
     return str(sessions[0].get("started", "")) if sessions else "", path.name
 
 
-def _load(path: Path, *, advice: str) -> Record:
+def _read(read: Callable[[Path], T], path: Path, advice: str) -> T:
     try:
-        value = json.loads(path.read_bytes(), parse_constant=_null)
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both
-        raise ReportError(f"{path} is not valid JSON ({error}); {advice}") from error
-    if not isinstance(value, dict):
-        raise ReportError(f"{path} must hold a JSON object, not a {type(value).__name__}; {advice}")
-    return value
-
-
-def _null(_: str) -> None:
-    """Read NaN and Infinity, which are not JSON, as the null that the contract asks for."""
+        return read(path)
+    except DamagedError as error:
+        raise ReportError(f"{error}; {advice}") from error
 
 
 def _read_config(path: Path) -> Record:
@@ -147,7 +140,7 @@ def _read_config(path: Path) -> Record:
         raise ReportError(
             f"{path} is missing, so {path.parent} cannot be reported; run its command again"
         )
-    config = _load(path, advice="restore it or run the experiment into a new directory")
+    config = _read(read_object, path, "restore it or run the experiment into a new directory")
     if config.get("format") != FORMAT:
         raise ReportError(
             f"{path} has format {config.get('format')!r}, and this deqlab reads format {FORMAT}; "
@@ -169,72 +162,36 @@ def _declarations(config: Record, what: str, name: str) -> Sequence[Record]:
     return found
 
 
-def _read_rows(path: Path) -> tuple[list[Record], int | None]:
-    """Return the rows, and the number of the last line if it is half-written."""
-    if not path.is_file():
-        return [], None
-    lines = path.read_bytes().split(b"\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    rows: list[Record] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line, parse_constant=_null)
-        except ValueError as error:
-            if number == len(lines):
-                return rows, number
-            raise ReportError(
-                f"{path}, line {number} is damaged: not valid JSON ({error}); restore the file, "
-                "or delete that line and run the command again"
-            ) from error
-        if (problem := _problem(row)) is not None:
-            raise ReportError(
-                f"{path}, line {number} is damaged: {problem}; restore the file, or delete that "
-                "line and run the command again"
-            )
-        rows.append(row)
-    return rows, None
-
-
-def _problem(row: object) -> str | None:
-    if not isinstance(row, dict):
-        return f"a row is a JSON object, not a {type(row).__name__}"
-    for field, kind in (("arm", str), ("seed", int), ("kind", str)):
-        if not isinstance(row.get(field), kind):
-            return f"{field!r} must be of type {kind.__name__}, got {row.get(field)!r}"
-    return None
-
-
-def _group(
-    rows: Sequence[Record],
-) -> tuple[tuple[Job, ...], dict[tuple[str, int], list[Record]]]:
-    """Split rows into finished jobs and the rows of interrupted ones."""
-    pending: dict[tuple[str, int], list[Record]] = {}
-    done: dict[tuple[str, int], Job] = {}
-    for row in rows:
-        key = (row["arm"], row["seed"])
-        pending.setdefault(key, []).append(row)
-        if row["kind"] == "summary":
-            done[key] = Job(arm=key[0], seed=key[1], rows=tuple(pending.pop(key)), summary=row)
-    return tuple(done.values()), pending
+def _ignored(torn: int | None, jobs: Jobs) -> Iterator[str]:
+    """Yield a sentence for everything in rows.jsonl that does not count."""
+    if torn is not None:
+        yield (
+            f"The last line of rows.jsonl (line {torn}) is half-written, as after a crash; "
+            "it is ignored."
+        )
+    if jobs.unfinished:
+        count = sum(jobs.unfinished.values())
+        yield (
+            f"{count_rows(count)} of interrupted jobs, which have no summary or do not stand "
+            f"together, {'is' if count == 1 else 'are'} ignored ({in_words(jobs.unfinished)})."
+        )
+    if jobs.repeated:
+        count = sum(jobs.repeated.values())
+        yield (
+            f"{count_rows(count)} of jobs that have others further down "
+            f"{'is' if count == 1 else 'are'} ignored ({in_words(jobs.repeated)})."
+        )
 
 
 def _read_sessions(path: Path) -> tuple[Record, ...]:
-    if not path.is_file():
-        return ()
-    sessions = _load(path, advice="delete it to report the run without it").get("sessions")
-    if not isinstance(sessions, list) or not all(isinstance(one, dict) for one in sessions):
-        raise ReportError(
-            f"{path} needs a list of JSON objects 'sessions'; delete it to report without it"
-        )
-    return tuple(sessions)
+    return tuple(_read(read_sessions, path, "delete it to report the run without it"))
 
 
 def _read_verdict(path: Path) -> Verdict | None:
     if not path.is_file():
         return None
     advice = "delete it and run the same command again"
-    verdict = _load(path, advice=advice)
+    verdict = _read(read_object, path, advice)
     outcome, sentence = verdict.get("outcome"), verdict.get("sentence")
     details = verdict.get("details") or []
     if outcome not in OUTCOMES:

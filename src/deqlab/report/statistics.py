@@ -44,12 +44,20 @@ def spread(values: Iterable[float]) -> Spread:
     if not finite:
         return Spread(median=math.nan, low=math.nan, high=math.nan, count=0, nonfinite=nonfinite)
     return Spread(
-        median=statistics.median(finite),
+        median=_median(finite),
         low=min(finite),
         high=max(finite),
         count=len(finite),
         nonfinite=nonfinite,
     )
+
+
+def _median(values: list[float]) -> float:
+    median = statistics.median(values)
+    if math.isfinite(median):
+        return median
+    # The sum of the two in the middle overflows; their mean does not.
+    return statistics.median_low(values) / 2 + statistics.median_high(values) / 2
 
 
 def number(value: object, *, field: str, where: str) -> float:

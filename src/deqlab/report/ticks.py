@@ -1,6 +1,10 @@
-"""Where an axis begins and ends, where its ticks are, and how they are written."""
+"""Where an axis begins and ends, where its values and ticks lie, and how these are written.
+
+Values may be as large as a float can be, and as small: no difference or power here overflows.
+"""
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 
 from matplotlib.ticker import MaxNLocator
@@ -9,6 +13,8 @@ from deqlab.report.charts import Axis
 from deqlab.report.formats import MINUS, TIMES, Format, bytes_, number, power_of_ten, si
 
 PADDING = 0.04  # of the span, on each side
+LARGEST = sys.float_info.max
+LOG_SMALLEST, LOG_LARGEST = -323.3, 308.25  # powers of ten that are floats
 MAX_TICKS = 6
 MIN_TICKS = 3
 
@@ -24,12 +30,30 @@ def limits(values: Sequence[float], *, log: bool) -> tuple[float, float]:
     if log:
         a, b = math.log10(low), math.log10(high)
         pad = PADDING * (b - a) or 0.3
-        return 10 ** max(a - pad, -307), 10 ** min(b + pad, 308)
-    pad = PADDING * (high - low) or 0.1 * abs(high) or 1.0
+        ends = 10.0 ** max(a - pad, LOG_SMALLEST), 10.0 ** min(b + pad, LOG_LARGEST)
+        return min(low, ends[0]), max(high, ends[1])
+    pad = 2 * PADDING * (high / 2 - low / 2) or 0.1 * abs(high) or 1.0
     # A distance from zero is read off the picture whether it is meant or not: start there
     # when that costs less than a third of the height.
     near_zero = 0 <= low < 0.35 * high
-    return (0.0 if near_zero else low - pad), high + pad
+    return (0.0 if near_zero else max(low - pad, -LARGEST)), min(high + pad, LARGEST)
+
+
+def place(value: float, ends: tuple[float, float], *, log: bool) -> float:
+    """Return where `value` lies between the ends of an axis, from 0 to 1.
+
+    Pictures are drawn in these numbers: matplotlib's own scales overflow far from 1.
+
+    Example:
+        >>> place(2.0, (0.0, 8.0), log=False), place(2.0, (1.0, 4.0), log=True)
+        (0.25, 0.5)
+    """
+    low, high = ends
+    if log:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    if math.isinf(high - low):
+        value, low, high = value / 2, low / 2, high / 2
+    return (value - low) / (high - low) if high > low else 1.0
 
 
 def positions(low: float, high: float, axis: Axis) -> list[float]:
@@ -41,6 +65,14 @@ def positions(low: float, high: float, axis: Axis) -> list[float]:
     if axis.log:
         return _logarithmic(low, high, base=2 if binary else 10)
     unit = 1024.0 ** int(math.log(high, 1024)) if binary and high > 1 else 1.0
+    return _round(low, high, unit)
+
+
+def _round(low: float, high: float, unit: float = 1.0) -> list[float]:
+    """Some round multiples of `unit` from `low` to `high`."""
+    largest = max(abs(low), abs(high))
+    if not 1e-290 < largest < 1e290:  # the locator subtracts, and squares
+        unit = 10.0 ** math.floor(math.log10(largest))
     locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
     every = [unit * float(v) for v in locator.tick_values(low / unit, high / unit)]
     return [v for v in every if low <= v <= high]
@@ -56,8 +88,7 @@ def _logarithmic(low: float, high: float, *, base: int) -> list[float]:
         found = [v for v in _multiples(first, last, base, (1, 3)) if low <= v <= high]
     if base == 10 and len(found) >= MIN_TICKS:
         return found
-    every = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(v) for v in every if low <= v <= high and v > 0]
+    return [v for v in _round(low, high) if v > 0]
 
 
 def _multiples(first: int, last: int, base: int, factors: Sequence[int]) -> list[float]:

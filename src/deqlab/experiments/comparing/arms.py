@@ -20,6 +20,7 @@ from deqlab.experiments.base import (
     Job,
     Row,
     check_at_least,
+    check_at_most,
     check_choice,
     check_positive,
     check_seeds,
@@ -125,6 +126,8 @@ class ArmsConfig:
             len(self.depths) > 0 and min(self.depths) >= 1,
             f"depths needs one or more numbers of at least 1, got {list(self.depths)}",
         )
+        check_at_most(self, 100, "depths")
+        check_at_most(self, 2**20, "width", "batch_size")  # more would fill any memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from deqlab.experiments.base import (
     Row,
     Verdict,
     check_at_least,
+    check_at_most,
     require,
 )
 from deqlab.experiments.comparing import arms
@@ -58,6 +59,7 @@ class RegressionConfig(arms.ArmsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "steps", "test_samples")
+        check_at_most(self, 2**20, "test_samples")
         require(
             max(self.seeds) < _VALIDATION_SEED,
             f"seeds must be below {_VALIDATION_SEED}, got {max(self.seeds)}: those above draw the "

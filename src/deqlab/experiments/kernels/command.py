@@ -15,7 +15,7 @@ from rich.table import Table
 from deqlab.experiments.base import Experiment, Row
 from deqlab.experiments.kernels.data import fingerprint, understood
 from deqlab.experiments.kernels.spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
-from deqlab.experiments.running.overrides import UsageError
+from deqlab.experiments.running.overrides import UsageError, first_seeds
 from deqlab.experiments.running.rundir import RunDirectory, check
 from deqlab.experiments.running.session import run_session
 
@@ -60,7 +60,7 @@ def ask(
             checksums=(checksum,),
             label=label,
             classes=tuple(map(int, numbers)),
-            seeds=tuple(range(seeds)),
+            seeds=first_seeds(seeds),
             **fields,  # type: ignore[arg-type]
         )
     except ValueError as error:

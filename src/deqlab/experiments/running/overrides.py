@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
         current = fields[one_of(name, fields, what="field")]
         try:
             changes[name] = _parse(text, like=current)
+        except OverflowError as error:
+            raise UsageError(f"--set {setting}: a number must be at most {MOST:,}") from error
         except ValueError as error:
             raise UsageError(
                 f"--set {name} takes {_kind(current)} such as {_show(current)}, got {text!r}"
@@ -36,6 +39,21 @@ def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
         return dataclasses.replace(config, **changes)  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(f"--set {' '.join(settings)}: {error}") from error
+
+
+MAX_SEEDS = 10_000
+"""A hundred times as many as any experiment of ours has."""
+
+
+def first_seeds(count: int) -> tuple[int, ...]:
+    """Return the seeds from 0 to `count` - 1.
+
+    Raises:
+        UsageError: Nobody could mean so many.
+    """
+    if count > MAX_SEEDS:
+        raise UsageError(f"--seeds must be at most {MAX_SEEDS:,}, got {count:,}")
+    return tuple(range(count))
 
 
 def one_of(name: str, known: Iterable[str], *, what: str) -> str:
@@ -59,7 +77,16 @@ def _parse(text: str, *, like: Any) -> Any:  # noqa: ANN401
         return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _fail()
     if isinstance(like, tuple):
         return tuple(_parse(part.strip(), like=like[0]) for part in text.split(","))
-    return type(like)(text)
+    value = type(like)(text)
+    if isinstance(value, int) and abs(value) > MOST:
+        raise OverflowError
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+MOST = 10**8
+"""Of whole numbers. Sizes beyond it fill the memory, or overflow where nobody is told why."""
 
 
 _BOOLS = ("true", "false")

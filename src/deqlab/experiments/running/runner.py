@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
+from deqlab.experiments.running.opening import RunError
 from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.workers import Finished, in_workers
 
@@ -38,6 +39,10 @@ def run_jobs(
 
     Returns:
         The verdict, which is also on disk.
+
+    Raises:
+        RunError: A worker was killed, the memory or the disk is full, or an experiment leaves rows
+            that are none.
     """
     while todo := missing(experiment, config, run):
 
@@ -89,4 +94,20 @@ def _work(name: str, config: Any, job: Job) -> Finished:  # noqa: ANN401
 
 def _seeded(experiment: Experiment[Any], config: Any, job: Job) -> Iterator[Row]:  # noqa: ANN401
     torch.manual_seed(job.seed)
-    return experiment.run(config, job)
+    try:
+        yield from experiment.run(config, job)
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        raise RunError(
+            f"{experiment.name}: {job.arm}, seed {job.seed}, asks for more memory than there is; "
+            "the jobs before are saved; fewer --jobs need less, or smaller sizes with --set and "
+            "another --out"
+        ) from error
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Return whether an allocation failed, which torch tells by the text of an error only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

@@ -11,11 +11,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.running.environment import describe
+from deqlab.experiments.running.overrides import UsageError
 from deqlab.experiments.running.rundir import RunDirectory
-from deqlab.experiments.running.runner import missing, run_jobs
+from deqlab.experiments.running.runner import missing, run_jobs, short_of_memory
 
 SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
 """Fields of a row that its progress line shows, where it has them."""
+
+
+def check_config(experiment: Experiment[Any], config: Any) -> None:  # noqa: ANN401
+    """Make the first jobs of a plan, and nothing on disk.
+
+    Raises:
+        UsageError: The experiment cannot run here with this config.
+        DataError: It needs data that are not here.
+    """
+    try:
+        experiment.check(config)
+        experiment.plan(config, [])
+    except (ValueError, MemoryError, RuntimeError) as error:
+        if short_of_memory(error):
+            text = "asks for more memory than there is; choose smaller sizes with --set"
+            raise UsageError(f"{experiment.name} {text}") from error
+        if not isinstance(error, ValueError) or type(error).__module__.startswith("deqlab."):
+            raise
+        raise UsageError(f"{experiment.name}: {error}") from error
 
 
 def run_session(

@@ -1,11 +1,12 @@
 """Jobs spread over processes or machines: one function, the backend by name.
 
 Every backend yields a job as soon as it is done, in whatever order, so that its rows reach the
-disk at once.
+disk at once. One that loses a worker, and cannot get it back, ends with a WorkerError.
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, TypeAlias
@@ -14,11 +15,22 @@ import joblib
 import torch
 
 from deqlab.experiments.base import Job, Row
+from deqlab.experiments.running.opening import RunError
 from deqlab.experiments.running.overrides import UsageError
 
 Finished: TypeAlias = tuple[Job, list[Row]]
 Work: TypeAlias = Callable[[Job], Finished]
 Backend: TypeAlias = Callable[[Work, Sequence[Job], int], Iterator[Finished]]
+
+
+class WorkerError(RunError):
+    """A worker was killed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a worker was killed, as the system does when memory runs out; the jobs before are "
+            "saved, and the same command goes on from there; fewer --jobs need less memory"
+        )
 
 
 def in_workers(work: Work, todo: Sequence[Job], *, jobs: int, backend: str) -> Iterator[Finished]:
@@ -29,13 +41,19 @@ def in_workers(work: Work, todo: Sequence[Job], *, jobs: int, backend: str) -> I
         todo: The jobs.
         jobs: Workers, at least 1.
         backend: A name in BACKENDS; `check_backend` says whether it can be used.
+
+    Raises:
+        WorkerError: A worker was killed.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     return BACKENDS[backend](partial(_with_threads, work, threads), todo, min(jobs, len(todo)))
 
 
-def check_backend(name: str) -> None:
-    """Raise UsageError unless the package of the backend is installed."""
+def check_backend(name: str, jobs: int) -> None:
+    """Raise UsageError unless the package of the backend is installed, and `jobs` make sense."""
+    most = max(64, 8 * (os.cpu_count() or 1))
+    if not 1 <= jobs <= most:
+        raise UsageError(f"--jobs must be at least 1, and at most {most} here, got {jobs}")
     package = {"loky": "joblib", "dask": "distributed", "ray": "ray"}[name]
     if find_spec(package) is None:
         raise UsageError(
@@ -51,12 +69,15 @@ def _with_threads(work: Work, threads: int, job: Job) -> Finished:
 
 def _loky(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    yield from parallel(joblib.delayed(work)(job) for job in todo)
+    try:
+        yield from parallel(joblib.delayed(work)(job) for job in todo)
+    except BrokenExecutor as error:
+        raise WorkerError from error
 
 
 def _dask(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
     import dask
-    from distributed import Client, as_completed
+    from distributed import Client, KilledWorker, as_completed
 
     # DASK_SCHEDULER_ADDRESS names a cluster; without it, one is made on this machine, with a free
     # port for the dashboard: two runs at a time would both want the usual one.
@@ -66,13 +87,23 @@ def _dask(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
     # The profiler holds the frames it looks at, and so their tensors: peaks of memory would differ.
     quiet = dask.config.set({"distributed.worker.profile.enabled": False})
     with quiet, Client(address) if address else Client(**local) as client:
-        for future in as_completed(client.map(work, todo, pure=False)):
-            yield future.result()
+        try:
+            for future in as_completed(client.map(work, todo, pure=False)):
+                yield future.result()
+        except KilledWorker as error:  # more than once: it runs the job again by itself
+            raise WorkerError from error
 
 
 def _ray(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
     import ray
+    from ray import exceptions
 
+    lost = (
+        exceptions.WorkerCrashedError,
+        exceptions.OutOfMemoryError,
+        exceptions.NodeDiedError,
+        exceptions.ObjectLostError,
+    )
     # RAY_ADDRESS names a cluster, which ray reads by itself; without it, one is made here.
     local: dict[str, Any] = (
         {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs, "include_dashboard": False}
@@ -84,6 +115,10 @@ def _ray(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
         while waiting:
             done, waiting = ray.wait(waiting)
             yield from ray.get(done)
+    except exceptions.RayTaskError as error:
+        raise error.cause from error  # what the job raised
+    except lost as error:  # more than once, as above
+        raise WorkerError from error
     finally:
         ray.shutdown()
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deqlab.experiments.base import check_at_least, check_seeds, require
+from deqlab.experiments.base import check_at_least, check_at_most, check_seeds, require
 from deqlab.experiments.expressivity.open.wiring import Wiring
 
 CLOSE = 0.25
@@ -44,10 +44,13 @@ class Competition(ABC):
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
         check_at_least(self, 1, "train_samples", "test_samples", "steps_per_stage")
+        check_at_most(self, 2**20, "train_samples", "test_samples")
         for name in ("depths", "routes"):
             require(len(getattr(self, name)) > 0, f"{name} needs one or more entries")
             self._check_different(name)
         require(min(self.depths) >= 1, f"depths must be at least 1, got {list(self.depths)}")
+        check_at_most(self, 100, "depths")
+        check_at_most(self, 1000, "width")  # each neuron of the DEQ is a level of its own
         unknown = [route for route in self.routes if route not in self.known_routes]
         require(not unknown, f"routes are {', '.join(self.known_routes)}; got {', '.join(unknown)}")
         self._check_sizes("noises")

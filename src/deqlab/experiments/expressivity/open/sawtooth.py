@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, require
 from deqlab.experiments.comparing.arms import num_parameters
 from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.expressivity.open import entrants, monotone, routes, verdict
@@ -37,7 +37,7 @@ _TRAIN_SEED = TEST_SEED - 2
 
 def check(config: OpenConfig) -> None:
     """Raise ValueError if an FNN of the depths costs more than the DEQ at width 1."""
-    assert config.fnns
+    require(len(config.fnns) > 0, "depths needs one or more entries")
 
 
 def plan(config: OpenConfig, rows: Sequence[Row]) -> list[Job]:

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, require
 from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.expressivity.open import entrants, steep_norms, steep_routes, verdict
 from deqlab.experiments.expressivity.open.competition import FRESH
@@ -42,7 +42,7 @@ _TRAIN_SEED = TEST_SEED - 2
 
 def check(config: OpenSteepConfig) -> None:
     """Raise ValueError if an FNN of the depths costs more than the DEQ at width 1."""
-    assert config.fnns
+    require(len(config.fnns) > 0, "depths needs one or more entries")
 
 
 def plan(config: OpenSteepConfig, rows: Sequence[Row]) -> list[Job]:

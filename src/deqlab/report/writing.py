@@ -1,0 +1,80 @@
+"""Write JSON that every parser reads, and files that are whole or as they were.
+
+What is not finite has no name in JSON: null stands for it, at any depth. A name that was no UTF-8
+reaches Python with halves of surrogate pairs in it, which UTF-8 cannot hold either: JSON has
+escapes for them, and they are read back as they were.
+"""
+
+import json
+import math
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from deqlab.report.reading import TOO_DEEP
+
+TEMPORARY = re.compile(r"\.deqlab-\d+\.tmp")
+"""Names of files that a process leaves if it is killed while it writes another."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:  # noqa: ANN401
+    """Return `value` as JSON, ready for a file in UTF-8.
+
+    Args:
+        value: Of dicts with text as keys, lists, tuples, texts, numbers, bools and None.
+        indent: Of each level; None for one line.
+
+    Raises:
+        TypeError: It is of something else.
+        ValueError: It is nested too deep to be read again.
+    """
+    try:
+        text = json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+    # Outside of its texts JSON is ASCII.
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str):  # it would be read back as a text
+                raise TypeError(f"a name in JSON is a text, not {name!r}")
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that a crash or a full disk leaves the old one or the new one, whole.
+
+    A link stays a link, and what is no file (a pipe, /dev/stdout) is written to as it is.
+
+    Raises:
+        OSError: The disk is full, or fails; the old file is as it was.
+    """
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    path = Path(os.path.realpath(path))
+    # With the number of the process: of two that write at a time each leaves a whole file.
+    temporary = path.with_name(f".deqlab-{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
