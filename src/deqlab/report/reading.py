@@ -124,7 +124,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         with path.open("rb") as file:
             number = 1
             while line := file.readline(MAX_LINE + 1):
-                if line.strip():
+                if not line.isspace():
                     yield number, line
                 number += 1
     except FileNotFoundError:

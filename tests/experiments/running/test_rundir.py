@@ -1,9 +1,15 @@
 """A run can stop anywhere, by a signal or a crash, and ends with the rows of one that did not."""
 
 import json
+import math
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from deqlab.experiments.base import Job, Verdict
 from deqlab.experiments.running.rundir import RunDirectory, RunError
@@ -204,3 +210,129 @@ def test_each_sitting_is_recorded(tmp_path, description):
     directory.close()
     sessions = json.loads((tmp_path / "run" / "environment.json").read_text())["sessions"]
     assert [session["command"] for session in sessions] == ["first", "second"]
+
+
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {"kind": st.just("step")},
+        optional={"value": st.floats(), "pixels": st.lists(st.lists(st.floats() | st.none()))},
+    )
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(ROWS, st.text(), st.integers(0, 2**32))
+def test_rows_of_this_process_are_those_that_the_next_one_reads(tmp_path, rows, arm, seed):
+    (tmp_path / "run" / "rows.jsonl").unlink(missing_ok=True)
+    directory = RunDirectory.open(tmp_path / "run", EXPERIMENT.describe(FakeConfig(), "quick"))
+    directory.append(Job(arm=arm, seed=seed), [*rows, {"kind": "summary", "x": (math.inf, 1)}])
+    kept = directory.rows
+    directory.look_again()
+    directory.close()
+    assert directory.rows == kept
+    assert kept[-1] == {"arm": arm, "seed": seed, "kind": "summary", "x": [None, 1]}
+    assert len(kept) == len(rows) + 1
+
+
+def test_a_number_in_a_list_that_is_not_finite_is_null_there(tmp_path, description):
+    directory = RunDirectory.open(tmp_path / "run", description)
+    lists = {"pixels": [[math.nan, 0.5], [math.inf, 1.0]], "maps": {"area": [-math.inf]}}
+    directory.append(Job(arm="a", seed=0), [{"kind": "summary", **lists}])
+    directory.close()
+    (line,) = rows_of(tmp_path / "run").splitlines()
+    read = json.loads(line, parse_constant=pytest.fail)
+    assert read["pixels"] == [[None, 0.5], [None, 1.0]]
+    assert read["maps"] == {"area": [None]}
+    assert directory.rows == [read]
+
+
+@pytest.mark.parametrize(
+    ("arm", "rows", "message"),
+    [
+        ("a", [{"kind": "step"}], "the last row of a job, and no other, is of kind 'summary'"),
+        ("a", [], "the last row of a job, and no other, is of kind 'summary'"),
+        ("a", [{"kind": "summary"}, {"kind": "step"}], "the last row of a job, and no other"),
+        ("a", [{"kind": "summary"}, {"kind": "summary"}], "the last row of a job, and no other"),
+        ("a", [{"kind": "summary", "x": {1}}], "set is not JSON serializable"),
+        ("a", [{"kind": "summary", "x": {1: 2}}], "a name in JSON is a text, not 1"),
+        ("a", [{"kind": "summary", "arm": 3}], "'arm' must be of type str, got 3"),
+        ("a", [{"kind": "summary", "arm": "b"}], "the last row of a job, and no other"),
+        ("a", [{"kind": "summary", "x": "x" * 100}], "longer than 0 MiB"),
+    ],
+    ids=range(9),
+)
+def test_rows_that_could_not_be_read_again_are_not_written(
+    tmp_path, description, monkeypatch, arm, rows, message
+):
+    monkeypatch.setattr("deqlab.report.reading.MAX_LINE", 90)
+    directory = RunDirectory.open(tmp_path / "run", description)
+    with pytest.raises(RunError, match=message):
+        directory.append(Job(arm=arm, seed=0), rows)
+    directory.close()
+    assert not (tmp_path / "run" / "rows.jsonl").exists()
+    assert directory.rows == []
+
+
+def test_a_name_that_is_no_utf_8_goes_through_rows_and_sessions(tmp_path, description):
+    name = os.fsdecode(b"caf\xe9")
+    path = tmp_path / name
+    directory = RunDirectory.open(path, {**description, "config": {"data": name}})
+    directory.begin_session({"command": f"deqlab kernel {name}"})
+    directory.append(Job(arm=name, seed=0), [{"kind": "summary", "label": name}])
+    directory.close()
+    again = RunDirectory.open(path, {**description, "config": {"data": name}})
+    again.close()
+    assert again.rows == directory.rows == [json.loads(rows_of(path))]
+    assert again.done == {(name, 0)}
+    for file in ("config.json", "environment.json", "rows.jsonl"):
+        assert "caf\\udce9" in (path / file).read_bytes().decode("utf-8")
+    with pytest.raises(RunError, match="holds a run with data"):
+        RunDirectory.open(path, {**description, "config": {"data": "café"}})
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from deqlab.experiments.base import Job
+from deqlab.experiments.running.rundir import RunDirectory
+run = RunDirectory.open(Path(sys.argv[1]), {"format": 1, "experiment": "e", "config": {}})
+run.append(Job(arm="a", seed=0), [{"kind": "summary", "x": "x" * 1000}])
+resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))  # where a disk would be full
+for seed in (1, 2):
+    run.append(Job(arm="a", seed=seed), [{"kind": "summary", "x": "x" * 1000}])
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_in_the_middle_of_a_row_keeps_the_rows_before(tmp_path):
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "RunError" in done.stderr
+    assert "rows.jsonl could not be written (File too large); the jobs before are" in done.stderr
+    assert len(rows_of(tmp_path / "run")) == 2500  # and a half-written line
+    run = RunDirectory.open(tmp_path / "run", {"format": 1, "experiment": "e", "config": {}})
+    run.close()
+    assert run.done == {("a", 0), ("a", 1)}
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from deqlab.experiments.running.rundir import RunDirectory
+run = RunDirectory.open(Path(sys.argv[1]), {"format": 1, "experiment": "e", "config": {}})
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_another_process_has_the_run_until_it_is_killed(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    description = {"format": 1, "experiment": "e", "config": {}}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(RunError, match="in use by another deqlab run"):
+            RunDirectory.open(tmp_path / "run", description)
+        other.kill()
+        other.wait()
+    RunDirectory.open(tmp_path / "run", description).close()
