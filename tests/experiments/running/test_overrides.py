@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from deqlab.experiments.running.overrides import UsageError, one_of, override
+from deqlab.experiments.running.overrides import (
+    MAX_SEEDS,
+    UsageError,
+    first_seeds,
+    one_of,
+    override,
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,14 @@ def test_every_type_is_parsed():
         ("depths=1;2", "--set depths takes integers, separated by commas, such as 1,2, got '1;2'"),
         ("flag=perhaps", "--set flag takes true or false such as False, got 'perhaps'"),
         ("width=-3", "--set width=-3: width must be at least 1, got -3"),
+        ("width=100000001", "--set width=100000001: a number must be at most 100,000,000"),
+        ("width=" + "9" * 30, "a number must be at most 100,000,000"),
+        ("width=-" + "9" * 30, "a number must be at most 100,000,000"),
+        ("width=" + "9" * 5000, "--set width takes an integer such as 10"),
+        ("depths=1,99999999999", "a number must be at most 100,000,000"),
+        ("rate=nan", "--set rate takes a number such as 0.5, got 'nan'"),
+        ("rate=inf", "--set rate takes a number such as 0.5, got 'inf'"),
+        ("rate=1e999", "--set rate takes a number such as 0.5, got '1e999'"),
     ],
 )
 def test_a_mistake_is_one_sentence(setting, message):
@@ -46,3 +60,11 @@ def test_a_mistake_is_one_sentence(setting, message):
 
 def test_a_known_name_is_returned():
     assert one_of("b", ["a", "b"], what="letter") == "b"
+
+
+def test_so_many_seeds_that_nobody_means_them_are_refused_before_they_are_made():
+    assert first_seeds(3) == (0, 1, 2)
+    assert len(first_seeds(MAX_SEEDS)) == MAX_SEEDS
+    for count in (MAX_SEEDS + 1, 99999999999, 10**30):
+        with pytest.raises(UsageError, match="--seeds must be at most 10,000, got "):
+            first_seeds(count)

@@ -5,8 +5,12 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 
 import pytest
+
+from deqlab.experiments.running.overrides import UsageError
+from deqlab.experiments.running.workers import check_backend
 
 TELL = """
 import json
@@ -37,3 +41,51 @@ def test_a_dask_worker_has_no_profiler_and_wants_no_port_of_others():
     assert seed == 7
     assert callbacks
     assert "profile" not in callbacks
+
+
+KILL = """
+import os, signal, sys, time
+from deqlab.experiments.base import Job
+from deqlab.experiments.running.workers import WorkerError, in_workers
+
+def work(job):
+    if job.seed == 1:
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job, []
+
+found = []
+try:
+    for job, _ in in_workers(
+        work, [Job(arm="any", seed=seed) for seed in range(3)], jobs=2, backend=sys.argv[1]
+    ):
+        found.append(job.seed)
+except WorkerError as error:
+    print(sorted(found), error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "package"), [("loky", "joblib"), ("dask", "distributed"), ("ray", "ray")]
+)
+def test_a_worker_that_is_killed_is_one_sentence_and_other_jobs_are_yielded(
+    tmp_path, backend, package
+):
+    if find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+    (tmp_path / "kill.py").write_text(KILL)  # workers of dask and ray import what they run
+    command = [sys.executable, "kill.py", backend]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found, _, sentence = done.stdout.rpartition("] ")
+    assert 1 not in json.loads(found + "]")
+    assert 0 in json.loads(found + "]")
+    assert sentence.startswith("a worker was killed, as the system does when memory runs out")
+    assert "the jobs before are saved" in sentence
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 10**6, 10**30])
+def test_workers_that_no_machine_has_are_refused(jobs):
+    with pytest.raises(UsageError, match=f"--jobs must be at least 1, and at most .*, got {jobs}"):
+        check_backend("loky", jobs)
