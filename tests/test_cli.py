@@ -18,6 +18,8 @@ from deqlab.experiments import EXPERIMENTS, GROUPS
 
 HANGS = 600  # seconds: so long may a busy machine take, and who waits longer waits for ever
 SMOKE = ("--preset", "smoke")
+SHORT = ("steep-weights", *SMOKE, "--set", "steps=2", "--set", "log2_steepness=1")
+"""A run of a second."""
 
 
 @dataclass(frozen=True)
@@ -366,7 +368,8 @@ def test_an_error_is_one_line_whatever_a_file_is_called(deqlab):
         (("digits", "--classes", "6,x"), "--classes takes numbers such as 6,8; got '6,x'"),
         (("digits", "--classes", "6,17"), "digits has classes 0 to 9, not 17"),
         (("mixture", "--activation", "sine"), "activation is one of relu, tanh"),
-        (("mixture", "--sigma-a2", "1.5"), "pass sigma_b2"),
+        (("mixture", "--sigma-a2", "1.5"), "sigma_a2 must be in [0, 1), got 1.5"),
+        (("mixture", "--dimension", "99999999999"), "dimension must be at most 1048576"),
         (("mixture", "--seeds", 0), "seeds needs at least one number"),
     ],
 )
@@ -375,6 +378,105 @@ def test_mistakes_in_asking_for_a_kernel(deqlab, tmp_path, words, sentence):
     assert done.returncode == 2
     assert sentence in done.stderr
     assert written(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_ends_in_a_sentence_and_the_next_command_goes_on(process, tmp_path):
+    few = ("--set", "steps=30", "--set", "learning_rates=0.01", "--seeds", 3)
+    words = ("run", "sawtooth-k3", *SMOKE, *few, "--out")
+    finish(process(*words, "whole"))
+    cut = process(*words, "cut", "--jobs", 2)
+    file = tmp_path / "cut" / "sawtooth-k3" / "rows.jsonl"
+    deadline = time.monotonic() + 100
+    while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = [
+        int(pid)
+        for pid in Path(f"/proc/{cut.pid}/task/{cut.pid}/children").read_text().split()
+        if b"LokyProcess" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    assert len(workers) == 2
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = cut.communicate(timeout=100)
+    assert cut.returncode == 2
+    assert "Traceback" not in errors
+    assert "deqlab: a worker was killed, as the system does when memory runs out" in errors
+    finished = sum(row["kind"] == "summary" for row in rows(file.parent))
+    assert 0 < finished < 9
+    assert f"{finished} jobs are done already" in finish(process(*words, "cut", "--jobs", 2))
+    assert rows(file.parent) == rows(tmp_path / "whole" / "sawtooth-k3")
+
+
+def test_a_name_that_is_no_utf_8_goes_from_the_command_to_the_page(deqlab, tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    assert deqlab("run", *SHORT, "--out", name).returncode == 0
+    done = deqlab("report", name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "caf\\udce9/report.html: open it in a browser\n"
+    assert "deqlab run steep-weights" in (tmp_path / name / "report.html").read_text(
+        encoding="utf-8"
+    )
+    done = deqlab("run", *SHORT, "--out", name, "--set", "width=5")
+    assert done.returncode == 2
+    assert done.stderr.startswith("deqlab: caf\\udce9/steep-weights holds a run with width = 4")
+
+
+def test_a_terminal_that_cannot_show_a_letter_gets_its_number(tmp_path):
+    words = [sys.executable, "-m", "deqlab.cli", "report", "für"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, capture_output=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(rb"deqlab: f\xfcr is not a directory")
+
+
+def test_a_report_that_cannot_be_written_keeps_the_one_before(deqlab, tmp_path, monkeypatch):
+    assert deqlab("run", *SHORT).returncode == 0
+    page = tmp_path / "runs" / "report.html"
+    page.write_text("old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        done = deqlab("report", "runs")
+    assert done.returncode == 2
+    assert done.stderr.endswith("report.html cannot be written to (No space left on device)\n")
+    assert page.read_text() == "old"
+    assert written(tmp_path / "runs") == ["report.html", "steep-weights"]
+    for place in ("runs", "nowhere/page.html"):
+        done = deqlab("report", "runs", "--out", place)
+        assert done.returncode == 2
+        assert f"{place} cannot be written to" in done.stderr
+    assert deqlab("report", "runs").returncode == 0
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+DAMAGE = [
+    ("environment.json", '{"sess', "environment.json is not valid JSON"),
+    ("config.json", "[" * 10**5, "config.json is nested more than 100 deep"),
+    ("rows.jsonl", '{"arm": 3, "seed": 0, "kind": "step"}\n', "line 1 is damaged: 'arm'"),
+    ("rows.jsonl", '{"arm": "a", "seed": true, "kind": "step"}\n', "line 1 is damaged: 'seed'"),
+    ("rows.jsonl", "[" * 10**5 + "\n", "line 1 is damaged: nested more than 100 deep"),
+]
+
+
+def test_a_damaged_run_is_one_sentence_for_a_run_and_for_a_report(deqlab, tmp_path):
+    assert deqlab("run", *SHORT).returncode == 0
+    for name, text, sentence in DAMAGE:
+        file = tmp_path / "runs" / "steep-weights" / name
+        before = file.read_text()
+        file.write_text(text)
+        for words in (("run", *SHORT), ("report", "runs")):
+            done = deqlab(*words)
+            assert done.returncode == 2
+            assert done.stdout == ""
+            assert done.stderr.startswith("deqlab: ")
+            assert done.stderr.count("\n") == 1
+            assert sentence in done.stderr
+        assert file.read_text() == text
+        file.write_text(before)
+    assert written(tmp_path / "runs") == ["steep-weights"]
 
 
 def test_data_says_what_is_here(deqlab, tmp_path):

@@ -13,7 +13,7 @@ from deqlab.report.charts import Axis
 from deqlab.report.formats import MINUS, TIMES, Format, bytes_, number, power_of_ten, si
 
 PADDING = 0.04  # of the span, on each side
-LARGEST = sys.float_info.max
+LARGEST, SMALLEST = sys.float_info.max, math.ulp(0.0)
 LOG_SMALLEST, LOG_LARGEST = -323.3, 308.25  # powers of ten that are floats
 MAX_TICKS = 6
 MIN_TICKS = 3
@@ -72,7 +72,7 @@ def _round(low: float, high: float, unit: float = 1.0) -> list[float]:
     """Some round multiples of `unit` from `low` to `high`."""
     largest = max(abs(low), abs(high))
     if not 1e-290 < largest < 1e290:  # the locator subtracts, and squares
-        unit = 10.0 ** math.floor(math.log10(largest))
+        unit = max(10.0 ** math.floor(math.log10(largest)), SMALLEST)
     locator = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10])
     every = [unit * float(v) for v in locator.tick_values(low / unit, high / unit)]
     return [v for v in every if low <= v <= high]

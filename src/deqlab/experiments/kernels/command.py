@@ -17,7 +17,7 @@ from deqlab.experiments.kernels.data import fingerprint, understood
 from deqlab.experiments.kernels.spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
 from deqlab.experiments.running.overrides import UsageError, first_seeds
 from deqlab.experiments.running.rundir import RunDirectory, check
-from deqlab.experiments.running.session import run_session
+from deqlab.experiments.running.session import check_config, run_session
 
 COSTS = ("flops", "inference_seconds")
 
@@ -68,7 +68,7 @@ def ask(
     experiment = _experiment(config)
     description = experiment.describe(config, "asked")
     check(out, description)
-    experiment.check(config)
+    check_config(experiment, config)
     run_session(
         experiment, config, preset="asked", path=out, command=command, jobs=1, backend="loky"
     )

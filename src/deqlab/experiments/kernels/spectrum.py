@@ -23,6 +23,7 @@ from deqlab.experiments.base import (
     Row,
     Verdict,
     check_at_least,
+    check_at_most,
     check_choice,
     check_seeds,
     require,
@@ -61,7 +62,7 @@ class KernelSpectrumConfig:
         classes: Of image sets.
         dimension: p, of the mixture.
         activation: Of `kernel_error.ACTIVATIONS`.
-        sigma_a2: Variance of the recurrent weights, at least 0.
+        sigma_a2: Variance of the recurrent weights, in [0, 1).
         kind: "conjugate" or "tangent".
         trained: Which weights a tangent kernel belongs to: "readout+recurrent" or "all".
         width: Of the finite networks that are timed; 0 leaves them out.
@@ -87,11 +88,12 @@ class KernelSpectrumConfig:
         require(len(set(self.data)) == len(self.data) > 0, "data needs one or more different names")
         check_at_least(self, 10, "samples", "dimension")
         check_at_least(self, 0, "width")
+        check_at_most(self, 2**20, "samples", "dimension", "width")  # more would fill any memory
         require(len(self.classes) > 0, "classes needs at least one number")
         check_choice(self, "activation", ACTIVATIONS)
         check_choice(self, "kind", ("conjugate", "tangent"))
         check_choice(self, "trained", ("readout+recurrent", "all"))
-        kernel_of(self)  # checks sigma_a2
+        require(0 <= self.sigma_a2 < 1, f"sigma_a2 must be in [0, 1), got {self.sigma_a2}")
 
 
 def kernel_of(config: KernelSpectrumConfig) -> ImplicitKernel:

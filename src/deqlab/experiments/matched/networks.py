@@ -93,6 +93,7 @@ class MatchedConfig:
         check_at_least(self, 1, "max_steps", "timing_repeats", "kernel_samples")
         check_at_least(self, 1, "extractor_epochs")
         check_positive(self, "learning_rate", "rtol", "sigma_a2")
+        require(self.sigma_a2 < 1, f"sigma_a2 must be below 1, got {self.sigma_a2}")
         increasing = sorted(set(self.widths)) == list(self.widths)
         require(
             len(self.widths) > 0 and self.widths[0] >= 1 and increasing,

@@ -101,8 +101,8 @@ def _seeded(experiment: Experiment[Any], config: Any, job: Job) -> Iterator[Row]
             raise
         raise RunError(
             f"{experiment.name}: {job.arm}, seed {job.seed}, asks for more memory than there is; "
-            "the jobs before are saved; fewer --jobs need less, or smaller sizes with --set and "
-            "another --out"
+            "the jobs before are saved; fewer jobs at a time need less, or smaller sizes, which "
+            "need another --out"
         ) from error
 
 
