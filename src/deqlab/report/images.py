@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deqlab.report.arms import Arm
-from deqlab.report.rows import Record, ReportError, rows_of
+from deqlab.report.reading import Record
+from deqlab.report.rows import ReportError, rows_of
 from deqlab.report.tables import Cell, Head, Table, TableRow
 
 Pixels = tuple[Any, ...]

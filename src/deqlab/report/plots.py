@@ -10,7 +10,6 @@ import math
 import textwrap
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib import style
@@ -25,6 +24,7 @@ from deqlab.report.formats import interval, median
 from deqlab.report.heat import columns, draw_heat, ends
 from deqlab.report.statistics import Spread
 from deqlab.report.svg import SENTINELS, inline, printable
+from deqlab.report.ticks import Scale
 
 WIDTH, HEIGHT = 440, 300  # natural size in CSS pixels; shown at 0.8 times that on a phone
 FONT_SIZE = 12.5  # style.css sets the same, and more on a phone
@@ -43,25 +43,6 @@ _SETTINGS: dict[str, Any] = {
 }
 
 Limits = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where an axis, from end to end, has its values; see `ticks.place`."""
-
-    axis: Axis
-    limits: Limits
-
-    def place(self, value: float) -> float:
-        """Return the place of `value`; nan where the axis has none."""
-        if not self.axis.shows(value):
-            return math.nan
-        return ticks.place(value, self.limits, log=self.axis.log)
-
-    def low(self, of: Spread) -> float:
-        """Return the place of the minimum; on a logarithmic axis what has none lies at its end."""
-        return self.place(of.low) if self.axis.shows(of.low) else 0.0
-
 
 Painter = Callable[[Axes, Panel], None]
 """Draws a panel."""

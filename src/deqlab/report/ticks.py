@@ -6,11 +6,13 @@ Values may be as large as a float can be, and as small: no difference or power h
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator
 
 from deqlab.report.charts import Axis
 from deqlab.report.formats import MINUS, TIMES, Format, bytes_, number, power_of_ten, si
+from deqlab.report.statistics import Spread
 
 PADDING = 0.04  # of the span, on each side
 LARGEST, SMALLEST = sys.float_info.max, math.ulp(0.0)
@@ -54,6 +56,24 @@ def place(value: float, ends: tuple[float, float], *, log: bool) -> float:
     if math.isinf(high - low):
         value, low, high = value / 2, low / 2, high / 2
     return (value - low) / (high - low) if high > low else 1.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where an axis, from end to end, has its values; see `place`."""
+
+    axis: Axis
+    limits: tuple[float, float]
+
+    def place(self, value: float) -> float:
+        """Return the place of `value`; nan where the axis has none."""
+        if not self.axis.shows(value):
+            return math.nan
+        return place(value, self.limits, log=self.axis.log)
+
+    def low(self, of: Spread) -> float:
+        """Return the place of the minimum; on a logarithmic axis what has none lies at its end."""
+        return self.place(of.low) if self.axis.shows(of.low) else 0.0
 
 
 def positions(low: float, high: float, axis: Axis) -> list[float]:
