@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import torch
 import typer
 
 import deqlab
@@ -60,6 +61,8 @@ NAMES = {
     for path in SOURCES.values()
     for name in (*names(parsed(path)), *path.with_suffix("").parts)
 }
+for place in (torch, torch.Tensor, torch.func, torch.nn, torch.nn.utils, torch.autograd):
+    NAMES |= set(dir(place))
 
 
 def unknown_options(text):
