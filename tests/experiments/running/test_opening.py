@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -170,8 +171,12 @@ def test_a_line_of_a_gigabyte_is_told_of_and_not_read(run, description):
     with (run / "rows.jsonl").open("r+b") as file:
         file.seek(2**30, os.SEEK_END)
         file.write(b"\n" + GOOD.encode() + b"\n")
+    tracemalloc.start()
     with pytest.raises(RunError, match="line 25 is damaged: longer than 64 MiB"):
         RunDirectory.open(run, description)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * MAX_LINE
     with pytest.raises(ReportError, match="line 25 is damaged: longer than 64 MiB"):
         read_run(run)
 
