@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 import typer
+from torch.distributed.tensor import DTensor
+from torch.fx import Tracer
 
 import deqlab
 from deqlab.cli import app
@@ -22,7 +24,17 @@ KNOWN = set().union(*OPTIONS.values())
 OF_OTHERS = {"--always", "--dirty", "--abbrev"}
 """Options of git."""
 # Words of prose with a capital or a line in them, and names that are not Python's.
-NO_NAMES = {"DejaVu", "LeCun", "KiB", "MiB", "DEQLAB_DATA", "fashion_mnist", "sigma_a", "G_deq"}
+NO_NAMES = {
+    "DejaVu",
+    "LeCun",
+    "KiB",
+    "MiB",
+    "TorchScript",
+    "DEQLAB_DATA",
+    "fashion_mnist",
+    "sigma_a",
+    "G_deq",
+}
 INDEX = re.compile(r"[a-z]_[0-9k]")  # s_k in a formula
 
 
@@ -61,7 +73,16 @@ NAMES = {
     for path in SOURCES.values()
     for name in (*names(parsed(path)), *path.with_suffix("").parts)
 }
-for place in (torch, torch.Tensor, torch.func, torch.nn, torch.nn.utils, torch.autograd):
+for place in (
+    torch,
+    DTensor,
+    torch.func,
+    torch.nn,
+    torch.nn.utils,
+    torch.autograd,
+    torch.fx,
+    Tracer,
+):
     NAMES |= set(dir(place))
 
 

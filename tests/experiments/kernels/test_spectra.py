@@ -111,7 +111,7 @@ def test_weights_without_a_kernel_are_refused_before_anything_is_written():
     )
     with pytest.raises(UsageError, match=r"mixture: sigma_a2 = 0\.9999 is too large"):
         EXPERIMENTS["kernel-spectrum"].check(config)
-    with pytest.raises(ValueError, match="sigma_b2 defaults to 1 - sigma_a2"):
+    with pytest.raises(ValueError, match=r"sigma_a2 must be in \[0, 1\), got 1.5"):
         replace(config, sigma_a2=1.5)
     with pytest.raises(ValueError, match="activation is one of"):
         replace(config, activation="sigmoid")
