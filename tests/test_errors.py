@@ -1,14 +1,24 @@
 """The sentences that a failed solve speaks: what, where, measured, next step."""
 
+import importlib
 import math
+import pickle
+import re
 import warnings
 from dataclasses import replace
 
 import pytest
 import torch
 
-from deqlab import ConvergenceError, ConvergenceWarning, Picard, Solution, Status, fixed_point
-from deqlab.errors import check_on_failure, describe_failure, report_failure
+from deqlab import (
+    ConvergenceError,
+    ConvergenceWarning,
+    Picard,
+    Solution,
+    Status,
+    fixed_point,
+)
+from deqlab.errors import check_on_failure, describe_failure, report_error, report_failure
 from tests.problems import F64
 
 
@@ -82,7 +92,7 @@ def test_the_rate_looks_at_the_last_steps_that_the_sample_took():
         (Status.DIVERGED, [1.0, 10.0, 100.0], "The residual grows: f does not contract here"),
         (STUCK, [1.0, 1.0, 1.0], "The residual no longer shrinks: the tolerance may be below"),
         (SLOW, [1.0, 2.0, 3.0], "The residual no longer shrinks"),
-        (SLOW, [1.0], "The residual no longer shrinks"),
+        (SLOW, [1.0], "It had one step, which shows no trend: raise max_steps"),
     ],
 )
 def test_the_advice_fits_the_verdict(status, trace, advice):
@@ -94,7 +104,7 @@ def test_raise_warn_and_ignore_do_so():
     failed = solution(GOOD, STUCK)
     with pytest.raises(ConvergenceError, match="g: 1 of 2 samples missed"):
         report_failure(failed, what="g", on_failure="raise")
-    with pytest.warns(ConvergenceWarning, match="g: 1 of 2 samples missed"):
+    with pytest.warns(ConvergenceWarning, match="g: samples missed the tolerance"):
         report_failure(failed, what="g", on_failure="warn")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -112,8 +122,9 @@ def test_fixed_point_speaks_on_failure():
     sentence = r"fixed_point: 2 of 2 samples missed the tolerance .* after 31 steps"
     with pytest.raises(ConvergenceError, match=sentence):
         fixed_point(f, z0, solver=Picard())
-    with pytest.warns(ConvergenceWarning, match=sentence):
+    with pytest.warns(ConvergenceWarning, match="fixed_point: samples missed") as caught:
         solution = fixed_point(f, z0, solver=Picard(), on_failure="warn")
+    assert re.match(sentence, caught[0].message.details)
     assert solution.status.tolist() == [STUCK, STUCK]
     assert not fixed_point(f, z0, solver=Picard(), on_failure="ignore").converged.any()
 
@@ -121,3 +132,70 @@ def test_fixed_point_speaks_on_failure():
 def test_a_word_that_is_none_of_the_three_is_refused():
     with pytest.raises(ValueError, match='"raise", "warn" or "ignore", got \'rise\''):
         check_on_failure("rise")
+
+
+def told(failed, **options):
+    """The one warning about a failed solution, or about its accuracy."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if "allowed" in options:
+            report_error(failed, **options, what="layer", on_failure="warn")
+        else:
+            report_failure(failed, what="layer", on_failure="warn")
+    (warning,) = caught
+    return warning
+
+
+def slow(factor, batch=2):
+    trace = torch.tensor([[factor**k] * batch for k in range(9)], dtype=F64)
+    return solution(*[SLOW] * batch, residual=trace[-1].tolist(), trace=trace)
+
+
+def test_a_warning_says_the_same_whatever_the_numbers_are():
+    one, other = told(slow(0.5)), told(slow(0.9, batch=7))
+    assert str(one.message) == str(other.message)
+    assert "factor" not in str(one.message)
+    assert "shrinks by a factor 0.500 per step" in one.message.details
+    assert "7 of 7 samples" in other.message.details
+    inexact = [
+        replace(solution(GOOD), error=torch.tensor([error], dtype=F64)) for error in (0.1, 0.2)
+    ]
+    one, other = (told(each, allowed=1e-3) for each in inexact)
+    assert str(one.message) == str(other.message)
+    assert "error 2.0e-01 where 1.0e-03" in other.message.details
+
+
+STOPPED = Picard(max_steps=3)
+
+
+@pytest.mark.parametrize("word", ["raise", "warn"])
+def test_what_is_raised_or_warned_holds_the_verdicts_but_no_state(word):
+    weight = torch.tensor(0.9, requires_grad=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            fixed_point(
+                lambda z: weight * z + 1, torch.zeros(2, 1), solver=STOPPED, on_failure=word
+            )
+        except ConvergenceError as error:
+            found = error
+        else:
+            (found,) = (warning.message for warning in caught)
+    assert found.solution.status.tolist() == [SLOW, SLOW]
+    assert found.solution.value is None
+    for copy in (found, pickle.loads(pickle.dumps(found))):  # as a worker process sends it
+        assert str(copy) == str(found)
+        assert torch.equal(copy.solution.residual, found.solution.residual)
+
+
+def test_the_advice_names_only_what_exists():
+    names = {"stability.spectral_radius", "nn.SpectralNorm"}
+    for status in Status:
+        if status != GOOD:
+            for trace in ([1.0], [1.0, 0.5, 0.25], [1.0, 1.0, 1.0]):
+                failed = solution(status, trace=torch.tensor(trace, dtype=F64)[:, None])
+                found = re.findall(r"(?:stability|nn|solvers)\.\w+", str(told(failed).message))
+                assert set(found) <= names
+    for name in names:
+        module, attribute = name.split(".")
+        assert hasattr(importlib.import_module(f"deqlab.{module}"), attribute)

@@ -11,7 +11,7 @@ import pytest
 import deqlab
 
 LAYERS = [
-    {"version", "state", "operators", "rates", "hessenberg", "arrays"}
+    {"version", "state", "operators", "rates", "hessenberg", "arrays", "arguments"}
     | {"reachable", "tracing", "turns", "graph_break"},
     {"solution", "arnoldi", "buffers", "random_numbers", "attention"},
     {"krylov", "flat_map", "tangents"},

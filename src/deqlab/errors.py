@@ -1,7 +1,8 @@
 """Errors and warnings of solves, and the sentences they speak."""
 
+import sys
 import warnings
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 
@@ -9,13 +10,38 @@ from deqlab.solution import Solution, Status
 
 OnFailure: TypeAlias = Literal["raise", "warn", "ignore"]
 
+NUMBERS = "The numbers are in `details` of this warning, and in the Solution or `DEQ.last`."
+
 
 class ConvergenceError(RuntimeError):
-    """A sample missed its tolerance, and the caller asked to be stopped by it."""
+    """A sample missed its tolerance, and the caller asked to be stopped by it.
+
+    Attributes:
+        solution: The verdict on every sample, without the value; None where there is no solution.
+    """
+
+    def __init__(self, message: str, solution: Solution[Any] | None = None) -> None:
+        super().__init__(message)
+        self.solution = None if solution is None else solution.verdicts()
 
 
 class ConvergenceWarning(UserWarning):
-    """A sample missed its tolerance; its best iterate was returned."""
+    """A sample missed its tolerance; its best iterate was returned.
+
+    The text says what happened, to which map or layer, and what to do. It has no numbers, so that
+    Python's default filter shows it once for each place in a program, not once for each step.
+
+    Attributes:
+        details: The text with its numbers: how many samples, the worst of them, its residual.
+        solution: The verdict on every sample, without the value; None where there is no solution.
+    """
+
+    def __init__(
+        self, message: str, details: str = "", solution: Solution[Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.details = details or message
+        self.solution = None if solution is None else solution.verdicts()
 
 
 def check_on_failure(on_failure: str) -> None:
@@ -25,7 +51,11 @@ def check_on_failure(on_failure: str) -> None:
 
 
 def report_failure(
-    solution: Solution, *, what: str, on_failure: OnFailure, lowered: torch.dtype | None = None
+    solution: Solution[Any],
+    *,
+    what: str,
+    on_failure: OnFailure,
+    lowered: torch.dtype | None = None,
 ) -> None:
     """Raise, warn or stay silent if a sample of `solution` failed.
 
@@ -40,13 +70,18 @@ def report_failure(
     """
     if on_failure == "ignore" or bool(solution.converged.all()):
         return
-    message = describe_failure(solution, what=what, lowered=lowered)
-    if on_failure == "raise":
-        raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+    worst = _worst(solution)
+    text = (
+        f"{what}: samples missed the tolerance, and the best iterates found are used. "
+        f"{_advice(solution, worst, lowered, rate='')}\n{NUMBERS}"
+    )
+    details = describe_failure(solution, what=what, lowered=lowered)
+    speak(details, text, solution, on_failure=on_failure)
 
 
-def report_error(solution: Solution, allowed: float, *, what: str, on_failure: OnFailure) -> None:
+def report_error(
+    solution: Solution[Any], allowed: float, *, what: str, on_failure: OnFailure
+) -> None:
     """Raise, warn or stay silent if a converged sample is not as accurate as it was to be.
 
     Raises:
@@ -58,51 +93,74 @@ def report_error(solution: Solution, allowed: float, *, what: str, on_failure: O
     if not bool(missed.any()):
         return
     worst = int(solution.error.where(missed, solution.error.new_tensor(-1.0)).argmax())
-    message = (
+    measured = (
         f"{what}: {int(missed.sum())} of {len(missed)} samples missed the accuracy (worst: sample "
         f"{worst}, estimated relative error {solution.error[worst]:.1e} where {allowed:.1e} is "
-        f"allowed, after {int(solution.steps[worst])} steps).\n"
+        f"allowed, after {int(solution.steps[worst])} steps)."
     )
     if solution.evaluations:
-        message += (
+        advice = (
             "Raise max_steps or patience; if the residual no longer shrinks, the dtype cannot "
             "resolve it: solve in float64, or ask for less accuracy."
         )
     else:
-        message += (
+        advice = (
             "The slope of f changes within the error of the value, as it does at the kinks of "
             "relu: ask for more accuracy (the error falls like its root), solve in float64, or "
             "take a smooth activation."
         )
+    text = f"{what}: samples missed the accuracy that was asked for. {advice}\n{NUMBERS}"
+    speak(f"{measured}\n{advice}", text, solution, on_failure=on_failure)
+
+
+def speak(
+    details: str, text: str, solution: Solution[Any] | None = None, *, on_failure: OnFailure
+) -> None:
+    """Raise an error that says the details, or warn with a text that is always the same.
+
+    Args:
+        details: What happened, with the numbers.
+        text: The same without any number.
+        solution: What was found.
+        on_failure: Which of the two; "ignore" does nothing.
+
+    Raises:
+        ConvergenceError: `on_failure` is "raise".
+    """
     if on_failure == "raise":
-        raise ConvergenceError(message)
-    warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        raise ConvergenceError(details, solution)
+    if on_failure == "warn":
+        warnings.warn(ConvergenceWarning(text, details, solution), stacklevel=_levels_to_caller())
 
 
-def describe_failure(solution: Solution, *, what: str, lowered: torch.dtype | None = None) -> str:
+def _levels_to_caller() -> int:
+    """Return the stacklevel of the first frame outside of deqlab and torch: the user's line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_globals.get("__name__", "").partition(".")[0] in ("deqlab", "torch"):
+        if frame.f_back is None:
+            break
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def describe_failure(
+    solution: Solution[Any], *, what: str, lowered: torch.dtype | None = None
+) -> str:
     """Return what failed, how badly and where, what was measured, and what to do next."""
-    failed = ~solution.converged
-    # Of the failed samples, the one furthest from its tolerance.
-    excess = solution.residual / solution.tolerance.clamp_min(torch.finfo(torch.float64).tiny)
-    worst = int(excess.nan_to_num(nan=torch.inf).where(failed, excess.new_tensor(-1.0)).argmax())
+    worst = _worst(solution)
     nonfinite = int((solution.status == Status.NONFINITE).sum())
     measured = (
-        f"{what}: {int(failed.sum())} of {len(failed)} samples missed the tolerance "
-        f"(worst: sample {worst}, residual {solution.residual[worst]:.1e} where "
+        f"{what}: {int((~solution.converged).sum())} of {len(solution.status)} samples missed the "
+        f"tolerance (worst: sample {worst}, residual {solution.residual[worst]:.1e} where "
         f"{solution.tolerance[worst]:.1e} is allowed, after {int(solution.steps[worst])} steps; "
         f"{nonfinite} non-finite)."
     )
-    advice = _advice(solution, worst)
-    if lowered is not None and _is_below(lowered, solution, worst):
-        advice = (
-            f"autocast computes f in {str(lowered).removeprefix('torch.')}, which does not resolve "
-            f"this tolerance: ask for an rtol of {2 * torch.finfo(lowered).eps:.1g} or more, or "
-            "keep autocast off in f (torch.autocast(..., enabled=False))."
-        )
-    return f"{measured}\n{advice}"
+    rate = _recent_rate(solution, worst)
+    by = "" if rate is None else f" by a factor {rate:.3f} per step"
+    return f"{measured}\n{_advice(solution, worst, lowered, rate=by)}"
 
 
-def _is_below(lowered: torch.dtype, solution: Solution, worst: int) -> bool:
+def _is_below(lowered: torch.dtype, solution: Solution[Any], worst: int) -> bool:
     """Return whether a sample missed a tolerance that this dtype cannot resolve at its value."""
     if solution.status[worst] not in (Status.STAGNATED, Status.MAX_STEPS):
         return False
@@ -114,27 +172,37 @@ def _is_below(lowered: torch.dtype, solution: Solution, worst: int) -> bool:
     )
 
 
-def _advice(solution: Solution, worst: int) -> str:
+def _worst(solution: Solution[Any]) -> int:
+    """Return which of the failed samples is the furthest from its tolerance."""
+    excess = solution.residual / solution.tolerance.clamp_min(torch.finfo(torch.float64).tiny)
+    failed = excess.nan_to_num(nan=torch.inf).where(~solution.converged, excess.new_tensor(-1.0))
+    return int(failed.argmax())
+
+
+def _advice(solution: Solution[Any], worst: int, lowered: torch.dtype | None, *, rate: str) -> str:
+    """Return what to do; `rate` says how fast the residual still shrinks, where it does."""
+    if lowered is not None and _is_below(lowered, solution, worst):
+        return (
+            f"autocast computes f in {str(lowered).removeprefix('torch.')}, which does not resolve "
+            f"this tolerance: ask for an rtol of {2 * torch.finfo(lowered).eps:.1g} or more, or "
+            "keep autocast off in f (torch.autocast(..., enabled=False))."
+        )
     status = Status(int(solution.status[worst]))
     if status == Status.NONFINITE:
         return "f returned inf or nan: check its inputs and the scale of its weights."
     if status == Status.DIVERGED:
         return (
             "The residual grows: f does not contract here (stability.spectral_radius(f, z) "
-            "measures it). Constrain or regularise the weights, or damp the solver."
+            "measures it). Constrain or shrink the weights, or damp the solver."
         )
-    rate = _recent_rate(solution, worst)
-    if status == Status.MAX_STEPS and rate is not None and rate < 1:
-        # Linear methods count products, and evaluate nothing.
-        limit = "max_steps" if solution.evaluations else "max_products"
+    # Linear methods count products, and evaluate nothing.
+    limit = "max_steps" if solution.evaluations else "max_products"
+    if status == Status.MAX_STEPS and int(solution.steps[worst]) < 2:
+        return f"It had one step, which shows no trend: raise {limit}."
+    if status == Status.MAX_STEPS and _shrinks(solution, worst):
         return (
-            f"The residual still shrinks by a factor {rate:.3f} per step: raise {limit}, "
-            "or make f contract more (a spectral constraint, Jacobian regularisation)."
-        )
-    if status == Status.MAX_STEPS and not len(solution.trace):  # of a compiled solve
-        return (
-            "The residual still found new minima: raise max_steps, or make f contract more (a "
-            "spectral constraint, Jacobian regularisation)."
+            f"The residual still shrinks{rate}: raise {limit}, or make f contract more (a "
+            "constraint such as nn.SpectralNorm; stability.spectral_radius(f, z) measures it)."
         )
     return (
         "The residual no longer shrinks: the tolerance may be below what this dtype resolves, or "
@@ -142,7 +210,14 @@ def _advice(solution: Solution, worst: int) -> str:
     )
 
 
-def _recent_rate(solution: Solution, sample: int, window: int = 5) -> float | None:
+def _shrinks(solution: Solution[Any], worst: int) -> bool:
+    if not len(solution.trace):  # of a compiled solve: the status says that minima were still found
+        return True
+    rate = _recent_rate(solution, worst)
+    return rate is not None and rate < 1
+
+
+def _recent_rate(solution: Solution[Any], sample: int, window: int = 5) -> float | None:
     """Return the geometric mean factor per step over the last `window` steps, if there are."""
     taken = int(solution.steps[sample])
     tail = solution.trace[max(0, taken - window - 1) : taken, sample]

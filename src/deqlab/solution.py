@@ -1,13 +1,16 @@
 """What a solve returns: the value, and a verdict for each sample."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from typing import Any, Generic, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from typing_extensions import TypeVar
 
-from deqlab.state import State
+StateT = TypeVar("StateT", default=Tensor)
+"""The type of a state: that of z0, and so that of the value."""
 
 
 class Status(IntEnum):
@@ -26,8 +29,10 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solution:
+class Solution(Generic[StateT]):
     """A fixed point per sample, and how far it can be trusted.
+
+    Its type names that of the value: `Solution[Tensor]`, or `Solution[tuple[Tensor, Tensor]]`.
 
     Attributes:
         value: The iterate at which the sample converged, else its iterate of least residual; it
@@ -52,7 +57,7 @@ class Solution:
             `value`; empty before the first, and for gradients that solve none.
     """
 
-    value: State
+    value: StateT
     residual: Float[Tensor, " B"]
     tolerance: Float[Tensor, " B"]
     status: Int[Tensor, " B"]
@@ -61,9 +66,9 @@ class Solution:
     trace: Float[Tensor, "T B"]
     products: int = 0
     error: Float[Tensor, " B"] | None = None
-    correction: State | None = None
-    states: tuple[State, ...] = ()
-    adjoint: "list[Solution]" = field(default_factory=list, compare=False, repr=False)
+    correction: StateT | None = None
+    states: tuple[StateT, ...] = ()
+    adjoint: "list[Solution[Tensor]]" = field(default_factory=list, compare=False, repr=False)
 
     @property
     def converged(self) -> Bool[Tensor, " B"]:
@@ -78,6 +83,14 @@ class Solution:
         pass, and unless the gradient was asked for an accuracy.
         """
         return self.adjoint[-1].error if self.adjoint else None
+
+    def verdicts(self) -> "Solution[None]":
+        """Return the same without the value, the correction and the recorded states.
+
+        What is left holds no graph; `adjoint` is the same list, which backward passes add to.
+        """
+        bare = replace(cast("Solution[Any]", self), value=None, correction=None, states=())
+        return cast("Solution[None]", bare)
 
     @property
     def matrix(self) -> Float[Tensor, "B D"]:

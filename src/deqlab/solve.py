@@ -2,31 +2,34 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
 
 from deqlab.errors import OnFailure, check_on_failure, report_failure
 from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
-from deqlab.gradients.base import Problem
+from deqlab.gradients.base import Problem, check_gradient
 from deqlab.narrowing import narrowing
-from deqlab.solution import Solution, Status
+from deqlab.solution import Solution, StateT, Status
 from deqlab.solvers import Anderson, Solver
+from deqlab.solvers.base import check_solver
 from deqlab.state import Layout, State
 from deqlab.tracing import check_not_traced
 
 
 def fixed_point(
-    f: Callable[..., State],
-    z0: State,
+    f: Callable[..., StateT],
+    z0: StateT,
     *args: object,
     solver: Solver[Any] = Anderson(),
     gradient: Gradient = Implicit(),
     on_failure: OnFailure = "raise",
     rows_independent: bool | Sequence[bool] = False,
     batched: bool = True,
-) -> Solution:
+) -> Solution[StateT]:
     """Find z with f(z, *args) = z, sample by sample, and make it differentiable.
 
     Rows of the batch are independent problems: f must map row i of z to row i of its result.
@@ -61,7 +64,8 @@ def fixed_point(
 
     Raises:
         ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
-        TypeError: z0 is not a tensor, or a tuple or dict of tensors.
+        TypeError: z0 is not a tensor, or a tuple or dict of tensors; or `solver` or `gradient` is a
+            class or a string.
         ValueError: f changed the structure, a shape, the dtype or the device of z, or wrote to it;
             or with `rows_independent`, some rows of f are not what they are among all; or an
             argument is out of its domain.
@@ -80,6 +84,48 @@ def fixed_point(
         >>> x.grad.shape
         torch.Size([4, 3])
     """
+    return solve_for(
+        "fixed_point",
+        f,
+        z0,
+        args,
+        solver=solver,
+        gradient=gradient,
+        on_failure=on_failure,
+        rows_independent=rows_independent,
+        batched=batched,
+    )
+
+
+def solve_for(
+    what: str,
+    f: Callable[..., StateT],
+    z0: StateT,
+    args: tuple[object, ...],
+    *,
+    solver: Solver[Any],
+    gradient: Gradient,
+    on_failure: OnFailure,
+    rows_independent: bool | Sequence[bool],
+    batched: bool,
+    remember: Callable[[Solution[Any]], None] | None = None,
+) -> Solution[StateT]:
+    """`fixed_point` for a caller that has a name.
+
+    Args:
+        what: The name, which errors and warnings begin with.
+        f: As in `fixed_point`, and so is what follows.
+        z0: Likewise.
+        args: Likewise.
+        solver: Likewise.
+        gradient: Likewise.
+        on_failure: Likewise.
+        rows_independent: Likewise.
+        batched: Likewise.
+        remember: Called with the solution before anything raises because of it.
+    """
+    check_solver(solver)
+    check_gradient(gradient)
     if torch.compiler.is_compiling():
         from deqlab import compiled, graph_break  # torch's compiler takes a second to import
 
@@ -91,15 +137,21 @@ def fixed_point(
             "batched": batched,
         }
         if graph_break.leaves_graph():
-            return graph_break.outside(fixed_point, f, z0, *args, **options)
-        return compiled.fixed_point(f, z0, *args, **options)
+            return graph_break.outside(solve_for, what, f, z0, args, **options, remember=remember)
+        solution = compiled.fixed_point(f, z0, *args, **options, what=what)
+        if remember is not None:
+            remember(solution)
+        return cast("Solution[StateT]", solution)
     check_not_traced(z0, *args)
     check_on_failure(on_failure)
     check_rows(rows_independent, batched=batched)
-    layout = Layout.of(z0, batched=batched)
-    start = layout.flatten(z0)
+    layout = Layout.of(cast("State", z0), batched=batched)
+    start = layout.flatten(cast("State", z0))
     check_not_followed(start, *args)
-    flat_f = FlatMap(f, layout, start.device)
+    flat_f = FlatMap(cast("Callable[..., State]", f), layout, start.device)
+    if torch.is_grad_enabled() and getattr(parametrize, "_cache_enabled", 0):
+        # What parametrize.cached() keeps of the first evaluation must carry a graph.
+        flat_f(start, *args)
     problem = Problem(
         f=flat_f,
         # No tape can hold a tensor made in inference mode: a warm start from one is copied.
@@ -109,18 +161,27 @@ def fixed_point(
         blocks=layout.blocks,
         on_failure=on_failure,
         narrow=narrowing(flat_f, args, rows_independent),
+        what=what,
     )
     solution = gradient.solve(problem)
-    report_failure(solution, what="fixed_point", on_failure=on_failure, lowered=flat_f.lowered)
+    if remember is not None:
+        remember(solution)
+    report_failure(solution, what=what, on_failure=on_failure, lowered=flat_f.lowered)
     # Where f is not finite there is no evaluation at a solution.
     if flat_f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
         flat_f.update_buffers(solution.matrix.detach(), *args)
+    return _unfolded(solution, layout)
+
+
+def _unfolded(solution: Solution[Tensor], layout: Layout) -> Solution[Any]:
+    """Return the solution with states of the caller's structure in place of matrices."""
+    correction = None
+    if solution.correction is not None:
+        correction = layout.unflatten(solution.correction_matrix)
     return replace(
-        solution,
+        cast("Solution[Any]", solution),
         value=layout.unflatten(solution.matrix),
-        correction=None
-        if solution.correction is None
-        else layout.unflatten(solution.correction_matrix),
+        correction=correction,
         states=tuple(layout.unflatten(state) for state in solution.state_matrices),
     )
 

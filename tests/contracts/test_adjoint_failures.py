@@ -63,7 +63,7 @@ def test_a_missed_adjoint_raises_out_of_backward_and_keeps_its_verdict(case):
 def test_a_missed_adjoint_warns_and_passes_its_best_iterate(case):
     w, x = leaves(W, X)
     solution = solve(case, cell, w, x, on_failure="warn")
-    with pytest.warns(ConvergenceWarning, match=r"adjoint of fixed_point: 3 of 3 samples missed"):
+    with pytest.warns(ConvergenceWarning, match=r"adjoint of fixed_point: samples missed"):
         solution.value.backward(U)
     assert [a.converged.any().item() for a in solution.adjoint] == [False]
     assert x.grad.isfinite().all()

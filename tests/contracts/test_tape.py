@@ -132,7 +132,7 @@ def test_a_value_of_inference_mode_may_start_a_solve_that_is_trained(case):
     deq, x = some_deq(case), X.clone().requires_grad_()
     with torch.inference_mode():
         start = 0.9 * deq(X)
-    value = deq.solve(x, start).value
+    value = deq.solve(x, z0=start).value
     # Two solves to 1e-9, amplified by 1 / (1 - 0.5).
     torch.testing.assert_close(value, deq(X), rtol=1e-8, atol=1e-8)
     value.sum().backward()

@@ -53,7 +53,10 @@ def test_the_gain_is_about_the_spectral_radius():
     [
         ({"num_inputs": 0, "width": 2}, "num_inputs must be at least 1, got 0"),
         ({"num_inputs": 2, "width": 0}, "width must be at least 1, got 0"),
-        ({"num_inputs": 2, "width": 2, "gain": -1.0}, "gain must be 0 or more, got -1.0"),
+        (
+            {"num_inputs": 2, "width": 2, "gain": -1.0},
+            "gain must be 0 or more, and finite, got -1.0",
+        ),
     ],
 )
 def test_a_setting_outside_its_domain_is_refused(settings, sentence):

@@ -125,7 +125,7 @@ def test_a_plain_module_is_a_cell_that_starts_at_zeros_in_the_shape_of_x():
 def test_solve_takes_a_start_and_returns_every_verdict():
     deq, x = some_deq(), normal(2, 3, seed=8)
     solution = deq.solve(x)
-    warm = deq.solve(x, solution.value.detach())
+    warm = deq.solve(x, z0=solution.value.detach())
     assert warm.evaluations == 1
     assert warm.converged.all()
     assert torch.equal(warm.value, solution.value)
@@ -135,9 +135,9 @@ def test_a_failure_warns_by_default_and_raises_if_asked_to():
     cell = DenseCell(3, 5)
     x = torch.randn(2, 3)
     short = Picard(max_steps=1)
-    with pytest.warns(ConvergenceWarning, match="2 of 2 samples missed"):
+    with pytest.warns(ConvergenceWarning, match=r"DEQ\(DenseCell\): samples missed"):
         DEQ(cell, solver=short)(x)
-    with pytest.raises(ConvergenceError, match="2 of 2 samples missed"):
+    with pytest.raises(ConvergenceError, match=r"DEQ\(DenseCell\): 2 of 2 samples missed"):
         DEQ(cell, solver=short, on_failure="raise")(x)
     DEQ(cell, solver=short, on_failure="ignore")(x)
 

@@ -125,7 +125,10 @@ def test_training_lowers_the_loss_and_keeps_the_margin(solver):
     [
         ({"num_inputs": 0, "width": 2}, "num_inputs must be at least 1, got 0"),
         ({"num_inputs": 2, "width": 0}, "width must be at least 1, got 0"),
-        ({"num_inputs": 2, "width": 2, "gain": -1.0}, "gain must be 0 or more, got -1.0"),
+        (
+            {"num_inputs": 2, "width": 2, "gain": -1.0},
+            "gain must be 0 or more, and finite, got -1.0",
+        ),
         (
             {"num_inputs": 2, "width": 2, "margin": 0.0},
             "margin must be more than 0, and finite, got 0.0",

@@ -14,20 +14,20 @@ from deqlab.errors import OnFailure, report_failure
 from deqlab.solution import Solution
 
 
-def report(verdicts: Verdicts, on_failure: OnFailure) -> None:
+def report(verdicts: Verdicts, what: str, on_failure: OnFailure) -> None:
     """Make the graph raise, warn or stay silent if a row failed."""
     if on_failure == "ignore":
         return
     status, residual, tolerance = verdicts.status, verdicts.residual, verdicts.tolerance
-    _report(status, residual, tolerance, verdicts.steps, on_failure)
+    _report(status, residual, tolerance, verdicts.steps, what, on_failure)
 
 
 @torch.library.custom_op("deqlab::report", mutates_args=())
 def _report(
-    status: Tensor, residual: Tensor, tolerance: Tensor, steps: Tensor, on_failure: str
+    status: Tensor, residual: Tensor, tolerance: Tensor, steps: Tensor, what: str, on_failure: str
 ) -> None:
     solution = Solution(
-        value=(),
+        value=None,
         residual=residual,
         tolerance=tolerance,
         status=status,
@@ -35,7 +35,7 @@ def _report(
         evaluations=1,
         trace=residual.new_empty((0, len(status))),
     )
-    report_failure(solution, what="fixed_point", on_failure=cast("OnFailure", on_failure))
+    report_failure(solution, what=what, on_failure=cast("OnFailure", on_failure))
 
 
 @_report.register_fake

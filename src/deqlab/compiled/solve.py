@@ -18,19 +18,20 @@ from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
-from deqlab.state import Layout, State
+from deqlab.state import Layout
 
 
 def fixed_point(
-    f: Callable[..., State],
-    z0: State,
+    f: Callable[..., Any],
+    z0: Any,  # noqa: ANN401
     *args: object,
     solver: Solver[Any],
     gradient: Gradient,
     on_failure: OnFailure,
     rows_independent: bool | Sequence[bool],
     batched: bool,
-) -> Solution:
+    what: str,
+) -> Solution[Any]:
     """`solve.fixed_point` while torch.compile traces it.
 
     The solution has no trace. Of the rest, every field is what the call returns outside of
@@ -59,7 +60,7 @@ def fixed_point(
     with torch.no_grad():
         end = _solve(flat_f, start, first.detach(), solver, layout.blocks)
     verdicts = end.verdicts
-    report(verdicts, on_failure)
+    report(verdicts, what, on_failure)
     value = end.best
     if follows:
         value = attach(flat_f, value, gradient, defined=verdicts.status != Status.NONFINITE.value)

@@ -20,7 +20,7 @@ from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Problem
 from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows, report_coupling
-from deqlab.gradients.equation import ADJOINT, AdjointEquation
+from deqlab.gradients.equation import AdjointEquation
 from deqlab.gradients.node import Backward
 from deqlab.gradients.tape import Tape
 from deqlab.operators import Product
@@ -47,7 +47,7 @@ def solve_to_accuracy(
     share = VALUE * accuracy
     problem = replace(problem, solver=replace(problem.solver, rtol=accuracy))
     solution, _, tape = solved(problem, accuracy=share)
-    report_error(solution, share, what="fixed_point", on_failure=problem.on_failure)
+    report_error(solution, share, what=problem.what, on_failure=problem.on_failure)
     adjoint = _ToAccuracy(problem, solution, method, accuracy)
     return attached(problem, solution, tape, adjoint, near=_corrected(solution, share))
 
@@ -132,7 +132,7 @@ class _ToAccuracy(AdjointEquation):
             report_coupling(self.on_failure)
         else:
             counted = replace(result, error=self._counted(result))
-            report_error(counted, self.accuracy, what=ADJOINT, on_failure=self.on_failure)
+            report_error(counted, self.accuracy, what=self.what, on_failure=self.on_failure)
 
 
 def _corrected(solution: Solution, accuracy: float) -> Float[Tensor, "B D"]:

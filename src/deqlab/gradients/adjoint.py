@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
+from deqlab.arguments import SettingsByName
 from deqlab.krylov import gmres
 from deqlab.operators import Product
 from deqlab.solution import Solution, Status
@@ -85,7 +86,7 @@ class Adjoint:
         return block_norms(scaled, (scaled.shape[1],))[:, 0]
 
 
-class LinearMethod(ABC):
+class LinearMethod(SettingsByName, ABC):
     """A method that only solves linear equations."""
 
     @abstractmethod

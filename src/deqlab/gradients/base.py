@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.arguments import SettingsByName, check_kind
 from deqlab.errors import OnFailure
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
@@ -29,6 +30,7 @@ class Problem:
         blocks: Columns of each block of the state.
         on_failure: What a failed backward solve does.
         narrow: Returns the map on some rows alone; None keeps every row in the batch.
+        what: The name of whoever asked for the solve, for errors and warnings.
     """
 
     f: MapWithArgs
@@ -38,6 +40,12 @@ class Problem:
     blocks: Sequence[int]
     on_failure: OnFailure
     narrow: Narrow | None = None
+    what: str = "fixed_point"
+
+    @property
+    def adjoint(self) -> str:
+        """The name of the linear system of the backward pass, likewise."""
+        return f"adjoint of {self.what}"
 
     def solve(self) -> Solution:
         """Run the forward method under the caller's grad mode."""
@@ -63,9 +71,14 @@ class Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradient(ABC):
+class Gradient(SettingsByName, ABC):
     """Solves a problem, and makes the value differentiable."""
 
     @abstractmethod
     def solve(self, problem: Problem) -> Solution:
         """Return the solution; its value carries a gradient if grad mode is on."""
+
+
+def check_gradient(gradient: object) -> None:
+    """Raise TypeError unless `gradient` is a gradient: a value, no class and no string."""
+    check_kind("gradient", gradient, Gradient, example="Implicit()")

@@ -18,8 +18,6 @@ from deqlab.operators import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
 
-ADJOINT = "adjoint of fixed_point"
-
 
 class AdjointEquation(AdjointMethod):
     """Solves v = J'v + u row by row, and holds each row to its residual.
@@ -44,7 +42,11 @@ class AdjointEquation(AdjointMethod):
         by_error: bool = False,
     ) -> None:
         self.method, self.rtol, self.by_error = method, rtol, by_error
-        self.blocks, self.on_failure = problem.blocks, problem.on_failure
+        self.blocks, self.on_failure, self.what = (
+            problem.blocks,
+            problem.on_failure,
+            problem.adjoint,
+        )
         self.eps = _working_eps(problem)
         self.results = solution.adjoint
         self.effort = solution.evaluations + solution.products
@@ -95,7 +97,7 @@ class AdjointEquation(AdjointMethod):
             report_coupling(self.on_failure)
             return
         status = torch.where(failed, result.status, int(Status.CONVERGED))
-        report_failure(replace(result, status=status), what=ADJOINT, on_failure=self.on_failure)
+        report_failure(replace(result, status=status), what=self.what, on_failure=self.on_failure)
 
     def waited_for(self, rows: Tensor) -> Tensor:
         """Return those of the rows whose forward solve has converged."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from typing_extensions import override
 
+from deqlab.arguments import check_kind
 from deqlab.gradients.accuracy import solve_to_accuracy
 from deqlab.gradients.adjoint import GMRES, LinearMethod
 from deqlab.gradients.attach import attached, solved
@@ -49,6 +50,7 @@ class Implicit(Gradient):
     accuracy: float | None = None
 
     def __post_init__(self) -> None:
+        check_kind("solver", self.solver, Solver, LinearMethod, example="GMRES()")
         if self.accuracy is None:
             return
         if not 0 < self.accuracy < 1:

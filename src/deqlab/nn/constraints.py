@@ -4,10 +4,15 @@ A constraint is a module that maps a free matrix V to W, with gradients. It has 
 own: the same V gives the same W in training and in evaluation.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
+
+from deqlab.arguments import check_number
 
 
 class Unconstrained(nn.Module):
@@ -35,11 +40,12 @@ class SpectralNorm(nn.Module):
 
     @override
     def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
-        # Not matrix_norm: it takes another routine, and rounds otherwise, if a tape is on.
-        norm = torch.linalg.svd(free, full_matrices=False)[1][0]
-        # Not min(1, bound / norm): its gradient at norm 0 is 0 * inf.
-        scale: Tensor = self.bound / norm.clamp_min(self.bound)
-        return free * scale
+        with full_precision(free) as (v,):
+            # Not matrix_norm: it takes another routine, and rounds otherwise, if a tape is on.
+            norm = torch.linalg.svd(v, full_matrices=False)[1][0]
+            # Not min(1, bound / norm): its gradient at norm 0 is 0 * inf.
+            w: Tensor = v * (self.bound / norm.clamp_min(self.bound))
+        return w.to(free.dtype)
 
     @override
     def extra_repr(self) -> str:
@@ -71,6 +77,18 @@ class Triangular(nn.Module):
         return f"bound={self.bound}"
 
 
+@contextmanager
+def full_precision(*free: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Give the tensors in float32 at least, and compute with them without autocast.
+
+    What a constraint promises would not survive a product or a norm in half precision, and the
+    factorisations of torch.linalg know none.
+    """
+    with torch.autocast(free[0].device.type, enabled=False):
+        yield tuple(t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in free)
+
+
 def _check_bound(bound: float) -> None:
+    check_number("bound", bound)
     if not 0 < bound <= 1:
         raise ValueError(f"bound must be in (0, 1], got {bound}")

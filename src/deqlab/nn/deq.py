@@ -1,37 +1,47 @@
 """The DEQ layer: a module whose output is a fixed point."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import override
 
+from deqlab.arguments import check_kind
 from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient, Implicit
+from deqlab.gradients.base import check_gradient
 from deqlab.nn.cells import Cell
-from deqlab.solution import Solution
-from deqlab.solve import check_rows, fixed_point
+from deqlab.nn.equation import Equation, is_prepared, unwrapped
+from deqlab.solution import Solution, StateT
+from deqlab.solve import check_rows, solve_for
 from deqlab.solvers import Anderson, Solver
-from deqlab.state import State
+from deqlab.solvers.base import check_solver
 from deqlab.tracing import refuse_script
 
 
-class DEQ(nn.Module):
-    """z* = cell(z*, x): infinite depth with one layer's weights.
+class DEQ(nn.Module, Generic[StateT]):
+    """z* = cell(z*, *inputs): infinite depth with one layer's weights.
 
     Args:
-        cell: A `Cell`, or any module called as cell(z, x) whose result has the shape of z. A
-            plain module starts at zeros in the shape of x unless `solve` is given a z0.
+        cell: A `Cell`, or any module called as cell(z, *inputs) whose result has the shape of z.
+            A plain module starts at `cell.initial(*inputs)` if it has that method, or else at
+            zeros in the shape of the first input. Hooks, parametrisations and wrappers of the
+            cell (`torch.compile`, `nn.DataParallel`) run as on any module; see `nn.equation`.
         solver: The forward method, with its tolerance and step limit.
         gradient: How to differentiate z*.
         on_failure: What a sample that misses its tolerance does: "raise", "warn" or "ignore".
         rows_independent: Let finished samples leave the batch: f is then called on the rest. It
             pays where f is costly and some samples are much harder than others. The cell must
             treat its rows independently (no batch norm) and know its `row_args`; a plain module
-            is called on rows of x.
+            is called on rows of its inputs.
         batched: False makes the whole state one sample: for cells that couple its rows, such as
             nodes of a graph or batch norm in train mode.
+        name: What errors and warnings of this layer begin with; None for the class of the cell.
+
+    Attributes:
+        last: The verdicts of the last solve that ended, without its value; None before the first.
+            They hold no graph, and are not saved or copied with the layer. A replica that
+            `nn.DataParallel` makes has its own.
 
     Example:
         >>> import torch
@@ -39,7 +49,35 @@ class DEQ(nn.Module):
         >>> deq = DEQ(DenseCell(8, 16, constraint=SpectralNorm()))
         >>> deq(torch.randn(4, 8)).shape
         torch.Size([4, 16])
+        >>> deq.last.converged
+        tensor([True, True, True, True])
     """
+
+    @overload
+    def __init__(
+        self,
+        cell: Cell[StateT],
+        *,
+        solver: Solver[Any] = ...,
+        gradient: Gradient = ...,
+        on_failure: OnFailure = ...,
+        rows_independent: bool = ...,
+        batched: bool = ...,
+        name: str | None = ...,
+    ) -> None: ...
+
+    @overload  # of a plain module, DEQ[Tensor] unless the caller says another
+    def __init__(
+        self,
+        cell: nn.Module,
+        *,
+        solver: Solver[Any] = ...,
+        gradient: Gradient = ...,
+        on_failure: OnFailure = ...,
+        rows_independent: bool = ...,
+        batched: bool = ...,
+        name: str | None = ...,
+    ) -> None: ...
 
     def __init__(
         self,
@@ -50,11 +88,16 @@ class DEQ(nn.Module):
         on_failure: OnFailure = "warn",
         rows_independent: bool = False,
         batched: bool = True,
+        name: str | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(cell, type) or not callable(cell):
+            check_kind("cell", cell, nn.Module, example="DenseCell(8, 16)")
+        check_solver(solver)
+        check_gradient(gradient)
         check_on_failure(on_failure)
         check_rows(rows_independent, batched=batched)
-        if rows_independent and isinstance(cell, Cell) and cell.row_args is None:
+        if rows_independent and is_prepared(cell) and getattr(cell, "row_args", None) is None:
             raise ValueError(
                 f"rows_independent: {type(cell).__name__} does not say which of its args have a "
                 "row per sample; set its class attribute row_args"
@@ -65,57 +108,101 @@ class DEQ(nn.Module):
         self.on_failure: OnFailure = on_failure
         self.rows_independent = rows_independent
         self.batched = batched
+        self.name = f"DEQ({type(unwrapped(cell)).__name__})" if name is None else name
+        self.last: Solution[None] | None = None
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self,
+            *inputs: Any,  # noqa: ANN401
+            z0: StateT | None = None,
+            **keywords: Any,  # noqa: ANN401
+        ) -> StateT:
+            """See `forward`."""
 
     @override
-    def forward(self, x: Tensor) -> State:
-        """Return z*, differentiable in x and the parameters of the cell."""
-        if torch.compiler.is_compiling():
-            from deqlab import graph_break  # torch's compiler takes a second to import
+    def forward(
+        self,
+        *inputs: Any,
+        z0: StateT | None = None,
+        **keywords: Any,
+    ) -> StateT:
+        """Return z*, differentiable in the inputs and the parameters of the cell.
 
-            if graph_break.leaves_graph():
-                return graph_break.outside(self.forward, x)
-        return self.solve(x).value
-
-    def solve(self, x: Tensor, z0: State | None = None) -> Solution:
-        """Return z* with the verdict on every sample.
-
-        Args:
-            x: The input, rows are samples.
-            z0: Where to start; None is where the cell starts.
-
-        Raises:
-            ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
+        The arguments are those of `solve`.
         """
         if torch.compiler.is_compiling():
             from deqlab import graph_break  # torch's compiler takes a second to import
 
             if graph_break.leaves_graph():
-                return graph_break.outside(self.solve, x, z0)
-        f, args = self._prepare(x)
-        return fixed_point(
-            f,
-            self._initial(x) if z0 is None else z0,
-            *args,
-            solver=self.solver,
-            gradient=self.gradient,
-            on_failure=self.on_failure,
-            rows_independent=self._row_args(),
-            batched=self.batched,
+                return graph_break.outside(self.forward, *inputs, z0=z0, **keywords)
+        return self.solve(*inputs, z0=z0, **keywords).value
+
+    def solve(
+        self,
+        *inputs: Any,  # noqa: ANN401
+        z0: StateT | None = None,
+        **keywords: Any,  # noqa: ANN401
+    ) -> Solution[StateT]:
+        """Return z* with the verdict on every sample.
+
+        Args:
+            inputs: What the cell takes beside z: x, whose rows are samples, and whatever follows.
+                Of a cell of vectors (`DenseCell`, `MonotoneCell`) x may have any number of
+                dimensions in front, as in `nn.Linear`: each vector is a sample with its own
+                verdict, and the verdicts are in the order of x.flatten(0, -2).
+            z0: Where to start, in the shape of z*; None is where the cell starts.
+            keywords: Inputs of the cell by their names.
+
+        Raises:
+            ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
+            TypeError: The cell has no `initial`, and the first input is no tensor.
+            ValueError: The cell changed the shape of z, which started in the shape of x for want
+                of an `initial`, or of a z0.
+        """
+        if torch.compiler.is_compiling():
+            from deqlab import graph_break  # torch's compiler takes a second to import
+
+            if graph_break.leaves_graph():
+                return graph_break.outside(self.solve, *inputs, z0=z0, **keywords)
+        equation = Equation.of(self.cell, inputs, keywords, z0)
+        try:
+            solution: Solution[Any] = solve_for(
+                self.name,
+                equation.f,
+                equation.z0,
+                equation.args,
+                solver=self.solver,
+                gradient=self.gradient,
+                on_failure=self.on_failure,
+                rows_independent=self.rows_independent and equation.rows,
+                batched=self.batched,
+                remember=self._remember,
+            )
+        except (RuntimeError, ValueError) as error:
+            if not equation.guessed or type(error) not in (RuntimeError, ValueError):
+                raise
+            raise type(error)(f"{error}\n{self._unlike(equation)}") from error
+        return equation.restored(solution)
+
+    def _remember(self, solution: Solution[Any]) -> None:
+        self.last = solution.verdicts()
+
+    def _unlike(self, equation: Equation) -> str:
+        """Return what may be wrong with a start that was guessed."""
+        return (
+            f"{self.name} started at zeros in the shape of its first input, "
+            f"{tuple(equation.z0.shape)}, for the cell has no `initial`. If its state has another "
+            "shape, define initial(...) on the cell, which takes the same inputs and returns z0, "
+            "or pass z0="
         )
 
     def __prepare_scriptable__(self) -> None:
         refuse_script(type(self).__name__)
 
-    def _prepare(self, x: Tensor) -> tuple[Callable[..., State], tuple[Tensor, ...]]:
-        return self.cell.prepare(x) if isinstance(self.cell, Cell) else (self.cell, (x,))
-
-    def _initial(self, x: Tensor) -> State:
-        return self.cell.initial(x) if isinstance(self.cell, Cell) else torch.zeros_like(x)
-
-    def _row_args(self) -> bool | tuple[bool, ...]:
-        if not self.rows_independent:
-            return False
-        return self.cell.row_args or True if isinstance(self.cell, Cell) else True
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"last": None}
 
     @override
     def extra_repr(self) -> str:

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from deqlab.arguments import check_sequence
+
 
 def mlp(sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
     """Return a fully connected network with `len(sizes) - 2` hidden layers.
@@ -14,6 +16,7 @@ def mlp(sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.ReLU) 
         activation: Makes the module between two linear layers.
 
     Raises:
+        TypeError: `sizes` is no sequence of whole numbers.
         ValueError: Fewer than two sizes, or one below 1.
 
     Example:
@@ -24,6 +27,7 @@ def mlp(sizes: Sequence[int], *, activation: Callable[[], nn.Module] = nn.ReLU) 
           (2): Linear(in_features=32, out_features=10, bias=True)
         )
     """
+    check_sequence("sizes", sizes)
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes needs two or more numbers of at least 1, got {list(sizes)}")
     layers: list[nn.Module] = []

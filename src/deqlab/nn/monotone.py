@@ -14,17 +14,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from deqlab.nn.cells import Cell
+from deqlab.arguments import check_number
+from deqlab.nn.cells import Cell, injected, zeros
+from deqlab.nn.constraints import full_precision
+from deqlab.nn.sizes import check_scale, check_width, gaussian
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
 
 
-class MonotoneCell(Cell):
+class MonotoneCell(Cell[Tensor]):
     """f(z, x) = sigma(W z + U x + b), with I - W >= margin I.
 
-    Shapes: x (B, num_inputs), z (B, width). U and b start as in `nn.Linear`; A and B start Gaussian
-    with standard deviation `gain` / sqrt(width). All solvers take it; the splitting methods need
-    it, and converge for every W.
+    Shapes: x (..., num_inputs), z (..., width), as in `nn.Linear`. U and b start as in `nn.Linear`;
+    A and B start Gaussian with standard deviation `gain` / sqrt(width). All solvers take it; the
+    splitting methods need it, and converge for every W.
 
     Args:
         num_inputs: Size of x.
@@ -46,34 +49,35 @@ class MonotoneCell(Cell):
         gain: float = 0.5,
     ) -> None:
         super().__init__()
-        for name, size in (("num_inputs", num_inputs), ("width", width)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_width(num_inputs, width)
+        check_number("margin", margin)
         if not 0 < margin < float("inf"):
             raise ValueError(f"margin must be more than 0, and finite, got {margin}")
-        if not gain >= 0:
-            raise ValueError(f"gain must be 0 or more, got {gain}")
+        check_scale("gain", gain)
         self.width = width
         self.margin = margin
         self.activation: Proximal = proximal(activation)
         self.inject = nn.Linear(num_inputs, width)
-        self.symmetric = nn.Parameter(torch.randn(width, width) * gain / width**0.5)
-        self.skew = nn.Parameter(torch.randn(width, width) * gain / width**0.5)
+        self.symmetric = gaussian(width, gain)
+        self.skew = gaussian(width, gain)
+
+    sample_dims = 1
 
     @property
     def weight(self) -> Float[Tensor, "m m"]:
         """W, from A = `symmetric` and B = `skew`."""
-        a, b = self.symmetric, self.skew
-        eye = torch.eye(self.width, dtype=a.dtype, device=a.device)
-        return (1 - self.margin) * eye - a.mT @ a + b - b.mT
+        with full_precision(self.symmetric, self.skew) as (a, b):
+            eye = torch.eye(self.width, dtype=a.dtype, device=a.device)
+            w = (1 - self.margin) * eye - a.mT @ a + b - b.mT
+        return w.to(self.symmetric.dtype)
 
     @override
-    def initial(self, x: Float[Tensor, "B n"]) -> Float[Tensor, "B m"]:
-        return x.new_zeros(x.shape[0], self.width)
+    def initial(self, x: Float[Tensor, "*B n"]) -> Float[Tensor, "*B m"]:
+        return zeros(x, self.width)
 
     @override
     def prepare(self, x: Float[Tensor, "B n"]) -> tuple[MonotoneMap, tuple[Tensor, Tensor]]:
-        return MonotoneMap(self.activation), (self.weight, self.inject(x))
+        return MonotoneMap(self.activation), (self.weight, injected(self, self.inject, x))
 
     @override
     def extra_repr(self) -> str:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, group_norm, interpolate
 from typing_extensions import override
 
+from deqlab.arguments import check_count, check_number, check_whole
 from deqlab.errors import OnFailure
 from deqlab.gradients import Gradient, Implicit
 from deqlab.nn.cells import Cell
@@ -39,7 +40,7 @@ Maps = tuple[Tensor, ...]
 """One feature map a resolution, the finest first."""
 
 
-class MultiscaleCell(Cell):
+class MultiscaleCell(Cell[Maps]):
     """f(z, x) for a state of feature maps, each of half the resolution of the one before.
 
     Shapes: x (B, num_inputs, H, W); z is a tuple of (B, channels[i], H / 2^i, W / 2^i). H and W
@@ -57,9 +58,9 @@ class MultiscaleCell(Cell):
         self, num_inputs: int, channels: Sequence[int], *, groups: int = 4, gain: float = 0.4
     ) -> None:
         super().__init__()
-        if num_inputs < 1:
-            raise ValueError(f"num_inputs must be at least 1, got {num_inputs}")
+        check_count("num_inputs", num_inputs)
         check_channels(channels, groups)
+        check_number("gain", gain)
         if not 0 < gain < float("inf"):
             raise ValueError(f"gain must be more than 0, and finite, got {gain}")
         self.channels = tuple(channels)
@@ -138,6 +139,7 @@ class Resolution(nn.Module):
 
     def __init__(self, index: int = 0) -> None:
         super().__init__()
+        check_whole("index", index)
         self.index = index
 
     @override
@@ -185,8 +187,9 @@ def multiscale(
         (torch.Size([2, 8, 16, 16]), torch.Size([2, 10]))
     """
     check_channels(channels, groups)
-    if halvings < 0:
-        raise ValueError(f"halvings must be 0 or more, got {halvings}")
+    check_count("halvings", halvings, least=0)
+    check_count("num_inputs", num_inputs)
+    check_count("num_outputs", num_outputs)
     stem: list[nn.Module] = []
     for i in range(max(1, halvings)):
         stem += [

@@ -15,6 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
+from deqlab.arguments import check_count, check_sequence
+
 
 class ResidualBlock(nn.Module):
     """Two 3 x 3 convolutions and a way around them.
@@ -31,6 +33,7 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         check_channels([num_inputs, num_outputs], groups)
+        check_count("stride", stride)
         self.before = nn.GroupNorm(groups, num_inputs)
         self.first = nn.Conv2d(num_inputs, num_outputs, 3, stride=stride, padding=1, bias=False)
         self.between = nn.GroupNorm(groups, num_outputs)
@@ -79,8 +82,13 @@ def resnet(
         (torch.Size([2, 16, 8, 8]), torch.Size([2, 10]))
     """
     check_channels(channels, groups)
-    if blocks < 1:
-        raise ValueError(f"blocks must be at least 1, got {blocks}")
+    for name, count in (
+        ("num_inputs", num_inputs),
+        ("num_outputs", num_outputs),
+        ("blocks", blocks),
+        ("stride", stride),
+    ):
+        check_count(name, count)
     layers: list[nn.Module] = [nn.Conv2d(num_inputs, channels[0], 3, stride=stride, padding=1)]
     width = channels[0]
     for stage, of_stage in enumerate(channels):
@@ -98,9 +106,14 @@ def pooled_readout(channels: int, num_outputs: int) -> nn.Sequential:
 
 
 def check_channels(channels: Sequence[int], groups: int) -> None:
-    """Raise ValueError unless there are channels, all of them positive multiples of `groups`."""
-    if groups < 1:
-        raise ValueError(f"groups must be at least 1, got {groups}")
+    """Raise unless there are channels, all of them positive multiples of `groups`.
+
+    Raises:
+        TypeError: `channels` is no sequence of whole numbers, or `groups` is none.
+        ValueError: A number is out of its domain.
+    """
+    check_count("groups", groups)
+    check_sequence("channels", channels)
     if not channels or any(c < 1 or c % groups for c in channels):
         raise ValueError(
             f"channels needs one or more positive multiples of groups = {groups}, got "

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
 from deqlab.solution import Solution
 from deqlab.solvers.error_control import ErrorControl
 from deqlab.solvers.ledger import Ledger, take_rows
@@ -25,7 +26,7 @@ Memory = TypeVar("Memory")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Solver(ABC, Generic[Memory]):
+class Solver(SettingsByName, ABC, Generic[Memory]):
     """The settings that all methods share, and the loop.
 
     Attributes:
@@ -55,11 +56,11 @@ class Solver(ABC, Generic[Memory]):
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
+            check_number(name, value)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be 0 or more, and finite, got {value}")
         for name in ("max_steps", "min_steps", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            check_count(name, getattr(self, name))
         if self.min_steps > self.max_steps:
             raise ValueError(
                 f"min_steps must be at most max_steps, got {self.min_steps} > {self.max_steps}"
@@ -162,3 +163,8 @@ class Solver(ABC, Generic[Memory]):
             return self.step(f, z, fz, memory)
         with torch.autocast(z.device.type, enabled=False):
             return self.step(f, z, fz, memory)
+
+
+def check_solver(solver: object) -> None:
+    """Raise TypeError unless `solver` is a solver: a value, no class and no string."""
+    check_kind("solver", solver, Solver, example="Anderson(rtol=1e-4)")

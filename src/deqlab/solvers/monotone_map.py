@@ -52,8 +52,8 @@ class MonotoneMap:
         return self.activation.prox(u, alpha)
 
 
-def parts(f: Map, method: str) -> tuple[MonotoneMap, Tensor, Tensor]:
-    """Return the map, W and q.
+def parts(f: Map, method: str, dtype: torch.dtype) -> tuple[MonotoneMap, Tensor, Tensor]:
+    """Return the map, W and q, in the dtype of the state: autocast may have made q of another.
 
     Raises:
         TypeError: f is no `MonotoneMap` of one (B, D) tensor.
@@ -61,7 +61,7 @@ def parts(f: Map, method: str) -> tuple[MonotoneMap, Tensor, Tensor]:
     origin: object = getattr(f.f, "origin", f.f)
     args: tuple[Any, ...] = getattr(f.f, "args", ())
     if isinstance(origin, MonotoneMap) and len(args) == 2:
-        return origin, args[0], args[1]
+        return origin, args[0].to(dtype), args[1].to(dtype)
     what = getattr(origin, "__name__", type(origin).__name__)
     raise TypeError(
         f"{method} splits z = sigma(W z + q): pass a MonotoneMap and (W, q), or an "

@@ -66,7 +66,7 @@ class ForwardBackward(Solver[Shared]):
     def step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Shared
     ) -> tuple[Float[Tensor, "B D"], Shared]:
-        split, w, q = parts(f, type(self).__name__)
+        split, w, q = parts(f, type(self).__name__, z.dtype)
         if memory.alpha is None:
             memory.alpha = safe_alpha(w) if self.alpha is None else self.alpha
         image = torch.addmm(q, z, w.mT)
@@ -93,7 +93,7 @@ class _Reflections(Solver[Halves], ABC):
     def step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Halves
     ) -> tuple[Float[Tensor, "B D"], Halves]:
-        split, w, q = parts(f, type(self).__name__)
+        split, w, q = parts(f, type(self).__name__, z.dtype)
         shared = memory.shared
         if shared.resolvent is None:
             shared.resolvent = resolvent(w, self.alpha).mT

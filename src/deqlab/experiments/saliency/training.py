@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -155,7 +156,7 @@ def _solves(solutions: list[Solution]) -> Row:
     }
 
 
-def _size(solution: Solution) -> Float[Tensor, " B"]:
+def _size(solution: Solution[Any]) -> Float[Tensor, " B"]:
     """|z| of each sample, over all resolutions."""
     assert isinstance(solution.value, tuple)
     parts = [part.double().flatten(1) for part in solution.value]
