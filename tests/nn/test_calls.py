@@ -1,0 +1,199 @@
+"""Whatever stands between a caller and a cell runs in a DEQ as in a loop that calls the module.
+
+The gold is that loop, with autograd through its evaluations; see `loops`.
+"""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize, prune
+from torch.optim.swa_utils import AveragedModel
+
+from deqlab import DEQ, JacobianFree, Phantom
+from deqlab.nn import Cell, DenseCell, MonotoneCell
+from deqlab.solvers import PeacemanRachford
+from tests.nn.loops import SOLVER, Plain, X, check_against_the_loop, dense
+from tests.problems import F64
+
+
+def with_hook(register, hook):
+    def make():
+        cell = dense()
+        getattr(cell, register)(hook)
+        return cell
+
+    return make
+
+
+def pruned():
+    cell = dense()
+    prune.random_unstructured(cell, "free", amount=0.5)
+    return cell
+
+
+def old_weight_norm():
+    cell = dense()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch's: it still works
+        return nn.utils.weight_norm(cell, "free")
+
+
+def old_spectral_norm():
+    cell = Plain()
+    nn.utils.spectral_norm(cell.back)
+    for _ in range(50):  # power iteration, until it stands still
+        cell.back(torch.zeros(1, 5, dtype=F64))
+    cell.register_forward_hook(lambda module, inputs, out: 0.5 * out)
+    return cell.eval()
+
+
+def parametrised():
+    return parametrizations.weight_norm(dense(), "free")
+
+
+def parametrised_plain():
+    cell = Plain()
+    parametrizations.weight_norm(cell.back)
+    return cell
+
+
+def parametrised_with_hook():
+    cell = parametrised()
+    cell.register_forward_hook(lambda module, inputs, out: 0.9 * out)
+    return cell
+
+
+class Halved(DenseCell):
+    """A subclass that overrides what a call does, and not what `prepare` does."""
+
+    def forward(self, z, x):
+        return 0.5 * super().forward(z, x)
+
+
+def overridden():
+    cell = Halved(3, 5, activation=torch.tanh).double()
+    cell.load_state_dict(dense().state_dict())
+    return cell
+
+
+def patched():
+    cell = dense()
+    forward = cell.forward
+    cell.forward = lambda z, x: 0.5 * forward(z, x)
+    return cell
+
+
+CELLS = {
+    "as it is": dense,
+    "forward hook": with_hook("register_forward_hook", lambda module, inputs, out: 0.5 * out),
+    "forward pre-hook": with_hook(
+        "register_forward_pre_hook", lambda module, inputs: (0.5 * inputs[0], 2 * inputs[1])
+    ),
+    "full backward hook": with_hook(
+        "register_full_backward_hook", lambda module, to, of: (0.5 * to[0], 3 * to[1])
+    ),
+    "full backward pre-hook": with_hook(
+        "register_full_backward_pre_hook", lambda module, of: (0.5 * of[0],)
+    ),
+    "pruned": pruned,
+    "old weight_norm": old_weight_norm,
+    "old spectral_norm": old_spectral_norm,
+    "parametrised": parametrised,
+    "forward overridden": overridden,
+    "forward patched": patched,
+    "DataParallel": lambda: nn.DataParallel(dense()),
+    "AveragedModel": lambda: AveragedModel(dense()),
+    "AveragedModel of a plain module": lambda: AveragedModel(Plain()),
+}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_deq_is_the_loop_that_calls_its_cell(name):
+    check_against_the_loop(CELLS[name])
+
+
+@pytest.mark.parametrize("make", [parametrised, parametrised_plain, parametrised_with_hook])
+def test_weights_that_a_cache_keeps_still_get_their_gradients(make):
+    # Cached in an evaluation without a tape, they would get none.
+    with parametrize.cached():
+        check_against_the_loop(make)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", [JacobianFree(), Phantom()])
+@pytest.mark.parametrize("name", CELLS)
+def test_other_gradients_have_the_same_value(name, gradient):
+    check_against_the_loop(CELLS[name], gradient)
+
+
+def test_a_weight_that_is_pruned_is_the_one_in_use():
+    cell = pruned()
+    deq = DEQ(cell, solver=SOLVER, on_failure="raise")
+    with torch.no_grad():
+        deq(X)
+        cell.free_orig.zero_()
+        value = deq(X)
+    assert torch.equal(cell.free, torch.zeros_like(cell.free))
+    torch.testing.assert_close(value, torch.tanh(cell.inject(X)), rtol=1e-12, atol=1e-12)
+
+
+def test_without_any_of_these_what_is_constant_is_computed_once():
+    class Counted(nn.Identity):
+        calls = 0
+
+        def forward(self, free):
+            Counted.calls += 1
+            return free
+
+    deq = DEQ(DenseCell(3, 5, constraint=Counted(), gain=0.1).double(), solver=SOLVER)
+    assert deq.solve(X).evaluations > 3
+    assert Counted.calls == 1
+
+
+def test_a_layer_is_named_after_what_its_wrappers_hold():
+    assert DEQ(nn.DataParallel(AveragedModel(dense()))).name == "DEQ(DenseCell)"
+    assert DEQ(dense(), name="encoder").name == "encoder"
+
+
+def test_rows_leave_a_cell_with_hooks_and_a_wrapped_one():
+    # The first row is solved at once; the last one needs many steps.
+    x = torch.tensor([[0.0], [1.0], [1.0]], dtype=F64)
+
+    class Rows(Cell):
+        row_args = (True,)
+
+        def initial(self, x):
+            return torch.zeros_like(x)
+
+        def prepare(self, x):
+            return lambda z, x: (sizes.append(len(z)), 0.9 * torch.tanh(z) + x)[1], (x,)
+
+    expected = DEQ(Rows(), solver=SOLVER)
+    for wrap in (lambda cell: cell, nn.DataParallel):
+        sizes = []
+        cell = Rows()
+        cell.register_forward_hook(lambda module, inputs, out: out + 0)
+        deq = DEQ(wrap(cell), solver=SOLVER, rows_independent=True)
+        value = deq(x)
+        assert min(sizes) < max(sizes) == 3
+        torch.testing.assert_close(value, expected(x), rtol=1e-10, atol=1e-12)
+
+
+def test_a_splitting_method_says_what_it_needs_of_a_cell_with_hooks():
+    cell = MonotoneCell(3, 5).double()
+    cell.register_forward_hook(lambda module, inputs, out: out)
+    with pytest.raises(TypeError, match="PeacemanRachford splits z = sigma"):
+        DEQ(cell, solver=PeacemanRachford())(X)
+
+
+def test_an_averaged_layer_is_a_layer():
+    deq = DEQ(dense(), solver=SOLVER)
+    deq(X).sum().backward()
+    averaged = AveragedModel(deq)
+    torch.testing.assert_close(averaged(X), deq(X), rtol=1e-12, atol=1e-12)
+    averaged.update_parameters(copy.deepcopy(deq))
+    assert averaged.module.last is not None
+    assert deq.last is not averaged.module.last
