@@ -149,7 +149,7 @@ def solve_for(
     start = layout.flatten(cast("State", z0))
     check_not_followed(start, *args)
     flat_f = FlatMap(cast("Callable[..., State]", f), layout, start.device)
-    if torch.is_grad_enabled() and getattr(parametrize, "_cache_enabled", 0):
+    if torch.is_grad_enabled() and parametrize._cache_enabled:
         # What parametrize.cached() keeps of the first evaluation must carry a graph.
         flat_f(start, *args)
     problem = Problem(

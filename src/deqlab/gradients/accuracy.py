@@ -129,7 +129,7 @@ class _ToAccuracy(AdjointEquation):
         if self.on_failure == "ignore" or not excess > 1:
             return
         if has_coupled_rows(product, result.matrix):
-            report_coupling(self.on_failure)
+            report_coupling(self.asked_by, self.on_failure)
         else:
             counted = replace(result, error=self._counted(result))
             report_error(counted, self.accuracy, what=self.what, on_failure=self.on_failure)

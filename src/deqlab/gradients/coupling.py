@@ -5,20 +5,18 @@ J'v that is zero there. Two rows are told apart by some bit of their numbers, so
 for each bit find every pair of coupled rows.
 """
 
-import warnings
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.errors import ConvergenceError, ConvergenceWarning, OnFailure
+from deqlab.errors import OnFailure, speak
 from deqlab.operators import Product
 
 ROUNDING = 10.0
 """In units of eps |J'v|: what is below it is no sign of coupled rows."""
 
 SENTENCE = (
-    "fixed_point: the rows of the batch depend on each other in f (batch norm in train mode, a "
+    "the rows of the batch depend on each other in f (batch norm in train mode, a "
     "mean over the batch, rows that are nodes of a graph or tokens of one sequence?), so that a "
     "gradient found row by row is wrong. Pass batched=False, which makes the whole state one "
     "sample, or let f treat each row by itself (layer or group norm, batch norm in eval mode, the "
@@ -46,13 +44,11 @@ def has_coupled_rows(product: Product, like: Float[Tensor, "B D"]) -> bool:
     return False
 
 
-def report_coupling(on_failure: OnFailure) -> None:
-    """Raise, warn or stay silent about coupled rows.
+def report_coupling(what: str, on_failure: OnFailure) -> None:
+    """Raise, warn or stay silent about coupled rows in a solve of that name.
 
     Raises:
         ConvergenceError: `on_failure` is "raise".
     """
-    if on_failure == "raise":
-        raise ConvergenceError(SENTENCE)
-    if on_failure == "warn":
-        warnings.warn(SENTENCE, ConvergenceWarning, stacklevel=3)
+    sentence = f"{what}: {SENTENCE}"
+    speak(sentence, sentence, on_failure=on_failure)

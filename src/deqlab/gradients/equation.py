@@ -42,11 +42,8 @@ class AdjointEquation(AdjointMethod):
         by_error: bool = False,
     ) -> None:
         self.method, self.rtol, self.by_error = method, rtol, by_error
-        self.blocks, self.on_failure, self.what = (
-            problem.blocks,
-            problem.on_failure,
-            problem.adjoint,
-        )
+        self.blocks, self.on_failure = problem.blocks, problem.on_failure
+        self.asked_by, self.what = problem.what, problem.adjoint
         self.eps = _working_eps(problem)
         self.results = solution.adjoint
         self.effort = solution.evaluations + solution.products
@@ -94,7 +91,7 @@ class AdjointEquation(AdjointMethod):
         if self.on_failure == "ignore" or not bool(failed.any()):
             return
         if has_coupled_rows(product, result.matrix):
-            report_coupling(self.on_failure)
+            report_coupling(self.asked_by, self.on_failure)
             return
         status = torch.where(failed, result.status, int(Status.CONVERGED))
         report_failure(replace(result, status=status), what=self.what, on_failure=self.on_failure)
