@@ -36,6 +36,7 @@ _WHOLE = {
     "tests/experiments/test_memory.py",
     "tests/integration/test_ddp.py",
     "tests/tasks/test_images.py",
+    "tests/test_types.py",
     "tests/test_user_program.py",
 }
 
