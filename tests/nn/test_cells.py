@@ -72,3 +72,14 @@ def test_an_mlp_has_an_activation_between_linear_layers_and_none_at_the_end():
         mlp([4])
     with pytest.raises(ValueError, match=r"got \[4, 0, 2\]"):
         mlp([4, 0, 2])
+
+
+def test_a_width_beyond_all_memory_is_refused_with_its_size():
+    with pytest.raises(ValueError, match=r"width 1000000000 is too large: .* the 4.0e\+18 bytes"):
+        DenseCell(3, 10**9)
+
+
+@pytest.mark.parametrize("gain", [float("inf"), float("nan")])
+def test_a_gain_that_is_not_finite_is_refused(gain):
+    with pytest.raises(ValueError, match=f"gain must be 0 or more, and finite, got {gain}"):
+        DenseCell(3, 4, gain=gain)

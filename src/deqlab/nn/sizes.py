@@ -9,9 +9,23 @@ from deqlab.arguments import check_count, check_number
 
 
 def check_width(num_inputs: int, width: int) -> None:
-    """Raise unless both are whole numbers of at least 1; see `check_count`."""
+    """Raise unless both are whole numbers of at least 1, and torch can hold the weights.
+
+    Raises:
+        TypeError: One is no whole number.
+        ValueError: One is too small, or a matrix of these sizes too large.
+    """
     check_count("num_inputs", num_inputs)
     check_count("width", width)
+    for name, columns in (("width", width), ("num_inputs", num_inputs)):
+        try:
+            torch.empty(width, columns)  # reserves memory, and touches none
+        except RuntimeError as error:  # what torch raises where memory or an index type ends
+            size = width * columns * torch.get_default_dtype().itemsize
+            raise ValueError(
+                f"{name} {columns} is too large: torch cannot allocate the {size:.1e} bytes of a "
+                f"matrix of {width} x {columns}"
+            ) from error
 
 
 def check_scale(name: str, scale: float) -> None:
@@ -27,16 +41,5 @@ def check_scale(name: str, scale: float) -> None:
 
 
 def gaussian(width: int, gain: float) -> nn.Parameter:
-    """Return a square matrix of standard deviation `gain` / sqrt(width): its radius is about gain.
-
-    Raises:
-        ValueError: torch cannot hold so large a matrix.
-    """
-    try:
-        return nn.Parameter(torch.randn(width, width) * gain / width**0.5)
-    except RuntimeError as error:  # what torch raises where memory or an index type ends
-        size = width**2 * torch.get_default_dtype().itemsize
-        raise ValueError(
-            f"width {width} is too large: torch could not allocate the {size:.1e} bytes of its "
-            f"square matrix"
-        ) from error
+    """Return a square Gaussian matrix, whose spectral radius is about `gain`."""
+    return nn.Parameter(torch.randn(width, width) * gain / width**0.5)
