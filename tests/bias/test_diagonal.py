@@ -52,7 +52,7 @@ def test_the_default_solves_below_minus_one_too(w):
 
 def test_an_iteration_that_leaves_the_equilibrium_raises():
     deq = model(torch.tensor([0.0, -1.5]), solver=Picard(max_steps=100))
-    with pytest.raises(ConvergenceError, match="fixed_point: 1 of 1 samples"):
+    with pytest.raises(ConvergenceError, match=r"DEQ\(DiagonalCell\): 1 of 1 samples"):
         deq(torch.ones(1, 2))
 
 

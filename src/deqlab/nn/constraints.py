@@ -5,7 +5,7 @@ own: the same V gives the same W in training and in evaluation.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float
@@ -84,7 +84,9 @@ def full_precision(*free: Tensor) -> Iterator[tuple[Tensor, ...]]:
     What a constraint promises would not survive a product or a norm in half precision, and the
     factorisations of torch.linalg know none.
     """
-    with torch.autocast(free[0].device.type, enabled=False):
+    device = free[0].device.type
+    autocast = torch.is_autocast_enabled(device)
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
         yield tuple(t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in free)
 
 
