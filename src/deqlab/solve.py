@@ -12,6 +12,7 @@ from deqlab.errors import OnFailure, check_on_failure, report_failure
 from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import Problem, check_gradient
+from deqlab.gradients.coupling import couples_rows, report_coupled_value
 from deqlab.narrowing import narrowing
 from deqlab.solution import Solution, StateT, Status
 from deqlab.solvers import Anderson, Solver
@@ -166,11 +167,29 @@ def solve_for(
     solution = gradient.solve(problem)
     if remember is not None:
         remember(solution)
-    report_failure(solution, what=what, on_failure=on_failure, lowered=flat_f.lowered)
+    if on_failure != "ignore" and not bool(solution.converged.all()):
+        _report(solution, flat_f, args, what=what, on_failure=on_failure)
     # Where f is not finite there is no evaluation at a solution.
     if flat_f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
         flat_f.update_buffers(solution.matrix.detach(), *args)
     return _unfolded(solution, layout)
+
+
+def _report(
+    solution: Solution[Tensor],
+    f: FlatMap,
+    args: tuple[object, ...],
+    *,
+    what: str,
+    on_failure: OnFailure,
+) -> None:
+    """Raise or warn because samples missed the tolerance; see `report_failure`."""
+    # Who goes on after a warning may come here at every step: then a glance has to do.
+    bits = 1 if on_failure == "warn" else None
+    if couples_rows(lambda z: f(z, *args), solution.matrix.detach(), bits=bits):
+        report_coupled_value(what, on_failure=on_failure)
+    else:
+        report_failure(solution, what=what, on_failure=on_failure, lowered=f.lowered)
 
 
 def _unfolded(solution: Solution[Tensor], layout: Layout) -> Solution[Any]:

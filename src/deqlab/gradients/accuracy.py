@@ -19,7 +19,7 @@ from deqlab.gradients.adjoint import LinearMethod, moved
 from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Problem
 from deqlab.gradients.captured import Gradients
-from deqlab.gradients.coupling import has_coupled_rows, report_coupling
+from deqlab.gradients.coupling import has_coupled_rows, report_coupled_gradient
 from deqlab.gradients.equation import AdjointEquation
 from deqlab.gradients.node import Backward
 from deqlab.gradients.tape import Tape
@@ -129,7 +129,7 @@ class _ToAccuracy(AdjointEquation):
         if self.on_failure == "ignore" or not excess > 1:
             return
         if has_coupled_rows(product, result.matrix):
-            report_coupling(self.asked_by, self.on_failure)
+            report_coupled_gradient(self.asked_by, on_failure=self.on_failure)
         else:
             counted = replace(result, error=self._counted(result))
             report_error(counted, self.accuracy, what=self.what, on_failure=self.on_failure)

@@ -12,7 +12,7 @@ from typing_extensions import override
 from deqlab.errors import report_failure
 from deqlab.gradients.adjoint import Adjoint, LinearMethod, solve_adjoint, verified
 from deqlab.gradients.base import Problem
-from deqlab.gradients.coupling import has_coupled_rows, report_coupling
+from deqlab.gradients.coupling import has_coupled_rows, report_coupled_gradient
 from deqlab.gradients.node import AdjointMethod
 from deqlab.operators import Product
 from deqlab.solution import Solution, Status
@@ -44,7 +44,11 @@ class AdjointEquation(AdjointMethod):
         self.method, self.rtol, self.by_error = method, rtol, by_error
         self.blocks, self.on_failure = problem.blocks, problem.on_failure
         self.asked_by, self.what = problem.what, problem.adjoint
-        self.eps = _working_eps(problem)
+        # What autocast computes f in.
+        self.lowered: torch.dtype | None = getattr(problem.f, "lowered", None)
+        self.eps = max(
+            torch.finfo(dtype).eps for dtype in (problem.z0.dtype, self.lowered) if dtype
+        )
         self.results = solution.adjoint
         self.effort = solution.evaluations + solution.products
         self.needed: np.ndarray = solution.converged.cpu().numpy()
@@ -91,18 +95,16 @@ class AdjointEquation(AdjointMethod):
         if self.on_failure == "ignore" or not bool(failed.any()):
             return
         if has_coupled_rows(product, result.matrix):
-            report_coupling(self.asked_by, self.on_failure)
+            report_coupled_gradient(self.asked_by, on_failure=self.on_failure)
             return
         status = torch.where(failed, result.status, int(Status.CONVERGED))
-        report_failure(replace(result, status=status), what=self.what, on_failure=self.on_failure)
+        report_failure(
+            replace(result, status=status),
+            what=self.what,
+            on_failure=self.on_failure,
+            lowered=self.lowered,
+        )
 
     def waited_for(self, rows: Tensor) -> Tensor:
         """Return those of the rows whose forward solve has converged."""
         return rows & torch.from_numpy(self.needed).to(rows.device)
-
-
-def _working_eps(problem: Problem) -> float:
-    """Return eps of the precision in which f works: that of the state, or of autocast."""
-    eps = torch.finfo(problem.z0.dtype).eps
-    enabled, dtype = getattr(problem.f, "autocast", (False, problem.z0.dtype))
-    return float(max(eps, torch.finfo(dtype).eps)) if enabled else eps
