@@ -267,8 +267,10 @@ def test_failures_are_told_as_they_are_in_eager_mode():
     deq = layer(solver=Picard(max_steps=2))
     call = torch.compile(Between(deq), backend="eager")
     for _ in range(2):
-        with pytest.warns(ConvergenceWarning, match=r"5 of 5 samples missed .* after 2 steps"):
+        with pytest.warns(ConvergenceWarning, match=r"DEQ\(DenseCell\): samples") as told:
             call(X)
+        assert "5 of 5 samples missed" in told[0].message.details
+        assert deq.last.steps.tolist() == [2] * 5
     deq.on_failure = "raise"
     with pytest.raises(ConvergenceError, match=r"5 of 5 samples missed .* after 2 steps"):
         call(X)
