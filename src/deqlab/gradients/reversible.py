@@ -94,6 +94,7 @@ class Reversed(Gradient):
             blocks=problem.blocks,
             allowed=allowed,
             on_failure=problem.on_failure,
+            what=problem.what,
         )
         pairs = ((start, start), *partner.kept, (y, wide.matrix))
         states = tuple(state for pair in pairs for state in pair)

@@ -18,7 +18,6 @@ the k steps forward again from the kept pair, holding the k pairs, and different
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -27,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.errors import ConvergenceError, ConvergenceWarning, OnFailure
+from deqlab.errors import OnFailure, speak
 from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows
@@ -61,6 +60,7 @@ class Route:
     blocks: Sequence[int]
     allowed: float
     on_failure: OnFailure
+    what: str  # the name of the solve
 
 
 class WayBack:
@@ -156,26 +156,22 @@ class WayBack:
         missed = self.judged & ~(self.error <= self.route.allowed)
         if self.route.on_failure == "ignore" or not missed.any():
             return
-        message = self._describe(missed)
-        if self.route.on_failure == "raise":
-            raise ConvergenceError(message)
-        warnings.warn(message, ConvergenceWarning, stacklevel=4)
-
-    def _describe(self, missed: np.ndarray) -> str:
         worst = int(np.where(missed, np.nan_to_num(self.error, nan=np.inf), -1.0).argmax())
+        name = f"the gradient of {self.route.what} by Reversed"
         measured = (
-            f"the gradient of fixed_point by Reversed: {int(missed.sum())} of {len(missed)} "
-            f"samples missed the accuracy (worst: sample {worst}, estimated relative error "
-            f"{self.error[worst]:.1e} where {self.route.allowed:.1e} is allowed, after "
-            f"{self.updates[worst]} steps back).\n"
+            f"{name}: {int(missed.sum())} of {len(missed)} samples missed the accuracy (worst: "
+            f"sample {worst}, estimated relative error {self.error[worst]:.1e} where "
+            f"{self.route.allowed:.1e} is allowed, after {self.updates[worst]} steps back)."
         )
-        if not np.isfinite(self.error[worst]):
-            return f"{measured}The derivative of f is inf or nan there: a root or a norm at zero?"
-        return (
-            f"{measured}f did not return on the way back what it returned in the solve: make f "
+        advice = (
+            "f did not return on the way back what it returned in the solve: make f "
             "deterministic, and change nothing that it uses before the backward pass; Implicit() "
             "and Unrolled() do not compute the steps again."
         )
+        if not np.isfinite(self.error[worst]):
+            advice = "The derivative of f is inf or nan there: a root or a norm at zero?"
+        text = f"{name}: samples missed the accuracy. {advice}\nThe numbers are in `details`."
+        speak(f"{measured}\n{advice}", text, on_failure=self.route.on_failure)
 
     def _back(self, point: Point, step: int, before: Pair | None) -> tuple[Point, np.ndarray]:
         """Take back a step, counted from 1, of every row that has taken as many."""
