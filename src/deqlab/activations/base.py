@@ -43,7 +43,12 @@ class Activation(ABC):
         """Return phi'(u); at a kink, the derivative from one side or the other."""
 
     @abstractmethod
-    def _dual(self, pair: Covariance) -> Tensor: ...
+    def _dual(self, pair: Covariance, m: float = 0.0) -> Tensor:
+        """Return E[(phi(u) - m) (phi(v) - m)].
+
+        The constant is taken off inside: where phi is nearly constant, as a sigmoid of small
+        data is, the square of m off the mean of the product would leave rounding only.
+        """
 
     @abstractmethod
     def _dual_derivative(self, pair: Covariance) -> Tensor: ...
@@ -181,9 +186,8 @@ class Shifted(Activation):
         return self.activation.derivative(u)
 
     @override
-    def _dual(self, pair: Covariance) -> Tensor:
-        means = self.activation._mean(pair.a) + self.activation._mean(pair.b)
-        return self.activation._dual(pair) - self.m * means + self.m**2
+    def _dual(self, pair: Covariance, m: float = 0.0) -> Tensor:
+        return self.activation._dual(pair, self.m + m)
 
     @override
     def _dual_derivative(self, pair: Covariance) -> Tensor:

@@ -42,8 +42,8 @@ class Erf(Activation):
         return torch.exp(-u * u) * (2 / math.sqrt(math.pi))
 
     @override
-    def _dual(self, pair: Covariance) -> Tensor:
-        return (2 / math.pi) * torch.atan2(2 * pair.c, _opposite(pair))
+    def _dual(self, pair: Covariance, m: float = 0.0) -> Tensor:
+        return (2 / math.pi) * torch.atan2(2 * pair.c, _opposite(pair)) + m**2
 
     @override
     def _dual_derivative(self, pair: Covariance) -> Tensor:

@@ -12,7 +12,7 @@ from deqlab.activations.rules import Function, piecewise, reach_of, settled, tra
 SMOOTH_COUNTS = tuple(round(24 * 1.25**k) for k in range(31))
 PIECE_COUNTS = tuple(round(12 * 1.25**k) for k in range(16))
 
-TINY = 1e-100
+TINY = 1e-150
 """Takes the place of a standard deviation of 0, so that a kink at 0 still has two sides."""
 
 Integrand = Callable[[Tensor, Tensor], Tensor]

@@ -72,16 +72,16 @@ class HardTanh(Numeric):
         return torch.where(inside, torch.full_like(u, self.a), torch.zeros_like(u))
 
     @override
-    def _dual(self, pair: Covariance) -> Tensor:
+    def _dual(self, pair: Covariance, m: float = 0.0) -> Tensor:
         if self._is_narrow(pair):
-            return super()._dual(pair)
+            return super()._dual(pair, m)
         h, k = self.c / pair.a.sqrt(), self.c / pair.b.sqrt()
         inner = 1 - 2 * _tail(h) - 2 * _tail(k)
         beyond = _both_above(pair, self.c, excess=True) - _both_above(
             _mirrored(pair), self.c, excess=True
         )
         dual = self.a**2 * (pair.c * inner + 2 * beyond)
-        return torch.where(pair.size > 0, dual, 0.0)
+        return torch.where(pair.size > 0, dual, 0.0) + m**2
 
     @override
     def _dual_derivative(self, pair: Covariance) -> Tensor:

@@ -9,6 +9,7 @@ from typing_extensions import override
 from deqlab.activations.base import Activation
 from deqlab.activations.covariance import Covariance
 from deqlab.activations.expectation import expectation
+from deqlab.activations.kinks import merged
 from deqlab.activations.quadrature import pair_expectation
 
 NEAR, JUMP = 1e-12, 1e-6
@@ -30,8 +31,8 @@ class Numeric(Activation):
         return tuple(k for k in self.kinks if _jumps(self, k))
 
     @override
-    def _dual(self, pair: Covariance) -> Tensor:
-        return pair_expectation(self, self.kinks, pair, repr(self))
+    def _dual(self, pair: Covariance, m: float = 0.0) -> Tensor:
+        return pair_expectation(lambda u: self(u) - m, self.kinks, pair, repr(self))
 
     @override
     def _dual_derivative(self, pair: Covariance) -> Tensor:
@@ -44,10 +45,16 @@ class Numeric(Activation):
 
     @override
     def _mean(self, a: Tensor) -> Tensor:
-        mean = expectation(
-            lambda u, _: self(u), a.flatten(), self.kinks, size=self, name=repr(self)
+        # Both signs: the mean of an odd function is 0 to the last bit, and small data are not
+        # shifted by its rounding.
+        means = expectation(
+            lambda u, _: torch.stack([self(u), self(-u)]),
+            a.flatten(),
+            tuple(merged([*self.kinks, *(-k for k in self.kinks)])),
+            size=lambda u: self(u).abs() + self(-u).abs(),
+            name=repr(self),
         )
-        return mean.view(a.shape)
+        return (means.sum(dim=0) / 2).view(a.shape)
 
 
 def _jumps(phi: Activation, kink: float) -> bool:

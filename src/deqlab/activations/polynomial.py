@@ -60,8 +60,8 @@ class Polynomial(Activation):
         return _horner(self._slope, u)
 
     @override
-    def _dual(self, pair: Covariance) -> Tensor:
-        return _mehler(self._terms, pair)
+    def _dual(self, pair: Covariance, m: float = 0.0) -> Tensor:
+        return _mehler((self._terms[0] - m, *self._terms[1:]), pair)
 
     @override
     def _dual_derivative(self, pair: Covariance) -> Tensor:

@@ -62,7 +62,9 @@ class Coordinates:
             u=torch.sqrt(a).clamp(min=TINY),
             v=torch.where(c < 0, -1.0, 1.0) * torch.sqrt(b).clamp(min=TINY),
             alpha=torch.where(size > 0, torch.sqrt((size + inner) / whole), 0.5**0.5),
-            beta=torch.where(size > 0, root / torch.sqrt(whole * (size + inner)), 0.5**0.5),
+            beta=torch.where(
+                size > 0, root / (torch.sqrt(whole) * torch.sqrt(size + inner)), 0.5**0.5
+            ),
         )
 
     def __getitem__(self, rows: Tensor | slice) -> "Coordinates":

@@ -49,11 +49,13 @@ class Ramp(Activation):
         return torch.where(u > 0, torch.full_like(u, right), torch.full_like(u, left))
 
     @override
-    def _dual(self, pair: Covariance) -> Tensor:
+    def _dual(self, pair: Covariance, m: float = 0.0) -> Tensor:
         linear, modulus = self._parts
         if modulus == 0:
-            return (linear**2 * pair.c).expand(pair.shape)
-        return linear**2 * pair.c + modulus**2 * (2 / math.pi) * (pair.root + pair.c * pair.arcsine)
+            return (linear**2 * pair.c).expand(pair.shape) + m**2
+        moduli = (2 / math.pi) * (pair.root + pair.c * pair.arcsine)
+        dual = linear**2 * pair.c + modulus**2 * moduli
+        return dual if m == 0 else dual - m * (self._mean(pair.a) + self._mean(pair.b)) + m**2
 
     @override
     def _dual_derivative(self, pair: Covariance) -> Tensor:

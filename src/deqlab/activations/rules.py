@@ -95,7 +95,8 @@ def settled(
     gap = float(((found - previous).abs() / scale)[scale > 0].max())
     raise RuntimeError(
         f"Gaussian integrals of {name} are not resolved: {counts[-1]} nodes still change them by "
-        f"{gap:.1e}; it is too steep for these variances, or has a kink that was not named"
+        f"{gap:.1e}; it is too steep for these variances, has a kink that was not named, or "
+        "changes by little more than its rounding over them"
     )
 
 

@@ -14,9 +14,10 @@ Ling et al. (2024, arXiv:2402.02697), for explicit networks by Gu et al. (2024, 
 import math
 from dataclasses import dataclass
 
-from deqlab.kernels.kinds import check_trained
+from deqlab.activations import Moments
+from deqlab.kernels.kinds import Trained, check_trained
 
-__all__ = ["Coefficients"]
+__all__ = ["Coefficients", "deq_coefficients"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +72,48 @@ class Coefficients:
         if math.isnan(self.beta1):
             check_trained(None)
         return self.beta1, self.beta2, self.beta3, self.kappa2 - self.tau0**2 * self.beta1
+
+
+def deq_coefficients(
+    m: Moments,
+    tau0: float,
+    tau: float,
+    *,
+    sigma_a2: float,
+    sigma_b2: float,
+    trained: Trained | None,
+) -> Coefficients:
+    """Return those of a DEQ.
+
+    Args:
+        m: The moments of its activation at tau, centred.
+        tau0: Root mean square norm of the data.
+        tau: tau_*, the standard deviation of the pre-activations.
+        sigma_a2: s_a.
+        sigma_b2: s_b.
+        trained: Which NTK the betas belong to; without it they are nan.
+    """
+    s_a, s_b = sigma_a2, sigma_b2
+    rest = 1 - s_a * m.g1
+    alpha1, alpha4 = s_b * m.g1 / rest, s_b / (1 - s_a * m.q / 2)
+    inner = s_a * alpha1 + s_b  # the weight of X'X in S
+    alpha2, alpha3 = m.g2 * alpha4**2 / (4 * rest), m.g2 * inner**2 / (2 * rest)
+    beta1, beta3, kappa2 = alpha1, alpha3, m.gamma2
+    if trained == "all":  # what the gradient of B adds: s_b D o X'X
+        beta1, beta3 = beta1 + s_b * m.g1, beta3 + s_b * m.g2 * inner
+        kappa2 = kappa2 + s_b * m.d * tau0**2
+    beta1 = beta1 / rest
+    known = 1.0 if trained is not None else math.nan
+    return Coefficients(
+        tau0=tau0,
+        taus=(tau,),
+        alpha1=alpha1,
+        alpha2=alpha2,
+        alpha3=alpha3,
+        alpha4=alpha4,
+        gamma2=m.gamma2,
+        beta1=known * beta1,
+        beta2=known * alpha2 / rest,
+        beta3=known * (beta3 + beta1 * s_a * m.g2 * inner) / rest,
+        kappa2=known * kappa2 / (1 - s_a * m.d),
+    )

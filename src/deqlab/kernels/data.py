@@ -5,25 +5,25 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-Data: TypeAlias = Tensor | np.ndarray
-"""A matrix (n, p) of finite numbers, one sample a row; anything else is refused in a sentence."""
+Data: TypeAlias = Tensor | ArrayLike
+"""A matrix (n, p) of finite numbers, one sample a row: a tensor, or whatever numpy makes an array
+of, such as a table of pandas or nested lists; anything else is refused in a sentence."""
+
+RANGE = 1e-140, 1e140
+"""Norms whose squares float64 holds to all digits, and what kernels make of the squares."""
 
 
 def as_data(x: Data, *, name: str = "x", width: int | None = None) -> Float[Tensor, "n p"]:
-    """Return data as a float64 matrix.
+    """Return data as a float64 matrix, without a gradient.
 
     Raises:
-        ValueError: It is not a matrix of at least one row and column, or not finite.
+        ValueError: It is not a matrix of at least one row and column, or not of finite real
+            numbers, or a row is so small or so large that its square leaves float64.
     """
-    if isinstance(x, np.ndarray):
-        if x.dtype.kind not in "fiub":
-            raise ValueError(f"{name} must hold real numbers, got {x.dtype}")
-        x = np.require(x, requirements="W")  # torch warns of arrays that it cannot write to
-    matrix = torch.as_tensor(x)
-    if matrix.is_complex():
-        raise ValueError(f"{name} must hold real numbers, got {matrix.dtype}")
+    matrix = as_tensor(x, name)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"{name} must be a matrix with one sample a row, got shape {tuple(matrix.shape)}"
@@ -32,14 +32,60 @@ def as_data(x: Data, *, name: str = "x", width: int | None = None) -> Float[Tens
         raise ValueError(
             f"{name} must have {width} columns as the other data, got shape {tuple(matrix.shape)}"
         )
-    matrix = matrix.detach().to(torch.float64)
     bad = ~matrix.isfinite().all(dim=1)
     if bool(bad.any()):
         raise ValueError(
             f"{name} holds nan or inf in {int(bad.sum())} of {len(matrix)} rows, the first is row "
             f"{int(bad.nonzero()[0])}; remove or impute them"
         )
+    sizes = matrix.abs().amax(dim=1)
+    outside = ((sizes > 0) & (sizes < RANGE[0])) | (sizes > RANGE[1])
+    if bool(outside.any()):
+        row = int(outside.nonzero()[0])
+        raise ValueError(
+            f"the largest entry of row {row} of {name} is {float(sizes[row]):.1e} in size, whose "
+            "square leaves the range of float64; scale the data"
+        )
     return matrix
+
+
+def as_tensor(x: Data, name: str) -> Tensor:
+    """Return numbers as a float64 tensor, without a gradient, of whatever shape they have.
+
+    Raises:
+        ValueError: They are not real numbers.
+    """
+    if isinstance(x, Tensor):
+        if x.is_complex():
+            raise ValueError(f"{name} must hold real numbers, got {x.dtype}")
+        dense = x if x.layout == torch.strided else x.to_dense()
+        return dense.detach().to(torch.float64)
+    # No byte order, stride or memory that torch cannot read, or warns of.
+    return torch.from_numpy(np.array(_numbers(x, name), dtype=np.float64, order="C"))
+
+
+def _numbers(x: ArrayLike, name: str) -> np.ndarray:
+    """Return what numpy makes of x, if it is numbers."""
+    if isinstance(x, list | tuple):  # numpy cannot read a tensor that has a gradient
+        x = [row.detach() if isinstance(row, Tensor) else row for row in x]
+    if hasattr(x, "toarray"):  # a sparse matrix of scipy, which numpy takes for one object
+        x = x.toarray()
+    if np.ma.isMaskedArray(x) and bool(np.ma.getmaskarray(x).any()):
+        raise ValueError(f"{name} has masked entries; fill them, or leave their rows out")
+    try:
+        array = np.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a matrix of numbers: {error}") from error
+    if array.dtype.kind == "O" and not any(
+        isinstance(entry, str | bytes | complex) for entry in array.flat
+    ):  # a table of several dtypes
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must hold real numbers: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
+    return array
 
 
 def norm_of(x: Float[Tensor, "n p"], tau0: float | None) -> float:
@@ -52,14 +98,16 @@ def norm_of(x: Float[Tensor, "n p"], tau0: float | None) -> float:
         return check_tau0(tau0)
     value = float((x * x).sum(dim=1).mean().sqrt())
     if value == 0:
-        raise ValueError("every row of x is zero: such data have no kernel")
+        raise ValueError("every row of x is zero: such data have no kernel, unless tau0 is given")
     return value
 
 
 def check_tau0(tau0: float) -> float:
-    """Return tau0, or raise ValueError unless it is above 0 and finite."""
+    """Return tau0, or raise ValueError unless it is above 0, and its square in range."""
     if not 0 < tau0 < float("inf"):
         raise ValueError(
             f"tau0, the root mean square norm of the data, must be above 0 and finite, got {tau0:g}"
         )
+    if not RANGE[0] <= tau0 <= RANGE[1]:
+        raise ValueError(f"the square of tau0 = {tau0:g} leaves the range of float64")
     return float(tau0)

@@ -13,13 +13,13 @@ O(n p^2), and no n x n matrix is formed (derived for this library).
 """
 
 import torch
-from torch import Tensor
 
 from deqlab.kernels.coefficients import Coefficients
 from deqlab.kernels.data import Data, as_data
 from deqlab.kernels.explicit import ExplicitKernel
 from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import Kind, Trained, check_kind
+from deqlab.kernels.labels import Labels
 from deqlab.kernels.lowrank import LowRankPlusIdentity
 from deqlab.kernels.mixture import ClassStatistics, GaussianMixture
 
@@ -27,7 +27,7 @@ from deqlab.kernels.mixture import ClassStatistics, GaussianMixture
 def equivalent(
     kernel: ImplicitKernel | ExplicitKernel | Coefficients,
     x: Data,
-    classes: Tensor | GaussianMixture,
+    classes: Labels | GaussianMixture,
     *,
     kind: Kind = "conjugate",
     trained: Trained | None = None,
@@ -37,8 +37,8 @@ def equivalent(
     Args:
         kernel: Whose; or its coefficients, for another tau0.
         x: Data, one sample a row.
-        classes: The labels, (n,), from which means and covariances are estimated; or the mixture
-            that x was drawn from.
+        classes: The labels, (n,), integers or strings, from which means and covariances are
+            estimated; or the mixture that x was drawn from.
         kind: The CK or the NTK.
         trained: Which weights of a DEQ train; its NTK needs it.
 

@@ -1,8 +1,9 @@
 """The kernels in scikit-learn.
 
 `DEQKernel` goes wherever scikit-learn takes a callable kernel (`SVC(kernel=DEQKernel(...))`,
-`KernelRidge`, `KernelPCA`), and is itself a transformer to kernel matrices, for
-`SVC(kernel="precomputed")` in a pipeline. `DEQCovariance` is a kernel of Gaussian processes.
+`KernelRidge`, `KernelPCA`, `Nystroem`, `SpectralClustering`), and is itself a transformer to kernel
+matrices, for `SVC(kernel="precomputed")` in a pipeline. `DEQCovariance` is a kernel of Gaussian
+processes.
 """
 
 from typing import Any
@@ -23,7 +24,7 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     As a transformer it maps samples to their kernel with the samples of `fit`. As a callable
     (x, y) it is the kernel itself, and the centring follows y, which scikit-learn passes as the
-    training data.
+    training data; in parts where n_jobs is above 1, which needs tau0.
 
     Attributes:
         activation: phi; None for ReLU.
@@ -68,7 +69,7 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_kind(self.kind)
         if self.kind == "tangent":
             check_trained(self.trained)
-        self._kernel().tau(norm_of(as_data(self.X_fit_), self.tau0))  # it has a kernel
+        _implicit(self).tau(norm_of(as_data(self.X_fit_), self.tau0))  # it has a kernel
         return self
 
     def transform(self, X: Any) -> np.ndarray:  # noqa: ANN401, N803
@@ -82,18 +83,42 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return fitted(fitted.X_fit_, fitted.X_fit_)
 
     def __call__(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-        """Return the kernel of the rows of x with those of y, or of x."""
-        return _evaluate(self._kernel(), x, y, kind=self.kind, trained=self.trained, tau0=self.tau0)
+        """Return the kernel of the rows of x with those of y, or of x.
 
-    def _kernel(self) -> ImplicitKernel:
-        phi = ReLU() if self.activation is None else self.activation
-        if not isinstance(phi, Activation):
-            raise ValueError(f"activation must be one of deqlab.activations, got {phi!r}")
-        return ImplicitKernel(activation=phi, sigma_a2=self.sigma_a2, sigma_b2=self.sigma_b2)
+        Raises:
+            ValueError: tau0 is None, and y is a part of x, so that no one can tell which data the
+                centring should follow.
+        """
+        if self.tau0 is None and y is not None and _is_part(y, x):
+            raise ValueError(
+                "y is a part of x, as scikit-learn passes the training data where n_jobs is above "
+                "1; the centring would follow the part: set tau0, the root mean square norm of the "
+                "training data, or n_jobs=1"
+            )
+        return _evaluate(
+            _implicit(self), x, y, kind=self.kind, trained=self.trained, tau0=self.tau0
+        )
+
+    @property
+    def n_dims(self) -> int:
+        """Refuse what a Gaussian process asks first.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            "DEQKernel is no covariance of a Gaussian process, which asks for single variances, "
+            "where the data that fix the centring are not known; take DEQCovariance(tau0)"
+        )
 
     @property
     def _n_features_out(self) -> int:
         return len(self.X_fit_)
+
+
+# `pairwise_kernels`, which KernelRidge, KernelPCA, Nystroem and SpectralClustering call, passes
+# whole matrices to a `Kernel`, and to any other callable one pair of samples at a time.
+Kernel.register(DEQKernel)
 
 
 class DEQCovariance(Kernel):  # type: ignore[misc]
@@ -136,26 +161,37 @@ class DEQCovariance(Kernel):  # type: ignore[misc]
     ) -> Any:  # noqa: ANN401
         """Return the covariance; and its gradient, which has no columns."""
         matrix = _evaluate(
-            self._kernel(), X, Y, kind=self.kind, trained=self.trained, tau0=self.tau0
+            _implicit(self), X, Y, kind=self.kind, trained=self.trained, tau0=self.tau0
         )
         return (matrix, np.empty((*matrix.shape, 0))) if eval_gradient else matrix
 
     def diag(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
         """Return the variance of each row."""
-        kernel = self._kernel()
-        single = [
-            _evaluate(kernel, row[None], None, kind=self.kind, trained=self.trained, tau0=self.tau0)
-            for row in np.asarray(X)
-        ]
-        return np.array([matrix[0, 0] for matrix in single])
+        diagonal = _implicit(self).diagonal(X, kind=self.kind, trained=self.trained, tau0=self.tau0)
+        return np.asarray(diagonal.numpy())
 
     def is_stationary(self) -> bool:
         """It depends on more than x - y."""
         return False
 
-    def _kernel(self) -> ImplicitKernel:
-        phi = ReLU() if self.activation is None else self.activation
-        return ImplicitKernel(activation=phi, sigma_a2=self.sigma_a2, sigma_b2=self.sigma_b2)
+
+def _implicit(settings: DEQKernel | DEQCovariance) -> ImplicitKernel:
+    phi = ReLU() if settings.activation is None else settings.activation
+    if not isinstance(phi, Activation):
+        raise ValueError(f"activation must be one of deqlab.activations, got {phi!r}")
+    return ImplicitKernel(activation=phi, sigma_a2=settings.sigma_a2, sigma_b2=settings.sigma_b2)
+
+
+def _is_part(y: object, x: object) -> bool:
+    """Return whether the rows of y are some of those of x, in the same memory."""
+    if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)) or y is x:
+        return False
+    if y.ndim != 2 or x.ndim != 2 or len(y) >= len(x) or x.shape[1] != y.shape[1]:
+        return False
+    start, first = (array.__array_interface__["data"][0] for array in (x, y))
+    row = x.strides[0]
+    rows, rest = divmod(first - start, row) if row else (0, 1)
+    return x.strides == y.strides and rest == 0 and 0 <= rows <= len(x) - len(y)
 
 
 def _evaluate(

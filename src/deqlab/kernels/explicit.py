@@ -18,12 +18,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.activations import Activation
-from deqlab.kernels.chebyshev import tabulated
 from deqlab.kernels.coefficients import Coefficients
 from deqlab.kernels.data import Data, as_data, norm_of
 from deqlab.kernels.network import ExplicitNetwork
 from deqlab.kernels.pairs import clamped, gram
 from deqlab.kernels.solved_pairs import Dual
+from deqlab.kernels.tables import tabulated
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ one with B frozen; the second, and its coefficients.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,13 +22,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.activations import Activation
-from deqlab.kernels.chebyshev import interpolated, kernels_are_smooth, tabulated
-from deqlab.kernels.coefficients import Coefficients
+from deqlab.kernels.coefficients import Coefficients, deq_coefficients
 from deqlab.kernels.data import Data, as_data, check_tau0, norm_of
-from deqlab.kernels.kinds import Trained, check_trained
+from deqlab.kernels.kinds import Kind, Trained, check_kind, check_trained
 from deqlab.kernels.network import ImplicitNetwork
 from deqlab.kernels.pairs import PairFunction, gram
-from deqlab.kernels.solved_pairs import SOLVER, Dual, SolvedPairs, preactivation
+from deqlab.kernels.solved_pairs import SOLVER, pair_function
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class ImplicitKernel:
             ValueError: The data are not finite, or the kernel has no stable fixed point there.
             ConvergenceError: The fixed point was not found.
         """
-        return self._gram(x, y, tau0, progress, lambda pairs: pairs.conjugate)
+        return self._gram(x, y, tau0, progress, "conjugate", None)
 
     def tangent(
         self,
@@ -105,9 +103,29 @@ class ImplicitKernel:
             tau0: Fixes the centring; None for the root mean square norm of x.
             progress: Show a progress bar.
         """
-        check_trained(trained)
-        inner = self.input_variance if trained == "all" else 0.0
-        return self._gram(x, y, tau0, progress, lambda pairs: pairs.tangent(inner))
+        return self._gram(x, y, tau0, progress, "tangent", trained)
+
+    def diagonal(
+        self,
+        x: Data,
+        *,
+        kind: Kind = "conjugate",
+        trained: Trained | None = None,
+        tau0: float | None = None,
+    ) -> Float[Tensor, " n"]:
+        """Return the kernel of each row with itself, in time that is linear in their number.
+
+        Args:
+            x: Data, (n, p), one sample a row.
+            kind: The CK or the NTK.
+            trained: Which weights train; an NTK needs it.
+            tau0: Fixes the centring; None for the root mean square norm of x.
+        """
+        x = as_data(x)
+        squares = (x * x).sum(dim=1)
+        function = self._pairs(squares, norm_of(x, tau0), kind, trained)
+        column = squares[:, None]
+        return function(column, column, column)[:, 0]
 
     def coefficients(self, tau0: float, *, trained: Trained | None = None) -> Coefficients:
         """Return the numbers that decide the kernels in high dimension.
@@ -127,29 +145,13 @@ class ImplicitKernel:
                 "centred=True (without it their error does not fall with the dimension)"
             )
         tau = self.tau(tau0)
-        m, s_a, s_b = self.activation.moments(tau), self.sigma_a2, self.input_variance
-        rest = 1 - s_a * m.g1
-        alpha1, alpha4 = s_b * m.g1 / rest, s_b / (1 - s_a * m.q / 2)
-        inner = s_a * alpha1 + s_b  # the weight of X'X in S
-        alpha2, alpha3 = m.g2 * alpha4**2 / (4 * rest), m.g2 * inner**2 / (2 * rest)
-        beta1, beta3, kappa2 = alpha1, alpha3, m.gamma2
-        if trained == "all":  # what the gradient of B adds: s_b D o X'X
-            beta1, beta3 = beta1 + s_b * m.g1, beta3 + s_b * m.g2 * inner
-            kappa2 = kappa2 + s_b * m.d * tau0**2
-        beta1 = beta1 / rest
-        known = 1.0 if trained is not None else math.nan
-        return Coefficients(
-            tau0=tau0,
-            taus=(tau,),
-            alpha1=alpha1,
-            alpha2=alpha2,
-            alpha3=alpha3,
-            alpha4=alpha4,
-            gamma2=m.gamma2,
-            beta1=known * beta1,
-            beta2=known * alpha2 / rest,
-            beta3=known * (beta3 + beta1 * s_a * m.g2 * inner) / rest,
-            kappa2=known * kappa2 / (1 - s_a * m.d),
+        return deq_coefficients(
+            self.activation.moments(tau),
+            tau0,
+            tau,
+            sigma_a2=self.sigma_a2,
+            sigma_b2=self.input_variance,
+            trained=trained,
         )
 
     def tau(self, tau0: float) -> float:
@@ -163,14 +165,14 @@ class ImplicitKernel:
         check_tau0(tau0)
         floor = self.input_variance * tau0**2
 
-        def f(square: Tensor) -> Tensor:
+        def f(multiple: Tensor) -> Tensor:
             # An accelerated step may leave what a variance can be.
-            tau = math.sqrt(max(float(square), floor))
+            tau = math.sqrt(max(float(multiple), 1.0) * floor)
             gamma2 = self.activation.moments(tau, centred=self.centred).gamma2
-            return torch.full_like(square, self.sigma_a2 * gamma2 + floor)
+            return torch.full_like(multiple, self.sigma_a2 * gamma2 / floor + 1)
 
-        solution = SOLVER.solve(f, torch.full((1, 1), floor, dtype=torch.float64))
-        tau = math.sqrt(float(solution.matrix))
+        solution = SOLVER.solve(f, torch.ones(1, 1, dtype=torch.float64))
+        tau = math.sqrt(float(solution.matrix) * floor)
         moments = self.activation.moments(tau, centred=self.centred)
         if moments.gamma2 <= 1e-30 * moments.mean**2:
             raise ValueError(
@@ -228,24 +230,26 @@ class ImplicitKernel:
         y: Data | None,
         tau0: float | None,
         progress: bool,
-        read: Callable[[SolvedPairs], Tensor],
+        kind: Kind,
+        trained: Trained | None,
     ) -> Float[Tensor, "n m"]:
         x = as_data(x)
         y = None if y is None else as_data(y, name="y", width=x.shape[1])
-        phi = self.centred_activation(norm_of(x, tau0))
-
-        variances = {"sigma_a2": self.sigma_a2, "sigma_b2": self.input_variance}
-
-        def function_of(dual: Dual) -> PairFunction:
-            return lambda a, b, c: read(SolvedPairs.solve(dual, a, b, c, **variances))
-
-        if phi.closed_form:
-            return gram(function_of(phi), x, y, progress=progress)
-        # The fixed point asks for each dual a dozen times: it has them from a table, and what
-        # it finds becomes a table too.
         squares = torch.cat([(part * part).sum(dim=1) for part in (x, y) if part is not None])
-        ends = torch.stack([squares.min(), squares.max()])[:, None]
-        function = function_of(tabulated(phi, preactivation(phi, ends, **variances).flatten()))
-        if kernels_are_smooth(phi):
-            function = interpolated(function, squares)
-        return gram(function, x, y, progress=progress)
+        return gram(self._pairs(squares, norm_of(x, tau0), kind, trained), x, y, progress=progress)
+
+    def _pairs(
+        self, squares: Float[Tensor, " n"], tau0: float, kind: Kind, trained: Trained | None
+    ) -> PairFunction:
+        """Return the kernel of pairs, for data of these squared norms."""
+        check_kind(kind)
+        if kind == "tangent":
+            check_trained(trained)
+        return pair_function(
+            self.centred_activation(tau0),
+            squares,
+            sigma_a2=self.sigma_a2,
+            sigma_b2=self.input_variance,
+            kind=kind,
+            trained=trained,
+        )

@@ -28,6 +28,9 @@ from deqlab.kernels.kinds import Kind, Trained
 TOLERANCE = 1e-8
 """Relative difference up to which coefficients are the same; a match of `match_explicit`."""
 
+SMALL = 1e-3
+"""A number below this share of the largest counts as much as this share."""
+
 STARTS = 24
 """Random starts of a numerical fit."""
 
@@ -74,8 +77,9 @@ def match_explicit(
 def mismatch(target: Coefficients, other: Coefficients, kind: Kind = "conjugate") -> float:
     """Return the largest difference of the four numbers, relative to what they contribute.
 
-    alpha2 and alpha3 are compared with alpha1 where they are small beside it: they vanish for odd
-    activations.
+    Each counts relative to itself; to a thousandth of the largest of alpha1 and the multiple of
+    the identity where it is smaller: alpha2 and alpha3 vanish for odd activations. The numbers are
+    taken for data of norm 1: tau0^2 alpha2, tau0^2 alpha3, and the multiple over tau0^2.
     """
     return float(np.abs(_gaps(target, other, kind)).max())
 
@@ -91,7 +95,8 @@ def _scales(target: Coefficients, kind: Kind) -> np.ndarray:
     numbers = np.abs(np.array(getattr(target, kind)))
     square = target.tau0**2
     size = max(numbers[0], numbers[3] / square)  # alpha1 is 0 for even activations
-    scales: np.ndarray = np.maximum(numbers, 1e-3 * size * np.array([1.0, 1.0, 1.0, square]))
+    units = np.array([1.0, 1 / square, 1 / square, square])
+    scales: np.ndarray = np.maximum(numbers, SMALL * size * units)
     return scales
 
 
@@ -115,7 +120,8 @@ def _candidates(target: Coefficients, kind: Kind) -> Iterator[ExplicitKernel]:
 
 def _h_tanh(target: Coefficients) -> Iterator[list[Activation]]:
     """Yield the one layer of an odd activation, which has two numbers, in closed form."""
-    if target.alpha1 == 0 or max(target.alpha2, target.alpha3) > 1e-9 * target.alpha1:
+    others = target.tau0**2 * max(target.alpha2, target.alpha3)
+    if target.alpha1 == 0 or others > 1e-9 * target.alpha1:
         return
     # gamma2 / (tau0^2 alpha1) is 1 for a line, and falls from pi/2, a step's, as c grows.
     ratio = target.gamma2 / (target.tau0**2 * target.alpha1)

@@ -7,15 +7,13 @@ arXiv:2402.02697), section 2.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Labels: TypeAlias = Tensor | np.ndarray
-"""The class of each sample, (n,): integers of at least 0; else refused in a sentence."""
+from deqlab.kernels.data import as_tensor
+from deqlab.kernels.labels import Labels, as_classes, as_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +31,9 @@ class GaussianMixture:
     labels: Tensor
 
     def __post_init__(self) -> None:
-        for name, dtype in (("means", torch.float64), ("covariances", torch.float64)):
-            object.__setattr__(self, name, torch.as_tensor(getattr(self, name)).to(dtype))
-        object.__setattr__(self, "labels", torch.as_tensor(self.labels))
+        for name in ("means", "covariances"):
+            object.__setattr__(self, name, as_tensor(getattr(self, name), name))
+        object.__setattr__(self, "labels", as_numbers(self.labels))
         means, covariances = self.means, self.covariances
         if means.ndim != 2 or 0 in means.shape:
             raise ValueError(f"means must be (classes, p), got shape {tuple(means.shape)}")
@@ -48,7 +46,6 @@ class GaussianMixture:
         for name in ("means", "covariances"):
             if not bool(getattr(self, name).isfinite().all()):
                 raise ValueError(f"{name} must be finite")
-        check_labels(self.labels, len(self.labels))
         if int(self.labels.max()) >= classes:
             raise ValueError(
                 f"labels go up to {int(self.labels.max())}, but there are {classes} means"
@@ -134,10 +131,9 @@ class ClassStatistics:
         Raises:
             ValueError: The labels do not fit, or a class has fewer than three samples.
         """
-        given = torch.as_tensor(labels)
-        check_labels(given, len(x))
-        names, classes, counts = given.unique(return_inverse=True, return_counts=True)
-        for name, count in zip(names.tolist(), counts.tolist(), strict=True):
+        names, classes = as_classes(labels, len(x))
+        counts = classes.bincount()
+        for name, count in zip(names, counts.tolist(), strict=True):
             if count < 3:
                 raise ValueError(
                     f"class {name} has {count} sample{'s' if count > 1 else ''}; three are needed "
@@ -162,7 +158,7 @@ class ClassStatistics:
     def _of(
         cls, x: Tensor, centred: Tensor, labels: Tensor, traces: Tensor, products: Tensor
     ) -> "ClassStatistics":
-        indicators = torch.nn.functional.one_hot(labels.long(), len(traces)).to(x.dtype)
+        indicators = torch.nn.functional.one_hot(labels, len(traces)).to(x.dtype)
         mean = indicators.mean(dim=0) @ traces
         return cls(
             tau0=float((x * x).sum(dim=1).mean().sqrt()),
@@ -171,15 +167,3 @@ class ClassStatistics:
             t=x.shape[1] ** 0.5 * (traces - mean),
             products=products,
         )
-
-
-def check_labels(labels: Tensor, n: int) -> None:
-    """Raise ValueError unless `labels` are n integers of at least 0."""
-    if labels.ndim != 1 or len(labels) != n or n == 0:
-        raise ValueError(
-            f"labels must be one integer a sample, ({n},), got shape {tuple(labels.shape)}"
-        )
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
-    if int(labels.min()) < 0:
-        raise ValueError(f"labels must be 0 or more, got {int(labels.min())}")

@@ -33,13 +33,14 @@ def gram(
     other = x if y is None else y
     result = x.new_empty(len(x), len(other))
     squares, other_squares = (x * x).sum(dim=1), (other * other).sum(dim=1)
+    rounding = 4 * torch.finfo(x.dtype).eps * x.shape[1] ** 0.5  # of an inner product
     blocks = list(_blocks(len(x), len(other), symmetric=symmetric))
     for rows, columns in _watched(blocks, progress):
         inner = x[rows] @ other[columns].T
         a, b = squares[rows, None], other_squares[None, columns]
-        if symmetric and rows.start == columns.start:
-            # Of a point with itself the three numbers agree to the last digit.
-            inner.diagonal().copy_(squares[rows])
+        # Of a point with itself, and of two that are one, the three numbers agree to the last
+        # digit: slopes of kinked activations turn a rounding error into its root.
+        inner = torch.where((a == b) & (inner >= a * (1 - rounding)), a, inner)
         block = function(a, b, clamped(inner, a, b))  # rounding may put a cosine above 1
         if symmetric and rows.start == columns.start:
             block = (block + block.T) / 2

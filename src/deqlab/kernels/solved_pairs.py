@@ -4,6 +4,9 @@ The entries of G on the diagonal are fixed points of their own; an entry off it 
 them and on x'y:
 
     G_ij = E[phi(u_i) phi(u_j)],    (u_i, u_j) ~ N(0, S_[ij]),    S = s_a G + s_b X'X
+
+What is solved for has no units: G_ii / E[phi(sqrt(s_b) |x_i| xi)^2], and the cosines
+G_ij / sqrt(G_ii G_jj). So a tolerance means the same for rows of any size, also side by side.
 """
 
 from collections.abc import Callable
@@ -11,18 +14,31 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.activations import Activation
 from deqlab.errors import report_failure
-from deqlab.kernels.chebyshev import Tabulated
-from deqlab.kernels.pairs import clamped
+from deqlab.kernels.chebyshev import interpolated
+from deqlab.kernels.kinds import Kind, Trained
+from deqlab.kernels.pairs import PairFunction, clamped
+from deqlab.kernels.tables import (
+    Tabulated,
+    duals_are_smooth,
+    kernels_are_smooth,
+    tabulated,
+    vanishes,
+)
 from deqlab.solvers import Anderson
 
 Dual: TypeAlias = Activation | Tabulated
 """Knows the duals of an activation."""
 
-SOLVER = Anderson(rtol=1e-13, max_steps=500, memory=3)
+SOLVER = Anderson(rtol=1e-13, atol=1e-13, max_steps=500, memory=3)
+"""For unknowns without units, of about 1 or below."""
+
+LOOKS, MARGIN = 33, 0.01
+"""Norms at which S is looked at, and how far beyond its extremes there a table reaches."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +72,20 @@ class SolvedPairs:
     ) -> "SolvedPairs":
         """Solve for pairs of squared norms a and b, and inner products c, which broadcast."""
         s_a, s_b = sigma_a2, sigma_b2
-        s_aa = preactivation(phi, a, sigma_a2=s_a, sigma_b2=s_b)
-        s_bb = preactivation(phi, b, sigma_a2=s_a, sigma_b2=s_b)
+        g_aa, s_aa = diagonal(phi, a, sigma_a2=s_a, sigma_b2=s_b)
+        g_bb, s_bb = diagonal(phi, b, sigma_a2=s_a, sigma_b2=s_b)
+        size = g_aa.sqrt() * g_bb.sqrt()
+        unit = torch.where(size > 0, size, 1.0)
         # Two samples that are one have one variance, to the last digit: slopes of kinked
         # activations turn a rounding error into its root.
         same = (a == b) & (c == a)
 
-        def covariance(g: Tensor) -> Tensor:
+        def covariance(cosine: Tensor) -> Tensor:
             # An accelerated step may leave what a covariance can be.
-            return torch.where(same, s_aa, clamped(s_a * g + s_b * c, s_aa, s_bb))
+            return torch.where(same, s_aa, clamped(s_a * size * cosine + s_b * c, s_aa, s_bb))
 
-        g = _fixed_point(lambda g: phi.dual(s_aa, s_bb, covariance(g)), c)
-        return cls(phi, s_a, c, (s_aa, s_bb, covariance(g)), g)
+        cosine = _fixed_point(lambda cosine: phi.dual(s_aa, s_bb, covariance(cosine)) / unit, c)
+        return cls(phi, s_a, c, (s_aa, s_bb, covariance(cosine)), size * cosine)
 
     def tangent(self, input_weight: float) -> Tensor:
         """Return (G + input_weight D c) / (1 - s_a D)."""
@@ -81,17 +99,73 @@ class SolvedPairs:
         return (self.conjugate + input_weight * d * self.inner) / rest
 
 
-def preactivation(phi: Dual, squares: Tensor, *, sigma_a2: float, sigma_b2: float) -> Tensor:
-    """Return S on the diagonal, for points of these squared norms: (n, 1) or (1, n)."""
+def pair_function(
+    phi: Activation,
+    squares: Float[Tensor, " n"],
+    *,
+    sigma_a2: float,
+    sigma_b2: float,
+    kind: Kind,
+    trained: Trained | None,
+) -> PairFunction:
+    """Return the CK or the NTK of pairs, for data of these squared norms.
+
+    The fixed point asks for each dual a dozen times: where that is dear it has them from a table,
+    and what it finds becomes a table too.
+    """
+    variances = {"sigma_a2": sigma_a2, "sigma_b2": sigma_b2}
+    input_weight = sigma_b2 if trained == "all" else 0.0
+
+    def function_of(dual: Dual) -> PairFunction:
+        def function(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+            pairs = SolvedPairs.solve(dual, a, b, c, **variances)
+            return pairs.conjugate if kind == "conjugate" else pairs.tangent(input_weight)
+
+        return function
+
+    if phi.closed_form or not duals_are_smooth(phi):
+        return function_of(phi)
+    function = function_of(tabulated(phi, preactivations(phi, squares, **variances)))
+    if kernels_are_smooth(phi):
+        return interpolated(function, squares, vanishes=vanishes(phi))
+    return function
+
+
+def diagonal(
+    phi: Dual, squares: Tensor, *, sigma_a2: float, sigma_b2: float
+) -> tuple[Tensor, Tensor]:
+    """Return G and S on the diagonal, for points of these squared norms: (n, 1) or (1, n)."""
     distinct, places = squares.unique(return_inverse=True)
     column = distinct[:, None]
+    first = phi.dual(sigma_b2 * column, sigma_b2 * column, sigma_b2 * column)
+    unit = torch.where(first > 0, first, 1.0)
 
-    def f(g: Tensor) -> Tensor:
-        s = sigma_a2 * g + sigma_b2 * column
-        return phi.dual(s, s, s)
+    def f(multiple: Tensor) -> Tensor:
+        # An accelerated step may leave what a variance can be.
+        s = sigma_a2 * unit * multiple.clamp(min=0) + sigma_b2 * column
+        return phi.dual(s, s, s) / unit
 
-    variances: Tensor = sigma_a2 * _fixed_point(f, column) + sigma_b2 * column
-    return variances[places, 0]
+    g = unit * _fixed_point(f, column)
+    return g[places, 0], (sigma_a2 * g + sigma_b2 * column)[places, 0]
+
+
+def preactivations(
+    phi: Activation, squares: Tensor, *, sigma_a2: float, sigma_b2: float
+) -> Float[Tensor, " k"]:
+    """Return S on the diagonal at norms from the least to the largest of these squares.
+
+    Where S does not grow with the norm all along, as that of a centred phi need not, its extremes
+    lie between the norms that are looked at: two more values hold them in.
+    """
+    low, high = squares.min().sqrt(), squares.max().sqrt()
+    between = low + (high - low) * torch.linspace(0, 1, LOOKS, dtype=squares.dtype)
+    ends = torch.stack([squares.min(), squares.max()])
+    norms = torch.cat([ends[:1], between[1:-1].square(), ends[1:]])
+    _, s = diagonal(phi, norms[:, None], sigma_a2=sigma_a2, sigma_b2=sigma_b2)
+    s = s.flatten()
+    if bool((s.diff() >= -1e-12 * s.max()).all()):  # but for rounding
+        return s
+    return torch.cat([s, s.min()[None] * (1 - MARGIN), s.max()[None] * (1 + MARGIN)])
 
 
 def _fixed_point(f: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
