@@ -137,7 +137,7 @@ def test_the_estimate_of_the_squared_covariance_is_unbiased():
 @pytest.mark.parametrize(
     ("labels", "sentence"),
     [
-        (torch.zeros(4, dtype=torch.long), "one integer a sample"),
+        (torch.zeros(4, dtype=torch.long), "one integer or string a sample"),
         (torch.zeros(10), "labels must be integers"),
         (-torch.ones(10, dtype=torch.long), "0 or more"),
         (torch.tensor([0] * 9 + [1]), "class 1 has 1 sample;"),

@@ -1,14 +1,13 @@
 """Data as kernels take them: a matrix with one sample a row."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-Data: TypeAlias = Tensor | ArrayLike
+Data: TypeAlias = Any
 """A matrix (n, p) of finite numbers, one sample a row: a tensor, or whatever numpy makes an array
 of, such as a table of pandas or nested lists; anything else is refused in a sentence."""
 
@@ -64,7 +63,7 @@ def as_tensor(x: Data, name: str) -> Tensor:
     return torch.from_numpy(np.array(_numbers(x, name), dtype=np.float64, order="C"))
 
 
-def _numbers(x: ArrayLike, name: str) -> np.ndarray:
+def _numbers(x: Data, name: str) -> np.ndarray:
     """Return what numpy makes of x, if it is numbers."""
     if isinstance(x, list | tuple):  # numpy cannot read a tensor that has a gradient
         x = [row.detach() if isinstance(row, Tensor) else row for row in x]

@@ -14,7 +14,7 @@ from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deqlab.activations import Activation, ReLU
-from deqlab.kernels.data import as_data, norm_of
+from deqlab.kernels.data import Data, as_data, norm_of
 from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import Kind, Trained, check_kind, check_trained
 
@@ -82,7 +82,7 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         fitted = self.fit(X, y)
         return fitted(fitted.X_fit_, fitted.X_fit_)
 
-    def __call__(self, x: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, x: Data, y: Data | None = None) -> np.ndarray:
         """Return the kernel of the rows of x with those of y, or of x.
 
         Raises:
@@ -100,7 +100,7 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     @property
-    def n_dims(self) -> int:
+    def requires_vector_input(self) -> bool:
         """Refuse what a Gaussian process asks first.
 
         Raises:
@@ -155,8 +155,8 @@ class DEQCovariance(Kernel):  # type: ignore[misc]
 
     def __call__(
         self,
-        X: np.ndarray,  # noqa: N803
-        Y: np.ndarray | None = None,  # noqa: N803
+        X: Data,  # noqa: N803
+        Y: Data | None = None,  # noqa: N803
         eval_gradient: bool = False,
     ) -> Any:  # noqa: ANN401
         """Return the covariance; and its gradient, which has no columns."""
@@ -165,7 +165,7 @@ class DEQCovariance(Kernel):  # type: ignore[misc]
         )
         return (matrix, np.empty((*matrix.shape, 0))) if eval_gradient else matrix
 
-    def diag(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+    def diag(self, X: Data) -> np.ndarray:  # noqa: N803
         """Return the variance of each row."""
         diagonal = _implicit(self).diagonal(X, kind=self.kind, trained=self.trained, tau0=self.tau0)
         return np.asarray(diagonal.numpy())
@@ -196,8 +196,8 @@ def _is_part(y: object, x: object) -> bool:
 
 def _evaluate(
     kernel: ImplicitKernel,
-    x: np.ndarray,
-    y: np.ndarray | None,
+    x: Data,
+    y: Data | None,
     *,
     kind: Kind,
     trained: Trained | None,

@@ -6,10 +6,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Int64
-from numpy.typing import ArrayLike
 from torch import Tensor
 
-Labels: TypeAlias = Tensor | ArrayLike
+Labels: TypeAlias = Any
 """One for each sample, (n,): integers of at least 0, or strings. A tensor, an array, a list or a
 column of a table; anything else is refused in a sentence."""
 
@@ -67,4 +66,6 @@ def _array(labels: Labels) -> np.ndarray:
 
 def _check_shape(values: np.ndarray, n: int) -> None:
     if values.ndim != 1 or len(values) != n or n == 0:
-        raise ValueError(f"labels must be one integer a sample, ({n},), got shape {values.shape}")
+        raise ValueError(
+            f"labels must be one integer or string a sample, ({n},), got shape {values.shape}"
+        )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.kernels.data import as_tensor
+from deqlab.kernels.data import Data, as_tensor
 from deqlab.kernels.labels import Labels, as_classes, as_numbers
 
 
@@ -20,15 +20,17 @@ from deqlab.kernels.labels import Labels, as_classes, as_numbers
 class GaussianMixture:
     """K classes in p dimensions.
 
+    Numbers may come in any array; they are kept as tensors, float64 and int64.
+
     Attributes:
         means: mu_a, (K, p).
         covariances: C_a: (K,) multiples of the identity, (K, p) diagonals, or (K, p, p).
         labels: The class of each sample, (n,), from 0.
     """
 
-    means: Tensor
-    covariances: Tensor
-    labels: Tensor
+    means: Data
+    covariances: Data
+    labels: Labels
 
     def __post_init__(self) -> None:
         for name in ("means", "covariances"):

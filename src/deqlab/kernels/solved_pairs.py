@@ -37,9 +37,6 @@ Dual: TypeAlias = Activation | Tabulated
 SOLVER = Anderson(rtol=1e-13, atol=1e-13, max_steps=500, memory=3)
 """For unknowns without units, of about 1 or below."""
 
-LOOKS, MARGIN = 33, 0.01
-"""Norms at which S is looked at, and how far beyond its extremes there a table reaches."""
-
 
 @dataclass(frozen=True)
 class SolvedPairs:
@@ -125,7 +122,10 @@ def pair_function(
 
     if phi.closed_form or not duals_are_smooth(phi):
         return function_of(phi)
-    function = function_of(tabulated(phi, preactivations(phi, squares, **variances)))
+    # S grows with the norm: its derivative is s_b / (1 - s_a dG/dS), where the kernel is stable.
+    ends = torch.stack([squares.min(), squares.max()])[:, None]
+    _, s = diagonal(phi, ends, **variances)
+    function = function_of(tabulated(phi, s.flatten()))
     if kernels_are_smooth(phi):
         return interpolated(function, squares, vanishes=vanishes(phi))
     return function
@@ -147,25 +147,6 @@ def diagonal(
 
     g = unit * _fixed_point(f, column)
     return g[places, 0], (sigma_a2 * g + sigma_b2 * column)[places, 0]
-
-
-def preactivations(
-    phi: Activation, squares: Tensor, *, sigma_a2: float, sigma_b2: float
-) -> Float[Tensor, " k"]:
-    """Return S on the diagonal at norms from the least to the largest of these squares.
-
-    Where S does not grow with the norm all along, as that of a centred phi need not, its extremes
-    lie between the norms that are looked at: two more values hold them in.
-    """
-    low, high = squares.min().sqrt(), squares.max().sqrt()
-    between = low + (high - low) * torch.linspace(0, 1, LOOKS, dtype=squares.dtype)
-    ends = torch.stack([squares.min(), squares.max()])
-    norms = torch.cat([ends[:1], between[1:-1].square(), ends[1:]])
-    _, s = diagonal(phi, norms[:, None], sigma_a2=sigma_a2, sigma_b2=sigma_b2)
-    s = s.flatten()
-    if bool((s.diff() >= -1e-12 * s.max()).all()):  # but for rounding
-        return s
-    return torch.cat([s, s.min()[None] * (1 - MARGIN), s.max()[None] * (1 + MARGIN)])
 
 
 def _fixed_point(f: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
