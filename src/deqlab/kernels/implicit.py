@@ -24,7 +24,7 @@ from torch import Tensor
 from deqlab.activations import Activation
 from deqlab.kernels.coefficients import Coefficients, deq_coefficients
 from deqlab.kernels.data import Data, as_data, check_tau0, norm_of
-from deqlab.kernels.kinds import Kind, Trained, check_kind, check_trained
+from deqlab.kernels.kinds import Kind, Trained, check_trained
 from deqlab.kernels.network import ImplicitNetwork
 from deqlab.kernels.pairs import PairFunction, gram
 from deqlab.kernels.solved_pairs import SOLVER, pair_function
@@ -83,7 +83,7 @@ class ImplicitKernel:
             ValueError: The data are not finite, or the kernel has no stable fixed point there.
             ConvergenceError: The fixed point was not found.
         """
-        return self._gram(x, y, tau0, progress, "conjugate", None)
+        return self._gram(x, y, tau0, progress, ("conjugate", None))
 
     def tangent(
         self,
@@ -103,7 +103,7 @@ class ImplicitKernel:
             tau0: Fixes the centring; None for the root mean square norm of x.
             progress: Show a progress bar.
         """
-        return self._gram(x, y, tau0, progress, "tangent", trained)
+        return self._gram(x, y, tau0, progress, ("tangent", trained))
 
     def diagonal(
         self,
@@ -230,21 +230,17 @@ class ImplicitKernel:
         y: Data | None,
         tau0: float | None,
         progress: bool,
-        kind: Kind,
-        trained: Trained | None,
+        which: tuple[Kind, Trained | None],
     ) -> Float[Tensor, "n m"]:
         x = as_data(x)
         y = None if y is None else as_data(y, name="y", width=x.shape[1])
         squares = torch.cat([(part * part).sum(dim=1) for part in (x, y) if part is not None])
-        return gram(self._pairs(squares, norm_of(x, tau0), kind, trained), x, y, progress=progress)
+        return gram(self._pairs(squares, norm_of(x, tau0), *which), x, y, progress=progress)
 
     def _pairs(
         self, squares: Float[Tensor, " n"], tau0: float, kind: Kind, trained: Trained | None
     ) -> PairFunction:
         """Return the kernel of pairs, for data of these squared norms."""
-        check_kind(kind)
-        if kind == "tangent":
-            check_trained(trained)
         return pair_function(
             self.centred_activation(tau0),
             squares,

@@ -20,7 +20,7 @@ from torch import Tensor
 from deqlab.activations import Activation
 from deqlab.errors import report_failure
 from deqlab.kernels.chebyshev import interpolated
-from deqlab.kernels.kinds import Kind, Trained
+from deqlab.kernels.kinds import Kind, Trained, check_kind, check_trained
 from deqlab.kernels.pairs import PairFunction, clamped
 from deqlab.kernels.tables import (
     Tabulated,
@@ -110,6 +110,9 @@ def pair_function(
     The fixed point asks for each dual a dozen times: where that is dear it has them from a table,
     and what it finds becomes a table too.
     """
+    check_kind(kind)
+    if kind == "tangent":
+        check_trained(trained)
     variances = {"sigma_a2": sigma_a2, "sigma_b2": sigma_b2}
     input_weight = sigma_b2 if trained == "all" else 0.0
 
