@@ -256,6 +256,19 @@ def test_a_centred_row_of_zeros_has_the_kernel_of_the_constant():
     assert float(kernel.conjugate(torch.zeros(1, 2), tau0=1.0)) == pytest.approx(g, rel=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e-7, 1.0, 1e7])
+@pytest.mark.parametrize(("phi", "share"), [(Identity(), 1.0), (ReLU(), 0.5)], ids=repr)
+def test_recurrent_weights_near_their_limit_have_the_kernel_of_the_series(phi, share, scale):
+    """G_ii = share S_ii and S_ii = s_a G_ii + s_b |x_i|^2: a few hundred times its first term."""
+    x, s_a = scale * data(), 0.998 / share
+    kernel = ImplicitKernel(phi, s_a, 0.002, centred=False)
+    exact = share * 0.002 * (x * x).sum(dim=1) / (1 - share * s_a)
+    torch.testing.assert_close(kernel.diagonal(x), exact, rtol=1e-10, atol=0)
+    # tau_*, of an activation that has no mean.
+    tau2 = 0.002 * scale**2 / (1 - share * s_a)
+    assert kernel.tau(scale) == pytest.approx(math.sqrt(tau2), rel=1e-10)
+
+
 @pytest.mark.parametrize("scale", [1e-160, 1e160])
 def test_what_float64_cannot_square_is_refused(scale):
     with pytest.raises(ValueError, match=r"row 1 of x .* leaves the range of float64; scale the"):

@@ -27,7 +27,7 @@ from deqlab.kernels.data import Data, as_data, check_tau0, norm_of
 from deqlab.kernels.kinds import Kind, Trained, check_trained
 from deqlab.kernels.network import ImplicitNetwork
 from deqlab.kernels.pairs import PairFunction, gram
-from deqlab.kernels.solved_pairs import SOLVER, pair_function
+from deqlab.kernels.solved_pairs import pair_function, solved_in_units
 
 
 @dataclass(frozen=True)
@@ -165,14 +165,14 @@ class ImplicitKernel:
         check_tau0(tau0)
         floor = self.input_variance * tau0**2
 
-        def f(multiple: Tensor) -> Tensor:
+        def f(square: Tensor) -> Tensor:
             # An accelerated step may leave what a variance can be.
-            tau = math.sqrt(max(float(multiple), 1.0) * floor)
+            tau = math.sqrt(max(float(square), floor))
             gamma2 = self.activation.moments(tau, centred=self.centred).gamma2
-            return torch.full_like(multiple, self.sigma_a2 * gamma2 / floor + 1)
+            return torch.full_like(square, self.sigma_a2 * gamma2 + floor)
 
-        solution = SOLVER.solve(f, torch.ones(1, 1, dtype=torch.float64))
-        tau = math.sqrt(float(solution.matrix) * floor)
+        square, solution = solved_in_units(f, torch.full((1, 1), floor, dtype=torch.float64))
+        tau = math.sqrt(max(float(square), floor))
         moments = self.activation.moments(tau, centred=self.centred)
         if moments.gamma2 <= 1e-30 * moments.mean**2:
             raise ValueError(
@@ -182,8 +182,9 @@ class ImplicitKernel:
         if slope >= 1 or not bool(solution.converged.all()):
             raise ValueError(
                 f"sigma_a2 = {self.sigma_a2:g} is too large for {self.activation}: sigma_a2 "
-                f"E[phi'(tau xi)^2] = {slope:.3g} at tau = {tau:.3g}, which must be below 1; a "
-                "wide DEQ with such weights does not contract, and has no kernel"
+                f"E[phi'(tau xi)^2] = {slope:.6g} at tau = {tau:.3g}, which must be below 1, and "
+                "not so near it that tau is not found; a wide DEQ whose weights are too large does "
+                "not contract, and has no kernel"
             )
         return tau
 

@@ -29,6 +29,7 @@ from deqlab.kernels.tables import (
     tabulated,
     vanishes,
 )
+from deqlab.solution import Solution
 from deqlab.solvers import Anderson
 
 Dual: TypeAlias = Activation | Tabulated
@@ -36,6 +37,9 @@ Dual: TypeAlias = Activation | Tabulated
 
 SOLVER = Anderson(rtol=1e-13, atol=1e-13, max_steps=500, memory=3)
 """For unknowns without units, of about 1 or below."""
+
+GROWTH = 10.0
+"""What is found so many times its unit is looked for again, in a larger one."""
 
 
 @dataclass(frozen=True)
@@ -143,13 +147,34 @@ def diagonal(
     first = phi.dual(sigma_b2 * column, sigma_b2 * column, sigma_b2 * column)
     unit = torch.where(first > 0, first, 1.0)
 
-    def f(multiple: Tensor) -> Tensor:
+    def f(g: Tensor) -> Tensor:
         # An accelerated step may leave what a variance can be.
-        s = sigma_a2 * unit * multiple.clamp(min=0) + sigma_b2 * column
-        return phi.dual(s, s, s) / unit
+        s = sigma_a2 * g.clamp(min=0) + sigma_b2 * column
+        return phi.dual(s, s, s)
 
-    g = unit * _fixed_point(f, column)
+    g, solution = solved_in_units(f, unit)
+    _raise_unless_converged(solution)
     return g[places, 0], (sigma_a2 * g + sigma_b2 * column)[places, 0]
+
+
+def solved_in_units(
+    f: Callable[[Tensor], Tensor], unit: Float[Tensor, "n 1"]
+) -> tuple[Float[Tensor, "n 1"], Solution]:
+    """Return g = f(g), row by row from 0, and the solve of g / unit; f must not vanish there.
+
+    A solver's tolerance does not grow with what outgrows its start tenfold, as g does where the
+    recurrent weights nearly reach their limit: then it starts again, in units of what it found.
+    """
+    solution = SOLVER.solve(lambda z: f(unit * z) / unit, torch.zeros_like(unit))
+    if bool((solution.matrix > GROWTH).any()):
+        unit = unit * solution.matrix.clamp(min=1)
+        again = solution.matrix / solution.matrix.clamp(min=1)
+        solution = SOLVER.solve(lambda z: f(unit * z) / unit, again)
+    return unit * solution.matrix, solution
+
+
+def _raise_unless_converged(solution: Solution) -> None:
+    report_failure(solution, what="fixed point of the kernel", on_failure="raise")
 
 
 def _fixed_point(f: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
@@ -157,5 +182,5 @@ def _fixed_point(f: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
     shape = f(torch.zeros_like(like)).shape
     start = torch.zeros(shape, dtype=torch.float64)
     solution = SOLVER.solve(f, start)
-    report_failure(solution, what="fixed point of the kernel", on_failure="raise")
+    _raise_unless_converged(solution)
     return solution.matrix
