@@ -49,12 +49,30 @@ class RandomNumbers:
             # Perhaps with numbers that another thread had set back, or took away. Not alone at
             # first: most maps draw nothing, and need not wait for each other.
             with alone(), _Draws() as draws:
+                present = self._set_back()
                 before = self._states()
                 fz = evaluate()
                 self._note(before)
-                if not draws.found:
+                if not draws.found:  # it was another thread that drew
                     self.drawn, self.ends = [], []
+                    for generator, state in present:
+                        generator.set_state(state)
         return fz
+
+    def _set_back(self) -> list[tuple[torch.Generator, Tensor]]:
+        """Set back what nobody has moved since the first evaluation, which is made once more.
+
+        Returns:
+            These generators, as they were.
+        """
+        unmoved = [
+            (generator, start, end)
+            for (generator, start), end in zip(self.drawn, self.ends, strict=True)
+            if _same(generator.get_state(), end)
+        ]
+        for generator, start, _ in unmoved:
+            generator.set_state(start)
+        return [(generator, end) for generator, _, end in unmoved]
 
     def again(self, evaluate: Callable[[], Tensor]) -> Tensor:
         """Return what `evaluate` does with the random numbers of the first evaluation.

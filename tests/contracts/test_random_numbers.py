@@ -39,6 +39,23 @@ def test_a_solve_moves_the_generator_on_by_one_evaluation(solver):
     assert torch.equal(state(), expected)
 
 
+def test_a_thread_that_does_nothing_changes_no_random_number():
+    # A progress bar or a loader of data has one: the numbers of a program must not depend on it.
+    torch.manual_seed(3)
+    alone = fixed_point(dropped, torch.zeros_like(X), X).value
+    end, done = state(), threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    try:
+        torch.manual_seed(3)
+        beside = fixed_point(dropped, torch.zeros_like(X), X).value
+        assert torch.equal(state(), end)
+        assert torch.equal(beside, alone)
+    finally:
+        done.set()
+        thread.join()
+
+
 @every_gradient
 def test_a_backward_pass_leaves_the_generator_where_it_is(case):
     expected, x = after_one_evaluation(), X.clone().requires_grad_()
