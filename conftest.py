@@ -43,13 +43,14 @@ _WHOLE = {
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_make_scheduler(config, log):
-    """One worker runs a page, whose blocks build on each other, and a file of `_WHOLE`."""
+    """One worker runs a page or a docstring, whose parts build on each other, and `_WHOLE`."""
     from xdist.scheduler import LoadScopeScheduling
 
     class FilesStayWhole(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split("::")[0]
-            return file if file.endswith(".md") or file in _WHOLE else nodeid
+            whole = file.endswith(".md") or file.startswith("src/") or file in _WHOLE
+            return file if whole else nodeid
 
     return FilesStayWhole(config, log)
 

@@ -146,7 +146,7 @@ def test_list_names_every_experiment_and_its_claim(deqlab):
         (("run", "sawtooth-k3", "--jobs", "0"), "--jobs must be at least 1, and at most"),
         (("run", "sawtooth-k3", "--jobs", "99999999999"), "--jobs must be at least 1, and at most"),
         (("run", "sawtooth-k3", "--set", "seeds=-1"), "seeds must be 0 or more, got [-1]"),
-        (("run", "sawtooth-k3", "--set", f"seeds={10**30}"), "must be at most 100,000,000"),
+        (("run", "sawtooth-k3", "--set", f"seeds={10**30}"), "must be at most 4,294,967,296"),
         (("run", "sawtooth-k3", "--set", "width=99999999"), "width must be at most 1048576"),
         (("run", "sawtooth-k3", "--set", "depths=1,1000000"), "depths must be at most 100, got"),
         (("run", "open-steep", "--set", "width=1000000"), "width must be at most 1000"),

@@ -27,10 +27,11 @@ def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
         if not equals:
             raise UsageError(f"--set takes FIELD=VALUE, got {setting!r}")
         current = fields[one_of(name, fields, what="field")]
+        most = MOST_OF_SEEDS if name == "seeds" else MOST
         try:
-            changes[name] = _parse(text, like=current)
+            changes[name] = _parse(text, like=current, most=most)
         except OverflowError as error:
-            raise UsageError(f"--set {setting}: a number must be at most {MOST:,}") from error
+            raise UsageError(f"--set {setting}: a number must be at most {most:,}") from error
         except ValueError as error:
             raise UsageError(
                 f"--set {name} takes {_kind(current)} such as {_show(current)}, got {text!r}"
@@ -70,15 +71,15 @@ def one_of(name: str, known: Iterable[str], *, what: str) -> str:
     raise UsageError(f"no {what} named {name!r}; {hint}")
 
 
-def _parse(text: str, *, like: Any) -> Any:  # noqa: ANN401
+def _parse(text: str, *, like: Any, most: int) -> Any:  # noqa: ANN401
     if like is None:  # a word that is not given
         return text
     if isinstance(like, bool):
         return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _fail()
     if isinstance(like, tuple):
-        return tuple(_parse(part.strip(), like=like[0]) for part in text.split(","))
+        return tuple(_parse(part.strip(), like=like[0], most=most) for part in text.split(","))
     value = type(like)(text)
-    if isinstance(value, int) and abs(value) > MOST:
+    if isinstance(value, int) and abs(value) > most:
         raise OverflowError
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError
@@ -87,6 +88,9 @@ def _parse(text: str, *, like: Any) -> Any:  # noqa: ANN401
 
 MOST = 10**8
 """Of whole numbers. Sizes beyond it fill the memory, or overflow where nobody is told why."""
+
+MOST_OF_SEEDS = 2**32
+"""Of seeds, which are no sizes; numpy takes none beyond it."""
 
 
 _BOOLS = ("true", "false")
