@@ -88,17 +88,25 @@ def blocks_of(state):
 def recompute(f, z0, value, solver):
     """Residual and tolerance of `value`, (B, blocks) each: the contract, written once more.
 
-    |f(v) - v| <= atol + rtol min(|f(v)|, 10 max(|z0|, |f(z0)|)), block by block; a block that is
-    zero at z0 and at f(z0) takes the scale of its row.
+    |f(v) - v| <= atol + rtol min(max(|f(v)|, eps s), 10 s) with s = max(|z0|, |f(z0)|), block by
+    block. What a block that is zero at z0 and at f(z0) may miss follows from how it moved, and is
+    no more than atol + rtol |f(v)|.
     """
     with torch.no_grad():
         fv, f0 = blocks_of(f(value)), blocks_of(f(z0))
     norms = lambda blocks: torch.stack([b.square().sum(1).sqrt() for b in blocks], dim=1)  # noqa: E731
     residual = norms([a - b for a, b in zip(fv, blocks_of(value), strict=True)])
     start = torch.maximum(norms(blocks_of(z0)), norms(f0))
-    row = start.square().sum(dim=1, keepdim=True).sqrt()
-    start = torch.where(start > 0, start, row)
-    return residual, solver.atol + solver.rtol * torch.minimum(norms(fv), 10 * start)
+    sizes = torch.maximum(norms(fv), _eps(z0) * start)
+    scale = torch.where(start > 0, torch.minimum(sizes, 10 * start), sizes)
+    return residual, solver.atol + solver.rtol * scale
+
+
+def _eps(state):
+    """That of the widest dtype of the state."""
+    tensors = (state,) if isinstance(state, Tensor) else state
+    tensors = tensors.values() if isinstance(tensors, dict) else tensors
+    return min(torch.finfo(t.dtype).eps for t in tensors)
 
 
 def assert_verdicts_hold(solution, f, z0, solver):

@@ -483,3 +483,23 @@ def test_a_count_below_one_is_refused(name):
     options = {"restart": 3, "max_products": 3} | {name: 0}
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         gmres(lambda v: v, torch.ones(1, 1), tolerance=np.zeros(1), **options)
+
+
+def test_a_restart_does_not_forget_how_large_x_is():
+    # |x| is a thousand times |b|: in float32 no residual below its rounding is known. The second
+    # cycle adds little to x, and its recurrence claims far less than that.
+    spectrum = 1 - torch.logspace(0, -3, 8, dtype=F64)
+    a, b = symmetric_with(spectrum, seed=30), normal(20, 8, seed=31)
+    low, allowed = a.float(), 1e-5
+    result = gmres(
+        lambda v: v @ low,
+        b.float(),
+        tolerance=np.full(20, allowed),
+        max_products=200,
+        restart=8,
+    )
+    x = result.x.double()
+    assert x.norm(dim=1).max() > 100 * b.norm(dim=1).max()
+    true = (b - x + x @ low.double()).norm(dim=1).numpy()
+    assert (true[result.converged] <= 3 * allowed).all()
+    assert (true <= 3 * result.residual).all()

@@ -11,9 +11,10 @@ import pytest
 import deqlab
 
 LAYERS = [
+    {"containers"},
     {"version", "state", "operators", "rates", "hessenberg", "arrays", "arguments"}
     | {"reachable", "tracing", "turns", "graph_break"},
-    {"solution", "arnoldi", "buffers", "random_numbers", "attention"},
+    {"solution", "auxiliary", "arnoldi", "buffers", "random_numbers", "attention"},
     {"krylov", "flat_map", "tangents"},
     {"errors"},
     {"solvers"},

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections import OrderedDict
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -14,7 +16,14 @@ from tests.problems import F64, normal
 A, B = normal(3, 2, 2, seed=0), normal(3, 5, seed=1)
 
 
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
 def same(one, other):
+    if type(one) is not type(other):
+        return False
     if isinstance(one, torch.Tensor):
         return one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
@@ -34,8 +43,15 @@ def same(one, other):
         {"b": B, "a": A},
         (A.float(), B),
         {"low": A.bfloat16(), "high": B.float()},
+        [A, B],
+        Pair(A, B),
+        OrderedDict(b=B, a=A),
+        {"images": [A, (B, A)], "numbers": Pair(B, {1: A, 0: B}), "none": ()},
     ],
-    ids=["tensor", "vector", "no rows", "no columns", "tuple", "one", "dict", "mixed", "bfloat16"],
+    ids=[
+        *("tensor", "vector", "no rows", "no columns", "tuple", "one", "dict", "mixed", "bfloat16"),
+        *("list", "named tuple", "ordered dict", "nested"),
+    ],
 )
 def test_unflatten_undoes_flatten(state):
     layout = Layout.of(state)
@@ -64,6 +80,13 @@ def test_blocks_lie_side_by_side_in_the_order_of_the_state():
     assert torch.equal(matrix, torch.cat([B, A.flatten(1)], dim=1))
 
 
+def test_f_may_return_the_keys_of_a_dict_in_any_order():
+    layout = Layout.of({"a": A, "b": {"x": B, "y": A}})
+    straight = layout.flatten({"a": 2 * A, "b": {"x": 2 * B, "y": 3 * A}})
+    assert torch.equal(layout.flatten({"b": {"y": 3 * A, "x": 2 * B}, "a": 2 * A}), straight)
+    assert list(layout.unflatten(straight)["b"]) == ["x", "y"]
+
+
 def test_the_matrix_has_the_widest_dtype():
     assert Layout.of((A.float(), B)).dtype == F64
     assert Layout.of((A.half(), B.bfloat16())).dtype == torch.float32
@@ -87,6 +110,10 @@ def test_lower_precision_than_the_start_is_accepted_of_autocast_alone():
         (torch.zeros(2, 3, dtype=torch.cfloat), "got torch.complex64"),
         (torch.tensor(1.0), "first dimension, got a scalar tensor"),
         ((A, B[:2]), r"share one batch size, got \[3, 2\]; .* pass batched=False"),
+        (
+            torch.zeros(2, 3, device="meta"),
+            "a state holds numbers, got a tensor on the meta device",
+        ),
         (B.to_sparse(), r"a state is dense, got torch.sparse_coo; .*\.to_dense\(\)"),
     ],
 )
@@ -98,9 +125,13 @@ def test_what_is_no_state_is_refused_with_what_it_was(state, sentence):
 def test_other_containers_are_refused_by_name():
     # In a process of its own: in this one the type checkers speak first.
     code = """
+from dataclasses import dataclass
 import torch
 from deqlab.state import Layout
-for state in ([torch.zeros(1, 1)], (torch.zeros(1, 1), (torch.zeros(1, 1),))):
+@dataclass
+class Pair:
+    a: torch.Tensor
+for state in (torch.zeros, (torch.zeros(1, 1), [None]), {"p": Pair(torch.zeros(1, 1))}):
     try:
         Layout.of(state)
     except TypeError as error:
@@ -108,8 +139,10 @@ for state in ([torch.zeros(1, 1)], (torch.zeros(1, 1), (torch.zeros(1, 1),))):
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
-        "a state is a tensor, or a tuple or dict of tensors, got list",
-        "a state holds tensors, not nested containers: found tuple",
+        "a state is a tensor, or a tuple, list or dict of states, found builtin_function_or_method "
+        "in it",
+        "a state is a tensor, or a tuple, list or dict of states, found NoneType in it",
+        "a state is no dataclass, got Pair: make it a NamedTuple, whose fields have names as well",
     ]
 
 
@@ -120,6 +153,12 @@ for state in ([torch.zeros(1, 1)], (torch.zeros(1, 1), (torch.zeros(1, 1),))):
         ((A, B), (A, B, B), "a tuple of 2 became a tuple of 3"),
         ((A, B), {"a": A, "b": B}, r"a tuple of 2 became a dict with keys \['a', 'b'\]"),
         ({"a": A}, {"b": A}, r"keys \['a'\] became a dict with keys \['b'\]"),
+        ([A, B], (A, B), "a list of 2 became a tuple of 2"),
+        (Pair(A, B), (A, B), r"a Pair with fields \['left', 'right'\] became a tuple of 2"),
+        ((A, B), Pair(A, B), "a tuple of 2 became a Pair with fields"),
+        ({"a": [A, B]}, {"a": [A]}, r"structure of z\['a'\]: a list of 2 became a list of 1"),
+        (Pair(A, (B,)), Pair(A, B), r"structure of z.right: a tuple of 1 became a tensor"),
+        ((A,), (None,), r"structure of z\[0\]: a tensor became something else \(a state is a"),
         (B, B[:, :4], r"shape of z: \(3, 5\) became \(3, 4\)"),
         (B, B[:2], r"shape of z: \(3, 5\) became \(2, 5\)"),
         (B.float(), B, "dtype of z: torch.float32 became torch.float64; start from a z0 of"),

@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from deqlab.buffers import Buffers
+from deqlab.containers import State
 from deqlab.random_numbers import RandomNumbers
 from deqlab.reachable import reachable
-from deqlab.state import Layout, State
+from deqlab.state import Layout
 from deqlab.tracing import check_not_traced
 from deqlab.turns import alone
 

@@ -19,9 +19,9 @@ class Status(IntEnum):
     CONVERGED = 0
     """|f(value) - value| is within the tolerance."""
     MAX_STEPS = 1
-    """The steps ran out while the residual still found new minima."""
+    """The steps ran out before anything else was certain."""
     STAGNATED = 2
-    """The residual found no new minimum for `patience` steps."""
+    """The residual showed nothing new for `patience` steps."""
     DIVERGED = 3
     """The residual grew far above its minimum."""
     NONFINITE = 4
@@ -38,10 +38,9 @@ class Solution(Generic[StateT]):
         value: The iterate at which the sample converged, else its iterate of least residual; it
             has the structure of z0 and carries the gradient.
         residual: |f(value) - value|, the Euclidean norm at exactly that iterate.
-        tolerance: What `residual` was allowed to be: atol + rtol min(|f(value)|, 10 max(|z0|,
-            |f(z0)|)). In a tuple or dict of tensors each block is held to its own (one that is
-            zero at z0 and f(z0) takes the scale of the sample); this is then the root of the sum
-            of their squares.
+        tolerance: What `residual` was allowed to be: atol + rtol min(max(|f(value)|, eps s), 10 s)
+            with s = max(|z0|, |f(z0)|), see `solvers.criterion`. In a state of several tensors
+            each is held to its own; this is then the root of the sum of their squares.
         status: A `Status` code per sample.
         steps: Iterations until the sample's verdict fell.
         evaluations: Calls of f, for the whole batch.
@@ -53,6 +52,7 @@ class Solution(Generic[StateT]):
         states: The iterates that the solver's `record` names, in its order; a finished sample
             stands still. Each carries the gradient of one evaluation of f at it, for losses on
             intermediate states.
+        aux: What f returned beside the state at `value`, with `has_aux`; else None.
         adjoint: One `Solution` of the adjoint system for each backward pass that went through
             `value`; empty before the first, and for gradients that solve none.
     """
@@ -68,6 +68,7 @@ class Solution(Generic[StateT]):
     error: Float[Tensor, " B"] | None = None
     correction: StateT | None = None
     states: tuple[StateT, ...] = ()
+    aux: Any = None
     adjoint: "list[Solution[Tensor]]" = field(default_factory=list, compare=False, repr=False)
 
     @property

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
+from deqlab.auxiliary import WithAux
+from deqlab.containers import State
 from deqlab.errors import OnFailure, check_on_failure, report_failure
 from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
@@ -17,7 +19,7 @@ from deqlab.narrowing import narrowing
 from deqlab.solution import Solution, StateT, Status
 from deqlab.solvers import Anderson, Solver
 from deqlab.solvers.base import check_solver
-from deqlab.state import Layout, State
+from deqlab.state import Layout, share_memory
 from deqlab.tracing import check_not_traced
 
 
@@ -30,6 +32,7 @@ def fixed_point(
     on_failure: OnFailure = "raise",
     rows_independent: bool | Sequence[bool] = False,
     batched: bool = True,
+    has_aux: bool = False,
 ) -> Solution[StateT]:
     """Find z with f(z, *args) = z, sample by sample, and make it differentiable.
 
@@ -44,9 +47,9 @@ def fixed_point(
     Args:
         f: The map. `f(z, *args)` has the structure, shapes and dtypes of z; it must not write
             to z.
-        z0: Where to start: a tensor of shape (B, *S), or a tuple or dict of such tensors. It
-            receives no gradient: the fixed point does not depend on it. With `batched=False` the
-            tensors have any shapes.
+        z0: Where to start: a tensor of shape (B, *S), or a tuple, named tuple, list or dict of
+            such tensors, nested at will. It receives no gradient: the fixed point does not depend
+            on it. With `batched=False` the tensors have any shapes.
         args: Passed on to f. Gradients flow to these, and to every parameter that f uses.
         solver: The forward method, with its tolerance and step limit.
         gradient: How to differentiate the solution.
@@ -59,14 +62,16 @@ def fixed_point(
             sample; the others stay whole. The first time rows leave, f on the rest is compared
             with f on all rows.
         batched: False makes the whole state one sample, with one verdict.
+        has_aux: f returns (z, aux) instead of z. `Solution.aux` is the aux at the value, from one
+            more evaluation of f there, which a tape records as any computation on the value.
 
     Returns:
         The solution. Its `value` has the structure of z0.
 
     Raises:
         ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
-        TypeError: z0 is not a tensor, or a tuple or dict of tensors; or `solver` or `gradient` is a
-            class or a string.
+        TypeError: Something in z0 is neither a tensor nor a tuple, list or dict; or `solver` or
+            `gradient` is a class or a string.
         ValueError: f changed the structure, a shape, the dtype or the device of z, or wrote to it;
             or with `rows_independent`, some rows of f are not what they are among all; or an
             argument is out of its domain.
@@ -95,6 +100,7 @@ def fixed_point(
         on_failure=on_failure,
         rows_independent=rows_independent,
         batched=batched,
+        has_aux=has_aux,
     )
 
 
@@ -109,6 +115,7 @@ def solve_for(
     on_failure: OnFailure,
     rows_independent: bool | Sequence[bool],
     batched: bool,
+    has_aux: bool = False,
     remember: Callable[[Solution[Any]], None] | None = None,
 ) -> Solution[StateT]:
     """`fixed_point` for a caller that has a name.
@@ -123,6 +130,7 @@ def solve_for(
         on_failure: Likewise.
         rows_independent: Likewise.
         batched: Likewise.
+        has_aux: Likewise.
         remember: Called with the solution before anything raises because of it.
     """
     check_solver(solver)
@@ -136,6 +144,7 @@ def solve_for(
             "on_failure": on_failure,
             "rows_independent": rows_independent,
             "batched": batched,
+            "has_aux": has_aux,
         }
         if graph_break.leaves_graph():
             return graph_break.outside(solve_for, what, f, z0, args, **options, remember=remember)
@@ -149,7 +158,8 @@ def solve_for(
     layout = Layout.of(cast("State", z0), batched=batched)
     start = layout.flatten(cast("State", z0))
     check_not_followed(start, *args)
-    flat_f = FlatMap(cast("Callable[..., State]", f), layout, start.device)
+    inner = WithAux(cast("Callable[..., Any]", f)) if has_aux else f
+    flat_f = FlatMap(cast("Callable[..., State]", inner), layout, start.device)
     if torch.is_grad_enabled() and parametrize._cache_enabled:
         # What parametrize.cached() keeps of the first evaluation must carry a graph.
         flat_f(start, *args)
@@ -172,6 +182,12 @@ def solve_for(
     # Where f is not finite there is no evaluation at a solution.
     if flat_f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
         flat_f.update_buffers(solution.matrix.detach(), *args)
+    value = solution.matrix
+    if any(share_memory(value, other) for other in (start, *args) if isinstance(other, Tensor)):
+        solution = replace(solution, value=value.clone())  # a start that has converged
+    if isinstance(inner, WithAux):
+        aux = inner.at(lambda: flat_f(solution.matrix, *args))
+        solution = replace(solution, aux=aux, evaluations=solution.evaluations + 1)
     return _unfolded(solution, layout)
 
 

@@ -1,8 +1,8 @@
 """A state of any structure as one matrix, and its norms.
 
-A state is a tensor of shape (B, *S), or a tuple or dict of such tensors that share the batch
-size B. Solvers see it as one matrix of shape (B, D), one row per sample; each tensor is a block
-of columns of that matrix, and convergence is judged block by block.
+A state is a tensor of shape (B, *S), or a container of such tensors that share the batch size B
+(see `containers`). Solvers see it as one matrix of shape (B, D), one row per sample; each tensor is
+a block of columns of that matrix, and convergence is judged block by block.
 
 A state without a batch (the nodes of a graph, say, which feed each other) is one sample: its
 tensors have any shapes, and the matrix has one row.
@@ -10,12 +10,13 @@ tensors have any shapes, and the matrix has one row.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
+
+from deqlab.containers import State, Structure
 
 CACHED = 2**17
 """Numbers of a state that a core's cache holds beside what else is at hand."""
@@ -23,15 +24,12 @@ CACHED = 2**17
 ON_HOST = (torch.float32, torch.float64)
 """What numpy knows as well."""
 
-State: TypeAlias = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
-
 
 @dataclass(frozen=True)
 class Layout:
     """Where each tensor of a state lies in the (B, D) matrix."""
 
-    keys: tuple[str, ...] | None  # of a dict
-    is_tensor: bool
+    structure: Structure
     shapes: tuple[torch.Size, ...]  # of each block, with the batch
     dtypes: tuple[torch.dtype, ...]
     dtype: torch.dtype  # of the matrix: the widest of the blocks
@@ -48,17 +46,17 @@ class Layout:
                 state is one sample, and its tensors may have any shapes.
 
         Raises:
-            TypeError: `state` is not a tensor, or a tuple or dict of tensors.
+            TypeError: Something in `state` is neither a tensor nor a tuple, list or dict.
             ValueError: It is empty, not real floating point, or its batch sizes differ.
         """
-        tensors = _tensors(state)
+        structure = Structure.of(state)
+        tensors = tuple(structure.tensors(state))
         _check(tensors, batched)
         dtype = tensors[0].dtype
         for tensor in tensors[1:]:
             dtype = torch.promote_types(dtype, tensor.dtype)
         return cls(
-            keys=tuple(state) if isinstance(state, dict) else None,
-            is_tensor=isinstance(state, Tensor),
+            structure=structure,
             shapes=tuple(t.shape for t in tensors),
             dtypes=tuple(t.dtype for t in tensors),
             dtype=dtype,
@@ -75,15 +73,14 @@ class Layout:
         """Return `state` as one matrix.
 
         Raises:
-            TypeError: `state` is not a tensor, or a tuple or dict of tensors.
             ValueError: Its structure, a shape or a dtype is not the one of this layout.
         """
         if isinstance(state, Tensor) and self.is_tensor:
             shape = state.shape
             if shape == self.shapes[0] and state.dtype == self.dtype:
                 return state if self.is_matrix else state.reshape(self.batch, self.blocks[0])
-        tensors = _tensors(state)
-        self._check_match(state, tensors)
+        tensors = tuple(self.structure.tensors(state))
+        self._check_match(tensors)
         rows = [t.reshape(self.batch, n) for t, n in zip(tensors, self.blocks, strict=True)]
         if len(rows) == 1:
             return rows[0].to(self.dtype)
@@ -93,13 +90,14 @@ class Layout:
         """Return the state that `matrix` stands for."""
         if self.is_tensor:
             return matrix if self.is_matrix else matrix.reshape(self.shapes[0])
-        parts = tuple(
-            part.reshape(shape).to(dtype)
-            for part, shape, dtype in zip(
-                matrix.split(self.blocks, dim=1), self.shapes, self.dtypes, strict=True
-            )
-        )
-        return parts if self.keys is None else dict(zip(self.keys, parts, strict=True))
+        parts = zip(matrix.split(self.blocks, dim=1), self.shapes, self.dtypes, strict=True)
+        tensors = [part.reshape(shape).to(dtype) for part, shape, dtype in parts]
+        return self.structure.build(iter(tensors))
+
+    @property
+    def is_tensor(self) -> bool:
+        """Whether the state is itself one tensor."""
+        return self.structure.kind is Tensor
 
     @property
     def is_matrix(self) -> bool:
@@ -113,13 +111,7 @@ class Layout:
         shapes = tuple(torch.Size((batch, *shape[1:])) for shape in self.shapes)
         return replace(self, shapes=shapes)
 
-    def _check_match(self, state: State, tensors: Sequence[Tensor]) -> None:
-        keys = tuple(state) if isinstance(state, dict) else None
-        same_kind = keys == self.keys and isinstance(state, Tensor) == self.is_tensor
-        if not same_kind or len(tensors) != len(self.shapes):
-            raise ValueError(
-                f"f must keep the structure of z: {self._structure()} became {_structure(state)}"
-            )
+    def _check_match(self, tensors: Sequence[Tensor]) -> None:
         for tensor, shape, dtype in zip(tensors, self.shapes, self.dtypes, strict=True):
             if tensor.shape != shape:
                 raise ValueError(
@@ -133,12 +125,12 @@ class Layout:
                     f"f must keep the dtype of z: {dtype} became {tensor.dtype}; {way_out}"
                 )
 
-    def _structure(self) -> str:
-        if self.is_tensor:
-            return "a tensor"
-        if self.keys is not None:
-            return f"a dict with keys {list(self.keys)}"
-        return f"a tuple of {len(self.shapes)}"
+
+def share_memory(one: Tensor, other: Tensor) -> bool:
+    """Return whether writing to one tensor might change the other."""
+    if one.layout != torch.strided or other.layout != torch.strided:
+        return False
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def residual_norms(
@@ -165,7 +157,10 @@ def residual_norms(
 
 
 def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[np.ndarray, "B K"]:
-    """Return the Euclidean norm of each row within each block of columns, on the host."""
+    """Return the Euclidean norm of each row within each block of columns, on the host.
+
+    They are right to rounding at every scale, also where squares overflow or vanish.
+    """
     matrix, wide = matrix.detach(), torch.float64
     if len(blocks) == 1:
         norms = torch.linalg.vector_norm(matrix, dim=1, keepdim=True, dtype=wide)
@@ -173,7 +168,28 @@ def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[
         parts = matrix.split(tuple(blocks), dim=1)
         each = [torch.linalg.vector_norm(part, dim=1, dtype=wide) for part in parts]
         norms = torch.stack(each, dim=1)
-    return np.asarray(norms.cpu().numpy())
+    found = np.asarray(norms.cpu().numpy())
+    if matrix.dtype != wide or not matrix.numel():
+        return found  # float64 holds the squares of all other dtypes
+    doubtful = ~((found > sure_above(wide)) & (found < np.inf))
+    if doubtful.any() and (found.any() or matrix.any()):
+        return np.where(doubtful, _scaled_norms(matrix, blocks), found)
+    return found
+
+
+def _scaled_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> np.ndarray:
+    """Return what `block_norms` does, by squares of numbers of one at most."""
+    norms = []
+    for part in matrix.split(tuple(blocks), dim=1):
+        largest = part.abs().amax(dim=1) if part.shape[1] else part.new_zeros(len(part))
+        unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+        norms.append(torch.linalg.vector_norm(part / unit[:, None], dim=1) * unit)
+    return np.asarray(torch.stack(norms, dim=1).cpu().numpy())
+
+
+def sure_above(dtype: torch.dtype) -> float:
+    """Return the norm above which, up to where they overflow, sums in this dtype are right."""
+    return 1e-140 if dtype == torch.float64 else 1e-15
 
 
 def as_array(matrix: Tensor) -> np.ndarray | None:
@@ -219,25 +235,6 @@ def choose_rows(
     return torch.from_numpy(chosen)
 
 
-def _tensors(state: State) -> tuple[Tensor, ...]:
-    if isinstance(state, Tensor):
-        return (state,)
-    if isinstance(state, dict):
-        tensors = tuple(state.values())
-    elif isinstance(state, tuple):
-        tensors = state
-    else:
-        raise TypeError(
-            f"a state is a tensor, or a tuple or dict of tensors, got {type(state).__name__}"
-        )
-    for tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            raise TypeError(
-                f"a state holds tensors, not nested containers: found {type(tensor).__name__}"
-            )
-    return tensors
-
-
 def _check(tensors: Sequence[Tensor], batched: bool) -> None:
     if not tensors:
         raise ValueError("a state needs at least one tensor, got an empty container")
@@ -246,6 +243,11 @@ def _check(tensors: Sequence[Tensor], batched: bool) -> None:
             raise ValueError(
                 f"a state is dense, got {tensor.layout}; a sparse tensor can be an argument of f, "
                 "and a sparse state starts as .to_dense()"
+            )
+        if tensor.is_meta:
+            raise ValueError(
+                "a state holds numbers, got a tensor on the meta device; make it, and the weights "
+                "of f, on a device where they are"
             )
         if not tensor.is_floating_point():
             raise ValueError(
@@ -273,10 +275,3 @@ def _is_autocast(tensor: Tensor, dtype: torch.dtype) -> bool:
         and tensor.dtype == torch.get_autocast_dtype(device)
         and torch.promote_types(tensor.dtype, dtype) == dtype
     )
-
-
-def _structure(state: State) -> str:
-    try:
-        return Layout.of(state, batched=False)._structure()
-    except (TypeError, ValueError) as error:
-        return f"something else ({error})"

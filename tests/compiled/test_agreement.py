@@ -100,6 +100,17 @@ def test_a_state_that_is_one_sample():
     torch.testing.assert_close(inside.value["rows"], expected, rtol=1e-9, atol=0)
 
 
+def test_containers_nested_at_will_and_aux():
+    def f(s, x):
+        return [0.5 * s[0] + x, {"b": (torch.tanh(s[1]["b"][0] + s[0]),)}], s[0] - x
+
+    z0 = [torch.zeros(3, 2, dtype=F64), {"b": (torch.zeros(3, 2, dtype=F64),)}]
+    outside, inside = both(f, z0, normal(3, 2, seed=0), solver=Picard(), has_aux=True)
+    assert inside.evaluations == outside.evaluations
+    torch.testing.assert_close(inside.value, outside.value)
+    torch.testing.assert_close(inside.aux, outside.aux)
+
+
 def test_f_may_return_its_argument_or_one_of_its_args_or_write():
     x = normal(3, 2, seed=0)
     for f in (lambda z, x: z, lambda z, x: x, lambda z, x: z.mul_(0.5).add_(x)):

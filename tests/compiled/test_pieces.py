@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status
-from deqlab.compiled.judge import Rules, judge, scale_at_start, unknown
+from deqlab.compiled.criterion import Rules, scale_at_start
+from deqlab.compiled.judge import close, judge, unknown
 from deqlab.compiled.steps import init, step
+from deqlab.solvers import coupling
 from deqlab.solvers.map import Map
 from deqlab.solvers.monitor import Monitor
 from deqlab.solvers.monitor import Rules as MonitorRules
@@ -18,32 +20,57 @@ NUMBERS = torch.tensor(
 FIELDS = ("status", "steps", "residual", "tolerance", "least", "improved_at")
 
 
-@given(seed=st.integers(0, 1000), blocks=st.sampled_from([(2,), (1, 1)]))
-def test_any_sequence_of_iterates_gets_the_verdicts_of_the_monitor(seed, blocks):
-    # A hundred rows of two numbers, z and f(z) - z drawn at will; one in two is harmless.
+def assert_agree(known, monitor):
+    for name in FIELDS:
+        found, expected = getattr(known, name), torch.from_numpy(getattr(monitor, name))
+        torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    blocks=st.sampled_from([(2,), (1, 1)]),
+    atol=st.sampled_from([0.0, 1e-12]),
+    max_steps=st.sampled_from([5, 7]),
+    coupled=st.booleans(),
+)
+def test_any_sequence_of_iterates_gets_the_verdicts_of_the_monitor(
+    seed, blocks, atol, max_steps, coupled
+):
+    # Three hundred rows of two numbers, z and f(z) - z drawn at will; one in two is harmless.
     draw = generator(seed)
     odds = torch.tensor([4.0, 2, 2, 4, 4, 4, 2, 1, 1, 0.5, 0.5, 0.5])
-    settings = {"rtol": 1e-3, "atol": 1e-12, "min_steps": 2, "max_steps": 5, "patience": 3}
+    settings = {"rtol": 1e-3, "atol": atol, "min_steps": 2, "max_steps": max_steps, "patience": 2}
     monitor, last, goes_on = None, (), True
     while goes_on:
-        drawn = NUMBERS[torch.multinomial(odds, 400, replacement=True, generator=draw)]
-        z, g = drawn.reshape(2, 100, 2)
+        drawn = NUMBERS[torch.multinomial(odds, 1200, replacement=True, generator=draw)]
+        # No two alike: verdicts on equal residuals hang on rounding.
+        z, g = (drawn * (1 + 0.1 * torch.rand(1200, generator=draw, dtype=F64))).reshape(2, 300, 2)
         fz = z + g
         if monitor is None:
             monitor = Monitor(z, MonitorRules(**settings), blocks)
-            start = scale_at_start(z, fz, blocks)
-            rules = Rules(solver=Picard(**settings), blocks=blocks, start=start)
-            known, best = unknown(z), z
+            scales = scale_at_start(z, fz, blocks)
+            rules = Rules(solver=Picard(**settings), blocks=blocks, late=scales.start == 0)
+            known, best = unknown(z, scales), z
         else:
-            z, fz = map(monitor.hold_finished, last, (z, fz))
+            z = monitor.hold_finished(last[0], z)
+            if not coupled:  # then a row that stands still has the same image each time
+                fz = monitor.hold_finished(last[1], fz)
         goes_on = monitor.judge(z, fz)
         known, best = judge(known, best, z, fz, torch.tensor(monitor.count), rules)
-        for name in FIELDS:
-            found, expected = getattr(known, name), torch.from_numpy(getattr(monitor, name))
-            torch.testing.assert_close(found, expected, equal_nan=True)
+        assert_agree(known, monitor)
         torch.testing.assert_close(best, monitor.best, rtol=0, atol=0, equal_nan=True)
         last = z, fz
-    assert set(monitor.status.tolist()) == set(Status)
+    if max_steps == 7 and not coupled:
+        assert set(monitor.status.tolist()) == set(Status)
+    coupling.measure_held(monitor, z, fz)
+    proven = known.unproven
+    assert bool(proven) == coupling.is_unproven(monitor)
+    if proven:
+        fz = best * 1.001 + 1e-4 if coupled else best + (fz - z)
+        known, _ = judge(known, best, best, fz, torch.tensor(99), rules, torch.tensor(True))
+        coupling.prove(monitor, fz)
+    coupling.withdraw(monitor)
+    assert_agree(close(known, proven, torch.tensor(monitor.count == max_steps)), monitor)
 
 
 @given(

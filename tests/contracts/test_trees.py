@@ -6,12 +6,13 @@ own `jacobian`, and v = (I - J')^-1 u by a dense solve.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pytest
 import torch
 from torch.nn.functional import avg_pool2d, conv2d, interpolate
 
-from deqlab import Status, fixed_point
+from deqlab import Implicit, Phantom, Picard, Status, Unrolled, fixed_point
 from tests.contracts.dense import at
 from tests.contracts.gradients import every_gradient, exact_gradients
 from tests.contracts.solvers import every_solver
@@ -191,3 +192,58 @@ def test_a_block_with_a_small_cotangent_and_a_slow_adjoint_is_solved_like_the_ot
     torch.testing.assert_close(b.grad, 1e6 * u / (1 - fast), rtol=1e-4, atol=0)
     error = (a.grad - 1e-6 * affine_solution(slow.T, u)).norm(dim=1)
     assert (error <= 1e-4 * a.grad.norm(dim=1)).all()
+
+
+class Pyramid(NamedTuple):
+    fine: torch.Tensor
+    coarse: torch.Tensor
+    vector: torch.Tensor
+    number: torch.Tensor
+
+
+def nested(d):
+    return [d["fine"], {"low": (d["coarse"], d["vector"]), "number": d["number"]}]
+
+
+def unnested(n):
+    (coarse, vector), number = n[1]["low"], n[1]["number"]
+    return {"fine": n[0], "coarse": coarse, "vector": vector, "number": number}
+
+
+@pytest.mark.parametrize(
+    ("pack", "unpack"),
+    [
+        (lambda d: list(d.values()), lambda s: dict(zip(IMAGES, s, strict=True))),
+        (lambda d: Pyramid(**d), lambda s: s._asdict()),
+        (nested, unnested),
+    ],
+    ids=["list", "named tuple", "nested"],
+)
+@pytest.mark.parametrize("gradient", [Implicit(), Unrolled(), Phantom(steps=80)])
+def test_any_container_gives_the_values_and_gradients_of_a_dict(pack, unpack, gradient):
+    tree, u = TREES["pyramid"], {k: normal(BATCH, *shape, seed=4) for k, shape in IMAGES.items()}
+
+    def run(pack, unpack):
+        x = some_x().requires_grad_()
+        f = lambda s, x: pack(tree.f(unpack(s), x))  # noqa: E731
+        options = {"solver": Picard(rtol=1e-10), "gradient": gradient}
+        value = fixed_point(f, pack(tree.z0()), x, **options).value
+        assert type(value) is type(pack(tree.z0()))
+        value = unpack(value)
+        sum((u[k] * t).sum() for k, t in value.items()).backward()
+        return value, x.grad
+
+    value, by_x = run(pack, unpack)
+    expected, expected_by_x = run(lambda d: d, lambda d: d)
+    for name in IMAGES:
+        assert torch.equal(value[name], expected[name])
+    assert torch.equal(by_x, expected_by_x)
+
+
+def test_the_keys_of_a_dict_may_come_back_in_any_order():
+    tree, x = TREES["units"], some_x()
+    turned = lambda s, x: dict(reversed(tree.f({k: s[k] for k in PAIR}, x).items()))  # noqa: E731
+    value = fixed_point(turned, tree.z0(), x).value
+    expected = fixed_point(tree.f, tree.z0(), x).value
+    assert list(value) == list(expected)
+    assert all(torch.equal(value[k], expected[k]) for k in value)

@@ -130,3 +130,35 @@ def test_anderson_begins_with_what_picard_has_seen():
     anderson = Anderson(memory=10, rtol=1e-6).solve(f, start)
     assert bool(auto.converged.all())
     assert auto.evaluations <= anderson.evaluations
+
+
+def test_a_group_of_rows_has_the_weights_of_these_rows():
+    # Two blocks, whose scales differ from row to row; the fast rows stay with Picard iteration.
+    w, x, z = (
+        symmetric_with([-1.0, -0.4, 0.5, 1.0], seed=20),
+        normal(6, 4, seed=21),
+        torch.zeros(6, 4),
+    )
+    z = z.double()
+    rate = torch.tensor([0.02, 0.95, 0.01, 0.97, 0.9, 0.99], dtype=F64)[:, None]
+    scales = torch.tensor(
+        [[1, 1], [1e4, 1], [1, 1e-4], [1e-6, 1e3], [1e3, 1e-6], [1, 1e5]], dtype=F64
+    )
+
+    def f(state, rate, scales, x):
+        a, b = state[0] / scales[:, :1], state[1] / scales[:, 1:]
+        return (
+            scales[:, :1] * torch.tanh(rate * (a @ w + 0.05 * b) + x),
+            scales[:, 1:] * torch.sin(rate * (b @ w - 0.05 * a) + x),
+        )
+
+    solver = Auto(rtol=1e-9, max_steps=300)
+    together = fixed_point(f, (z, z), rate, scales, x, solver=solver)
+    assert len(set(together.steps.tolist())) > 2
+    for i in range(6):
+        row = slice(i, i + 1)
+        args = (rate[row], scales[row], x[row])
+        alone = fixed_point(f, (z[row], z[row]), *args, solver=solver)
+        assert alone.steps[0] == together.steps[i]
+        for found, expected in zip(alone.value, together.value, strict=True):
+            torch.testing.assert_close(found[0], expected[i], rtol=1e-11, atol=0)

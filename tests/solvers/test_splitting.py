@@ -18,6 +18,7 @@ from deqlab.solvers.splitting import (
     DouglasRachford,
     ForwardBackward,
     PeacemanRachford,
+    contracting_alpha,
     resolvent,
     safe_alpha,
 )
@@ -173,6 +174,32 @@ def test_forward_backward_converges_below_its_bound_and_not_far_beyond():
     assert solve(ForwardBackward(alpha=0.95 * bound.item()), w, q, Tanh()).converged.all()
     far = solve(ForwardBackward(alpha=40 * bound.item()), w, q, max_steps=300)
     assert not far.converged.any()
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_the_default_step_of_forward_backward_contracts_most(symmetric):
+    a = torch.eye(6, dtype=F64) - monotone(6, margin=0.3, norm=2.0, seed=16)
+    a = (a + a.T) / 2 if symmetric else a
+    w, eye = torch.eye(6, dtype=F64) - a, torch.eye(6, dtype=F64)
+    norm = lambda alpha: torch.linalg.matrix_norm(eye - alpha * a, ord=2).item()  # noqa: E731
+    alpha = contracting_alpha(w)
+    assert alpha >= safe_alpha(w)
+    least = min(map(norm, torch.linspace(0.0, 2.0, 4001).tolist()))
+    assert norm(alpha) <= least + 1e-2 * (1 - least)
+    if symmetric:  # 2 / (m + L)
+        values = torch.linalg.eigvalsh(a)
+        assert alpha == pytest.approx(2 / (values[0] + values[-1]).item(), rel=0.01)
+
+
+def test_forward_backward_ends_in_half_the_steps_of_its_worst_case():
+    # A weight as `nn.MonotoneCell` makes it: not far from symmetric.
+    free = normal(16, 16, seed=17) / 8
+    w = 0.5 * torch.eye(16, dtype=F64) - free.T @ free + free - free.T
+    q = normal(4, 16, seed=18)
+    ours = solve(ForwardBackward(), w, q, max_steps=300)
+    careful = solve(ForwardBackward(alpha=safe_alpha(w)), w, q, max_steps=300)
+    assert ours.converged.all()
+    assert 2 * ours.evaluations <= careful.evaluations + 10
 
 
 def test_forward_backward_refuses_a_weight_that_is_not_monotone():

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deqlab.stability import spectral_radius
+from deqlab import NewtonKrylov, Picard, Status, fixed_point
+from deqlab.stability import is_attracting, spectral_radius
 from tests.problems import F64, generator, matrix, normal, rotation
 
 
@@ -97,3 +98,41 @@ def test_a_generator_makes_it_repeatable():
 def test_steps_below_one_are_refused():
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         spectral_radius(lambda z: z, torch.zeros(1, 2), steps=0)
+
+
+def test_a_riccati_solution_that_does_not_stabilise_is_told():
+    # P = Q + A'P A - A'P B (R + B'P B)^-1 B'P A has several fixed points; one of them stabilises.
+    # Its Jacobian is X -> C'X C with C = A - B K, whose spectral radius is that of C squared.
+    a = torch.tensor([[1.26, 0.1], [0.0, 0.9]], dtype=F64)
+    b, q = torch.ones(2, 1, dtype=F64), 1e-4 * torch.eye(2, dtype=F64)
+
+    def gain(p):
+        return torch.linalg.solve(1 + b.T @ p @ b, b.T @ p @ a)
+
+    def f(p):
+        return q + a.T @ p @ a - a.T @ p @ b @ gain(p)
+
+    p0 = torch.zeros(1, 2, 2, dtype=F64)
+    for solver, stabilises in ((NewtonKrylov(max_steps=500), False), (Picard(max_steps=500), True)):
+        solution = fixed_point(f, p0, solver=solver)
+        assert solution.status.tolist() == [Status.CONVERGED]
+        closed = (a - b @ gain(solution.value[0])).detach()
+        expected = torch.linalg.eigvals(closed).abs().max() ** 2
+        assert bool(expected < 1) == stabilises
+        torch.testing.assert_close(
+            spectral_radius(f, solution.value)[0], expected, rtol=1e-6, atol=0
+        )
+        assert is_attracting(f, solution).tolist() == [stabilises]
+        assert is_attracting(f, solution.value).tolist() == [stabilises]
+
+
+def test_a_coupled_state_has_one_radius():
+    f = lambda z: 1.5 * z.flip(0)  # noqa: E731, row by row its Jacobian would be zero
+    assert not is_attracting(f, torch.zeros(2, 1, dtype=F64), batched=False)
+    radius = spectral_radius(f, torch.zeros(2, 1, dtype=F64), batched=False)
+    torch.testing.assert_close(radius, torch.tensor([1.5], dtype=F64))
+
+
+def test_what_is_not_finite_attracts_nothing():
+    f = lambda z: torch.tensor([[0.5], [torch.nan]]) * z  # noqa: E731
+    assert is_attracting(f, torch.ones(2, 1)).tolist() == [True, False]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from deqlab.compiled.judge import FLOAT
+from deqlab.compiled.criterion import FLOAT
 from deqlab.solvers import Anderson, Picard, Solver
 
 

@@ -22,9 +22,9 @@ from typing_extensions import override
 
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver
+from deqlab.solvers.criterion import Look
 from deqlab.solvers.ledger import take_rows
 from deqlab.solvers.map import Map
-from deqlab.solvers.monitor import Look
 from deqlab.solvers.newton_krylov import NewtonKrylov
 
 PICARD, ANDERSON, NEWTON = range(3)
@@ -134,8 +134,8 @@ class Auto(Solver[Levels]):
             rate = look.measure / memory.last
             if memory.count < PROBE:
                 slow = rate >= 1
-            else:  # rate^n residual = tolerance
-                distance = np.log(np.maximum(look.residual / look.tolerance, 1.0))
+            else:  # rate^n measure = what is allowed
+                distance = np.log(np.maximum(look.measure / look.allowed, 1.0))
                 slow = ~(distance <= -self.promise * np.log(np.minimum(rate, 1.0)))
         found: np.ndarray = (memory.level == PICARD) & slow
         return found

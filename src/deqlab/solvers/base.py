@@ -2,13 +2,14 @@
 
 A method is a frozen dataclass with two functions. `init` returns all that the method will write;
 `step` moves every row of the batch once, from z and f(z). The loop evaluates f once an iteration,
-judges each row (see `monitor`), and keeps finished rows where they are, or lets them leave.
+judges each row (see `criterion` and `monitor`), and keeps finished rows where they are, or lets
+them leave.
 """
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
 import torch
@@ -17,10 +18,13 @@ from torch import Tensor
 
 from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
 from deqlab.solution import Solution
+from deqlab.solvers.coupling import settle
+from deqlab.solvers.criterion import DIVERGENCE, GROWTH, Rules
 from deqlab.solvers.error_control import ErrorControl
 from deqlab.solvers.ledger import Ledger, take_rows
 from deqlab.solvers.map import Map, MatrixMap, Narrow
-from deqlab.solvers.monitor import DIVERGENCE, Monitor, Rules
+from deqlab.solvers.monitor import Monitor
+from deqlab.state import share_memory
 
 Memory = TypeVar("Memory")
 
@@ -32,16 +36,18 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
     Attributes:
         rtol: Relative tolerance on the residual, 0 or more. The error of the value is larger, by
             about 1 / (1 - contraction factor of f).
-        atol: Absolute tolerance, 0 or more. It decides only where the fixed point is so close to
-            zero that a relative tolerance asks for nothing: the default reads 1e-12 as zero.
+        atol: Absolute tolerance, 0 or more, in the units of the state. With the default, 0, the
+            units change nothing: a block has come to zero when it is below the rounding of where
+            it started (see `criterion`).
         max_steps: Iterations at most, 1 or more; most methods evaluate f once in each.
         min_steps: No row has converged before this many iterations, 1 or more.
-        patience: A row whose residual finds no new minimum for this many steps is STAGNATED.
+        patience: A row whose residual shows nothing new for this many steps is STAGNATED: no new
+            minimum, no growth beyond its maximum, no new minimum since then.
         record: Iterations, counted from 1, whose iterates `Solution.states` keeps.
     """
 
     rtol: float = 1e-5
-    atol: float = 1e-12
+    atol: float = 0.0
     max_steps: int = 100
     min_steps: int = 1
     patience: int = 30
@@ -126,6 +132,7 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             max_steps=self.max_steps,
             patience=self.patience,
             divergence=math.inf if self.takes_back else DIVERGENCE,
+            growth=math.inf if self.takes_back else GROWTH,
         )
         monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
         ledger, memory = Ledger(self.record), self.init(z)
@@ -135,21 +142,31 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             fz, z_next = counted(z, ends=last is not None and monitor.foresees_the_end()), None
             monitor.judge(z, fz)
             ledger.note(monitor, z)
-            counted.look = monitor.look
-            if monitor.count == 1 and len(monitor.blocks) > 1:
-                counted.weights = monitor.weights(z)
-            if control is not None and monitor.fresh.any():
-                counted.running = monitor.active | monitor.fresh
-                z_next, memory = self._step(counted, z, fz, memory)
-                control.review(monitor, ledger, z, z_next)
+            counted.look, criterion = monitor.look, monitor.criterion
+            assert criterion is not None
+            counted.resting = criterion.resting(monitor.count)
+            if monitor.rescaled:
+                counted.weights = criterion.weights(z)
+            if control is not None:
+                control.forget(monitor.resumed, ledger)
+                if monitor.fresh.any():
+                    counted.running = monitor.active | monitor.fresh
+                    z_next, memory = self._step(counted, z, fz, memory)
+                    control.review(monitor, ledger, z, z_next)
             if not monitor.goes_on:
+                withdrawn = settle(monitor, z, fz, counted if narrow is None else None)
                 solution = ledger.solution(monitor, counted)
-                return solution if control is None else control.closed(solution), memory
+                if share_memory(solution.matrix, fz):  # f returns a tensor that is not its own
+                    solution = replace(solution, value=solution.matrix.clone())
+                if control is not None:
+                    control.forget(withdrawn, ledger)
+                    solution = control.closed(solution)
+                return solution, memory
             if z_next is None:
                 if narrow is not None and (stay := ledger.leavers(monitor)) is not None:
                     z, fz, memory = take_rows((z, fz, memory), stay)
                     counted.look = monitor.look
-                    counted.restrict(narrow(ledger.index(z)), take_rows(counted.weights, stay))
+                    counted.restrict(narrow(ledger.index(z)), stay)
                 counted.running = monitor.active
                 z_next, memory = self._step(counted, z, fz, memory)
             z = monitor.hold_finished(z, z_next)

@@ -23,7 +23,7 @@ from deqlab.rates import SPAN, recent_rate
 from deqlab.solution import Solution, Status
 from deqlab.solvers.ledger import Ledger
 from deqlab.solvers.monitor import Monitor
-from deqlab.state import choose_rows, residual_norms
+from deqlab.state import block_norms, choose_rows
 
 SMALLEST = 0.05
 """A tolerance is tightened by no more than this at once: estimates far out are poor."""
@@ -52,7 +52,8 @@ class ErrorControl:
         In a state of several blocks the largest relative error counts.
         """
         with np.errstate(all="ignore"):
-            step, sizes = residual_norms(z_next, z, monitor.blocks)
+            step = block_norms(z_next.detach() - z.detach(), monitor.blocks)
+            sizes = block_norms(z_next, monitor.blocks)
             # f(z) is only known to its rounding, which the solution amplifies as it does g.
             g, rounding = monitor.residuals, torch.finfo(z.dtype).eps * sizes
             amplified = np.where(g > 0, step / g, 1.0) * (g + rounding)
@@ -68,6 +69,12 @@ class ErrorControl:
         # A little less than what is missing, so that rounding does not ask for a second time.
         factor = np.maximum(0.9 * self.accuracy / np.maximum(worst, self.accuracy), SMALLEST)
         monitor.reopen(fresh & (worst > self.accuracy), factor)
+
+    def forget(self, fresh: np.ndarray, ledger: Ledger) -> None:
+        """Take back what is known of rows whose verdict did not hold; a mask, or nothing."""
+        rows = np.flatnonzero(fresh) if ledger.rows is None else ledger.rows[np.flatnonzero(fresh)]
+        self.error[rows] = self.met[rows] = np.nan
+        self.growth[rows] = 0.0
 
     def _keep(
         self, z_next: Float[Tensor, "B D"], fresh: np.ndarray, rows: np.ndarray, ledger: Ledger
@@ -106,5 +113,4 @@ class ErrorControl:
         )
 
     def _rate(self, ledger: Ledger) -> np.ndarray:
-        recent = [ledger.of_rows_in_play(entry) for entry in ledger.trace[-1 - SPAN :]]
-        return recent_rate(recent)
+        return recent_rate(ledger.recent_measures(1 + SPAN))

@@ -27,6 +27,7 @@ class Ledger:
         self.record = record
         self.rows: np.ndarray | None = None  # the rows in the loop; None for all
         self.trace: list[tuple[np.ndarray | None, np.ndarray]] = []
+        self.measures: list[np.ndarray] = []  # of the same rows, in units of each block's scale
         self.states: dict[int, Tensor] = {}
         self.value: Tensor | None = None
         self.verdicts: dict[str, np.ndarray] = {}
@@ -34,15 +35,20 @@ class Ledger:
     def note(self, monitor: Monitor, z: Float[Tensor, "B D"]) -> None:
         """Enter the residuals of the last iterate, and the iterate itself if it is asked for."""
         self.trace.append((self.rows, monitor.latest))
+        self.measures.append(monitor.look.measure)
         if monitor.count in self.record:
-            self.states[monitor.count] = self._spread(monitor.iterate(z))
+            # A copy, that nothing else writes to.
+            self.states[monitor.count] = self._spread(monitor.iterate(z)).clone()
 
-    def of_rows_in_play(self, entry: tuple[np.ndarray | None, np.ndarray]) -> np.ndarray:
-        """Return an entry of the trace, for the rows that are in the loop now."""
-        rows, residual = entry
+    def recent_measures(self, count: int) -> list[np.ndarray]:
+        """Return the measures of the last iterates, at most so many, of the rows in the loop."""
+        entries = zip(self.trace[-count:], self.measures[-count:], strict=True)
+        return [self._of_rows_in_play(rows, measure) for (rows, _), measure in entries]
+
+    def _of_rows_in_play(self, rows: np.ndarray | None, measure: np.ndarray) -> np.ndarray:
         if self.rows is None or rows is self.rows:
-            return residual
-        return residual[self.rows if rows is None else np.searchsorted(rows, self.rows)]
+            return measure
+        return measure[self.rows if rows is None else np.searchsorted(rows, self.rows)]
 
     def leavers(self, monitor: Monitor) -> np.ndarray | None:
         """File the finished rows if they are many; return the rows that go on, or None for all.
@@ -71,7 +77,13 @@ class Ledger:
         def verdict(name: str) -> Tensor:
             return torch.from_numpy(self.verdicts[name]).to(value.device)
 
-        states = (self.states.get(step, value) for step in self.record)
+        # Each in its own memory: a step may be asked for twice, or never have been taken.
+        states = (
+            self.states[step]
+            if step in self.states and step not in self.record[:i]
+            else self.states.get(step, value).clone()
+            for i, step in enumerate(self.record)
+        )
         return Solution(
             value=value,
             residual=verdict("residual"),

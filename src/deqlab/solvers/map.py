@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deqlab.solvers.monitor import Look
+from deqlab.solvers.criterion import Look
 
 MatrixMap: TypeAlias = Callable[[Tensor], Tensor]
 """One (B, D) matrix to another, row to row; it must not write to its argument."""
@@ -46,6 +46,7 @@ class Map:
         taped: Whether a tape records the steps.
         look: The verdict's measures of the last iterate.
         weights: (B, D), what brings blocks of different scales to one; None for one block.
+        resting: (B,) bool, the rows with blocks whose scale is not known yet; None for no row.
         last: f once more, for an evaluation that is expected to be the last; None if that makes
             no difference.
     """
@@ -63,13 +64,10 @@ class Map:
         self.running = running
         self.taped = taped
         self.weights: Tensor | None = None
+        self.resting: np.ndarray | None = None
         self.look: Look | None = None
         self.evaluations = 0
         self.products = 0
-
-    def weighed(self, g: Tensor) -> Tensor:
-        """Return g with its blocks brought to one scale."""
-        return g if self.weights is None else g * self.weights
 
     def part(self, rows: np.ndarray, z: Tensor) -> "Map":
         """Return the map on some rows, while the others stay at z."""
@@ -81,12 +79,17 @@ class Map:
         )
         part.look = None if self.look is None else Look(*(each[rows] for each in self.look))
         part.weights = None if self.weights is None else self.weights[index]
+        part.resting = None if self.resting is None else self.resting[rows]
         part.evaluations, part.products = self.evaluations, self.products
         return part
 
-    def restrict(self, f: MatrixMap, weights: Tensor | None) -> None:
-        """Go on with fewer rows."""
-        self.f, self.weights, self.last = f, weights, None
+    def restrict(self, f: MatrixMap, rows: np.ndarray) -> None:
+        """Go on with these rows, on which f is that map."""
+        self.f, self.last = f, None
+        if self.weights is not None:
+            self.weights = self.weights[torch.from_numpy(rows).to(self.weights.device)]
+        if self.resting is not None:
+            self.resting = self.resting[rows]
 
     def __call__(self, z: Tensor, *, ends: bool = False) -> Tensor:
         """Return f(z); `ends` if this is expected to be the last evaluation."""

@@ -1,38 +1,31 @@
-"""The verdict on each row of a solve.
+"""The verdict on each row of a solve, by the criterion of `criterion`.
 
-A row has converged at z when, in every block of its columns,
+A row runs until it is within its tolerance (CONVERGED), or until nothing is to be hoped for:
 
-    |f(z) - z| <= atol + rtol min(|f(z)|, 10 max(|z0|, |f(z0)|)).
+- STAGNATED: for `patience` iterates its residual has shown nothing new. New is a least residual,
+  one that outgrows the largest by a tenth, and the least since then: rows may grow before they
+  contract, for twice `patience` iterates.
+- DIVERGED: its residual is 1e8 times its least.
+- NONFINITE: f(z) is not finite.
 
-The second scale is fixed at the start: relative to |f(z)| alone, a map that runs off to infinity
-(z + 1, say) would converge. Beyond it a residual counts as no less than the rounding of f(z).
+A finished row is held where it is, and f is evaluated there with the others. If f couples the rows,
+a row that has converged may be out of its tolerance later: it then runs again (see `coupling` for
+the end of such a solve). Where f does not, a row held still has the same f(z) each time.
 
 The verdicts are a few numbers per row. They live on the host, in numpy, where an operation on
 them costs a tenth of what it costs torch; the states stay where they are.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deqlab.solution import Status
-from deqlab.state import block_norms, choose_rows, residual_norms
-
-Array: TypeAlias = NDArray[Any]
-
-SCALE_CAP = 10.0
-"""How far |f(z)| may outgrow the start and still loosen the tolerance."""
-
-DIVERGENCE = 1e8
-"""A residual this many times its minimum is not a transient: even the steep nilpotent maps of
-sawtooth constructions grow only to about 2^D before they collapse."""
-
+from deqlab.solvers.criterion import FALL, GROWING, Array, Criterion, Look, Rules, has_changed
+from deqlab.state import choose_rows, residual_norms
 
 FORESIGHT = 2.0
 """The end is expected for a residual of this many tolerances at the rate it fell last: to expect
@@ -40,30 +33,17 @@ it in vain costs a twentieth of an evaluation, to be surprised by it a whole one
 
 NONE = np.zeros(0, dtype=bool)
 
-SURE = 1e-15
-"""Above it, and up to where it overflows, a norm summed in float32 is right."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """What a row is held to; see `Solver` for their meaning."""
-
-    rtol: float
-    atol: float
-    min_steps: int
-    max_steps: int
-    patience: int
-    divergence: float = DIVERGENCE
-
-
-class Look(NamedTuple):
-    """One iterate of every row, measured; (B,) each."""
-
-    residual: Array  # |f(z) - z|
-    tolerance: Array
-    measure: Array  # what iterates are ranked by; blocks of different scales count alike
-    within: Array  # whether every block is within its tolerance
-    sure: Array  # whether float32 told all that
+MAX_STEPS, CONVERGED, STAGNATED, DIVERGED, NONFINITE = (
+    int(status)
+    for status in (
+        Status.MAX_STEPS,
+        Status.CONVERGED,
+        Status.STAGNATED,
+        Status.DIVERGED,
+        Status.NONFINITE,
+    )
+)
+"""As numbers: numpy takes five times longer to compare with a member of an enumeration."""
 
 
 class Monitor:
@@ -75,19 +55,25 @@ class Monitor:
         self.count = 0  # iterates judged so far
         self.best = z
         self.least = np.full(batch, np.inf)  # the measure of `best`
-        self.latest = self.before = self.least  # |f(z) - z| at the last iterate, and one earlier
-        self.look = Look(*(self.least,) * 3, self.least > 0, self.least > 0)  # at it, the rest
+        self.low = self.least  # the least measure since the largest
+        self.peak = self.least  # the largest measure
+        self.latest = self.before = self.least  # |f(z) - z| at the last iterate; the measure before
+        never = np.zeros(batch, dtype=bool)
+        self.look = Look(*(self.least,) * 3, never, never, self.least)  # at the last iterate
         self.residual = self.least  # at `best`, as is the tolerance
         self.tolerance = self.least
-        self.status = np.full(batch, int(Status.MAX_STEPS))
+        self.status = np.full(batch, MAX_STEPS)
         self.steps = np.zeros(batch, dtype=int)
-        self.improved_at = np.zeros(batch, dtype=int)
+        self.improved_at = np.zeros(batch, dtype=int)  # the last iterate that showed anything new
+        self.least_at = self.improved_at  # the last iterate that was the best so far
         self.active = np.ones(batch, dtype=bool)
         self.all_active = batch > 0
         self.fresh = np.zeros(batch, dtype=bool)  # rows that converged at the last iterate
-        self.start: Array | None = None  # (B, K), the scale of z0 and f(z0)
-        self.cap = self.least  # (B, K), what of |f(z)| may loosen the tolerance
-        self.limit: Array | None = None  # (B, K), tolerances of rows that were reopened
+        self.resumed = NONE  # rows that had converged, and run again since the last iterate
+        self.coupled = False  # whether a row was seen to depend on others
+        self.behind = NONE  # rows whose best iterate is an earlier one; NONE for none of them
+        self.rescaled = False  # whether a block got its scale at the last iterate
+        self.criterion: Criterion | None = None
         self.residuals = self.least  # (B, K), |f(z) - z| at the last iterate, block by block
 
     @property
@@ -98,24 +84,33 @@ class Monitor:
     def judge(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> bool:
         """Take note of f(z) = fz; return whether any row needs another step."""
         self.count += 1
-        self.before = self.latest
+        self.before, self.rescaled, moved = self.look.measure, False, None
         with np.errstate(all="ignore"):
             self.residuals, sizes = residual_norms(fz, z, self.blocks)
-            if self.start is None:
-                self._begin(z, fz, sizes)
-            look = self._look(self.residuals, sizes)
+            criterion = self.criterion or self._begin(z, fz, sizes)
+            look = criterion.look(self.residuals, sizes)
             gains = look.measure < self.least
             if self.all_active and _all(gains & look.sure & ~look.within):
                 # Every row runs and makes progress, and none is done.
                 self.best, self.tolerance = z, look.tolerance
                 self.latest = self.residual = look.residual
-                self.least = look.measure
+                self.low = self.least = look.measure
                 self.steps.fill(self.count)
                 self.improved_at.fill(self.count)
-                self.fresh, self.look = NONE, look
+                self.least_at = self.improved_at
+                self.fresh = self.resumed = self.behind = NONE
+                self.look = look
+                if self.count == 1:
+                    self.peak = look.measure
                 return self.count < self.rules.max_steps
-            if not _all(look.sure | ~self.active):
-                look = self._look_closely(z, fz)
+            lost = self._lost(look)
+            watched = self.active if lost is None else self.active | lost
+            if not _all((look.sure & np.isfinite(look.measure)) | ~watched):
+                look, moved = criterion.look_closely(z, fz)
+                lost = self._lost(look)
+            self._resume(lost)
+            if moved is not None:
+                self._rebase(moved & self.active)
             self.latest, self.look = look.residual, look
             self._decide(z, look)
         return self.goes_on
@@ -124,24 +119,19 @@ class Monitor:
         """Return whether the next iterate is likely to be the last."""
         if self.count + 1 >= self.rules.max_steps:
             return True
-        if self.count < 2 or self.count + 1 < self.rules.min_steps:
+        if self.count < 2 or self.count + 1 < self.rules.min_steps or self.criterion is None:
             return False
-        tolerance = self.look.tolerance
-        if self.limit is not None:
-            tolerance = np.fmin(tolerance, np.linalg.norm(self.limit, axis=1))
+        measure, allowed = self.look.measure, self.criterion.limited(self.look.allowed)
         with np.errstate(all="ignore"):
-            expected = self.latest * (self.latest / self.before)
-            return _all((expected <= FORESIGHT * tolerance) | ~self.active)
+            expected = measure * (measure / self.before)
+            return _all((expected <= FORESIGHT * allowed) | ~self.active)
 
     def reopen(self, rows: Array, factor: Array) -> None:
         """Let rows that have converged go on, each to `factor` times its present residual."""
         if _any(rows):
-            if self.limit is None:
-                self.limit = np.full_like(self.residuals, np.inf, dtype=float)
-            self.limit[rows] = factor[rows, None] * self.residuals[rows]
-            self.status[rows] = Status.MAX_STEPS
-            self.active = self.active | rows
-            self.all_active = _all(self.active)
+            assert self.criterion is not None
+            self.criterion.hold_to(rows, factor[:, None] * self.residuals)
+            self._run_again(rows)
 
     def hold_finished(
         self, z: Float[Tensor, "B D"], z_next: Float[Tensor, "B D"]
@@ -153,97 +143,107 @@ class Monitor:
         """Return z for the rows that still run, and their best iterate for the others."""
         return z if self.all_active else choose_rows(self.active, z, self.best)
 
-    def weights(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """Return one over the scale of each block at the start, for each number of the state."""
-        assert self.start is not None
-        scale = np.where(self.start > 0, self.start, 1.0)
-        each = torch.from_numpy(1 / scale).to(z)
-        return each.repeat_interleave(torch.tensor(self.blocks, device=z.device), dim=1)
-
     def keep_only(self, rows: Array) -> None:
         """Forget all rows but these."""
         for name, known in vars(self).items():
             if isinstance(known, np.ndarray) and len(known):
                 setattr(self, name, known[rows])
         self.look = Look(*(part[rows] for part in self.look))
+        if self.criterion is not None:
+            self.criterion.keep_only(rows)
         self.all_active = _all(self.active)
         self.best = self.best[torch.from_numpy(rows).to(self.best.device)]
 
-    def _begin(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], sizes: Array) -> None:
+    def _begin(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], sizes: Array) -> Criterion:
         """Take the scale of each block from the start."""
-        if not ((sizes > SURE) & (sizes < np.inf)).all():
-            sizes = block_norms(fz, self.blocks)
-        start = np.maximum(block_norms(z, self.blocks), sizes)
-        if not start.all():
-            # A block that is zero at z0 and at f(z0) may still move later: it takes the scale of
-            # its row.
-            start = np.where(start > 0, start, np.linalg.norm(start, axis=1)[:, None])
-        self.start, self.cap = start, SCALE_CAP * start
+        self.criterion, self.rescaled = Criterion(z, fz, sizes, self.rules, self.blocks), True
+        return self.criterion
 
-    def _look(self, residuals: Array, sizes: Array) -> Look:
-        """Measure an iterate by its residuals and sizes, (B, K) each."""
-        tolerances = self.rules.atol + self.rules.rtol * np.minimum(sizes, self.cap)
-        if self.limit is not None:
-            tolerances = np.minimum(tolerances, self.limit)
-        sure: Array = np.logical_and(sizes <= self.cap, residuals > SURE)
-        within: Array = np.less_equal(residuals, tolerances)
-        if residuals.shape[1] == 1:
-            residual = residuals.ravel()
-            return Look(residual, tolerances.ravel(), residual, within.ravel(), sure.ravel())
-        assert self.start is not None
-        relative = residuals / np.maximum(self.start, np.finfo(float).tiny)
-        residual, tolerance, measure = (
-            np.linalg.norm(part, axis=1) for part in (residuals, tolerances, relative)
-        )
-        every = np.logical_and.reduce
-        return Look(residual, tolerance, measure, every(within, axis=1), every(sure, axis=1))
+    def _rebase(self, rows: Array) -> None:
+        """Rank the iterates of these rows anew: a block that was at rest counts from now on."""
+        self.rescaled = True
+        self.least = np.where(rows, np.inf, self.least)
+        self.low = np.where(rows, np.inf, self.low)
+        self.peak = np.where(rows, 0.0, self.peak)
 
-    def _look_closely(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> Look:
-        """Measure in float64, where float32 overflows or vanishes, and where z is far out."""
-        residuals = block_norms(fz.detach() - z.detach(), self.blocks)
-        sizes = block_norms(fz, self.blocks)
-        exact = self._look(residuals, sizes)
-        # Far out, f(z) - z is mostly rounding: an accelerated step may throw z to 1e16, where
-        # z + 1 is z.
-        rounding = np.where(sizes > self.cap, torch.finfo(z.dtype).eps / 2 * sizes, 0.0)
-        counted = self._look(np.maximum(residuals, rounding), sizes)
-        self.latest = exact.residual
-        return counted._replace(residual=exact.residual)
+    def _run_again(self, rows: Array) -> None:
+        self.status[rows] = MAX_STEPS
+        self.active = self.active | rows
+        self.all_active = _all(self.active)
+
+    def _lost(self, look: Look) -> Array | None:
+        """Return the converged rows that other rows have carried out of their tolerance, if any."""
+        if self.all_active:
+            return None
+        rows = (self.status == CONVERGED) & (look.residual != self.residual)
+        if not _any(rows):  # a row by itself has the same residual to the bit
+            return None
+        rows &= ~look.within & has_changed(look.residual, self.residual)
+        return rows if _any(rows) else None
+
+    def _resume(self, rows: Array | None) -> None:
+        """Let these rows, which had converged, run again."""
+        self.resumed = NONE
+        if rows is not None:
+            self.resumed, self.coupled = rows, True
+            self.least = np.where(rows, np.inf, self.least)
+            self._run_again(rows)
 
     def _decide(self, z: Float[Tensor, "B D"], look: Look) -> None:
         """Pass a verdict on each row that still runs."""
-        gains = self.active & (look.measure < self.least)  # false for nan
+        active = self.active
+        gains = active & (look.measure < self.least)  # false for nan
         # inf is within a tolerance of inf
-        done = self.active & look.within & np.isfinite(look.measure)
+        done = active & look.within & np.isfinite(look.measure)
         if self.count < self.rules.min_steps:
             done[:] = False
         self.fresh, take = done, gains | done
-        rest = self.active & ~take
-        self.steps[self.active] = self.count
-        self.improved_at[gains] = self.count
+        rest = active & ~take
+        any_rest = _any(rest)
+        if any_rest or len(self.behind):
+            self.behind = np.where(active, rest, self.behind if len(self.behind) else False)
+        self.steps[active] = self.count
         self.residual = np.where(take, look.residual, self.residual)
         self.tolerance = np.where(take, look.tolerance, self.tolerance)
         self.least = np.where(gains, look.measure, self.least)
-        self.status[done] = Status.CONVERGED
-        self.active = self.active & ~done
-        if _any(rest):
+        self._note_news(look.measure, gains, all_gain=not any_rest)
+        self.status[done] = CONVERGED
+        self.active = active & ~done
+        if any_rest:
             self._give_up(look, rest)
         self.all_active = _all(self.active)
         # A converged row stands still, so that z is its best iterate too: no copy is needed
         # while every row either gains or has converged.
-        if _all(take | (self.status == Status.CONVERGED)):
+        if _all(take | (self.status == CONVERGED)):
             self.best = z
         elif _any(take):
             self.best = choose_rows(take, z, self.best)
 
+    def _note_news(self, measure: Array, gains: Array, *, all_gain: bool) -> None:
+        """Note which rows have shown anything new."""
+        if self.count == 1:
+            self.peak = measure
+        if all_gain and self.improved_at is self.least_at:
+            self.low = self.least
+            self.improved_at[gains] = self.count
+            return
+        self.least_at = np.where(gains, self.count, self.least_at)
+        grew = measure > self.rules.growth * self.peak
+        lower = FALL * measure < self.low
+        self.peak = np.where(grew, measure, self.peak)
+        self.low = np.where(grew | lower, measure, self.low)
+        early = self.count - self.least_at < GROWING * self.rules.patience
+        news = gains | (grew & early) | lower
+        self.improved_at = np.where(self.active & news, self.count, self.improved_at)
+
     def _give_up(self, look: Look, rows: Array) -> None:
         """Pass a verdict on these rows, which did not get better."""
-        verdict = np.full_like(self.status, int(Status.MAX_STEPS))
-        verdict[self.count - self.improved_at >= self.rules.patience] = int(Status.STAGNATED)
-        verdict[look.measure > self.rules.divergence * self.least] = int(Status.DIVERGED)
-        verdict[~np.isfinite(look.measure)] = int(Status.NONFINITE)
+        verdict = np.full_like(self.status, MAX_STEPS)
+        verdict[self.count - self.improved_at >= self.rules.patience] = STAGNATED
+        verdict[look.measure > self.rules.divergence * self.least] = DIVERGED
+        verdict[~np.isfinite(look.measure)] = NONFINITE
         self.status = np.where(rows, verdict, self.status)
-        self.active &= self.status == Status.MAX_STEPS
+        self.active &= self.status == MAX_STEPS
 
 
 def _all(mask: Array) -> bool:

@@ -27,6 +27,7 @@ from deqlab.krylov import gmres
 from deqlab.operators import Product
 from deqlab.solvers.backtrack import Backtrack, row_norms
 from deqlab.solvers.base import Solver
+from deqlab.solvers.criterion import Look
 from deqlab.solvers.map import Map
 from deqlab.solvers.recordable import recordable
 from deqlab.state import choose_rows
@@ -90,9 +91,10 @@ class NewtonKrylov(Solver[Search]):
         size = row_norms(g, f.weights)
         verdict = line.judge(size)
         d, eta, seek = g, memory.eta, verdict.good & f.running
+        if f.resting is not None:  # no norm speaks for a block without a scale: a Picard step
+            seek &= ~f.resting
         if seek.any():
-            tolerance = self.atol + self.rtol * row_norms(fz, f.weights)
-            eta = np.where(seek, self._forcing(size, memory, tolerance), eta)
+            eta = np.where(seek, self._forcing(size, memory, _tolerance(size, f.look)), eta)
             d = self._direction(f, z, g, eta * size, seek)
         z_next, line = line.follow(verdict, z, fz, d, line.shorter(size))
         return z_next, Search(line, eta)
@@ -131,6 +133,14 @@ class NewtonKrylov(Solver[Search]):
         useful = result.residual <= USELESS * row_norms(g, f.weights)
         d = result.x if f.weights is None else result.x / f.weights
         return choose_rows(useful, d, g)
+
+
+def _tolerance(size: np.ndarray, look: Look | None) -> np.ndarray:
+    """Return what |g| may be, in the units of `size`; 0 where nobody has judged z."""
+    if look is None:
+        return np.zeros_like(size)
+    with np.errstate(all="ignore"):
+        return np.asarray(size * look.allowed / look.measure)
 
 
 def _weighted(product: Product, weights: Tensor) -> Product:

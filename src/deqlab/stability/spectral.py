@@ -10,11 +10,13 @@ Source: Saad (2011), "Numerical Methods for Large Eigenvalue Problems", ch. 6.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from deqlab.containers import State
 from deqlab.operators import arnoldi, linearize
-from deqlab.state import Layout, State
+from deqlab.solution import Solution
+from deqlab.state import Layout
 
 
 def spectral_radius(
@@ -23,6 +25,7 @@ def spectral_radius(
     *args: object,
     steps: int = 40,
     generator: torch.Generator | None = None,
+    batched: bool = True,
 ) -> Float[Tensor, " B"]:
     """Return the spectral radius of df/dz at z, for each sample.
 
@@ -35,6 +38,7 @@ def spectral_radius(
         args: Passed on to f.
         steps: Products with J' per sample, at least 1.
         generator: Source of the random start; None is torch's global one.
+        batched: False if the whole state is one sample, as in `fixed_point`.
 
     Returns:
         The radii, in the dtype of z; nan for a row where f is not finite.
@@ -50,7 +54,7 @@ def spectral_radius(
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
-    layout = Layout.of(z)
+    layout = Layout.of(z, batched=batched)
     matrix = layout.flatten(z).detach()
     if matrix.numel() == 0:
         return matrix.new_zeros(matrix.shape[0])
@@ -61,3 +65,45 @@ def spectral_radius(
     hessenberg = torch.where(finite[:, None, None], hessenberg, 0.0)
     radius = torch.linalg.eigvals(hessenberg.double()).abs().amax(dim=1)
     return torch.where(finite, radius, torch.nan).to(matrix.dtype)
+
+
+def is_attracting(
+    f: Callable[..., State],
+    z: State | Solution,
+    *args: object,
+    steps: int = 40,
+    generator: torch.Generator | None = None,
+    batched: bool = True,
+) -> Bool[Tensor, " B"]:
+    """Return whether plain iteration of f comes back to z from nearby, for each sample.
+
+    It does if the spectral radius of df/dz at z is below 1. A map may have several fixed points,
+    and methods that extrapolate (Anderson, Broyden, Newton) find those as well that repel: ask
+    where only an attracting one means anything, as in control, dynamics and energies.
+
+    Args:
+        f: The map; `f(z, *args)` has the structure of z.
+        z: A fixed point, or the solution whose value it is.
+        args: Passed on to f.
+        steps: Products with J' per sample; as many as a sample has numbers make it exact. With
+            fewer, a sample may be called attracting that is not: see `spectral_radius`.
+        generator: Source of the random start; None is torch's global one.
+        batched: False if the whole state is one sample, as in `fixed_point`.
+
+    Returns:
+        One bool for each sample; False where f is not finite.
+
+    Raises:
+        ValueError: `steps` is below 1.
+
+    Example:
+        >>> import torch
+        >>> from deqlab import Newton, fixed_point
+        >>> f = lambda z: z**2  # fixed points 0, which attracts, and 1, which does not
+        >>> solution = fixed_point(f, torch.tensor([[0.1], [0.9]]), solver=Newton())
+        >>> is_attracting(f, solution)
+        tensor([ True, False])
+    """
+    value = z.value if isinstance(z, Solution) else z
+    radius = spectral_radius(f, value, *args, steps=steps, generator=generator, batched=batched)
+    return radius < 1  # false for nan

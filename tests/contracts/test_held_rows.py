@@ -1,0 +1,76 @@
+"""Rows that f couples although they were said to be samples: no verdict is untrue at the end.
+
+A row that converges is held still while others go on, and what it depends on moves. It must run
+again, or must not be called converged. Gold as in `test_coupled_states`: plain iteration.
+"""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deqlab import Anderson, Picard, Status, fixed_point
+from tests.contracts.solvers import every_solver
+from tests.contracts.test_coupled_states import PROBLEMS
+from tests.problems import F64, assert_verdicts_hold, normal, recompute
+
+NAMES = ["flip", "graph", "batch norm", "attention"]
+every_problem = pytest.mark.parametrize("problem", [PROBLEMS[name] for name in NAMES], ids=NAMES)
+
+
+@every_solver
+@every_problem
+@pytest.mark.parametrize("rtol", [1e-3, 1e-8])
+def test_a_row_has_the_right_value_or_has_not_converged(solver, problem, rtol):
+    solver = replace(solver, rtol=rtol, max_steps=300)
+    solution = fixed_point(problem.f, problem.z0, problem.x, solver=solver, on_failure="ignore")
+    f = lambda z: problem.f(z, problem.x)  # noqa: E731
+    residual, tolerance = recompute(f, problem.z0, solution.value, solver)
+    slack = 1 + 2e-5  # a residual that changes by less is not looked at again
+    assert ((residual <= slack * tolerance).all(dim=1) | ~solution.converged).all()
+    error = (solution.value - problem.value().reshape(problem.z0.shape)).flatten(1).norm(dim=1)
+    # Each row has a residual of rtol |z|, and the sum of them is amplified by 1 / (1 - 0.9).
+    allowed = 10 * rtol * solution.value.norm() * len(error) ** 0.5
+    assert ((error <= allowed) | ~solution.converged).all()
+
+
+@pytest.mark.parametrize("solver", [Picard(), Anderson()], ids=["Picard", "Anderson"])
+def test_a_row_that_fails_takes_along_the_rows_that_depend_on_it(solver):
+    # Row 1 cycles, and its best iterate is not its last one. Row 0 converges to what row 1 was.
+    def f(z):
+        first = torch.where(z[1:] > 0, 0.1, 0.9) + 0.0 * z[:1]
+        return torch.cat([first, -3.0 * z[1:].sign() - z[1:] + 0.1])
+
+    z0 = torch.tensor([[0.0], [2.0]], dtype=F64)
+    solver = replace(solver, max_steps=9)
+    solution = fixed_point(f, z0, solver=solver, on_failure="ignore")
+    assert not solution.converged[1]
+    assert_verdicts_hold(solution, f, z0, solver)
+
+
+def test_rows_that_are_independent_are_evaluated_once_a_step_and_held_as_they_were():
+    # One slow row beside many that have converged: their f(z) is computed each time, and is theirs.
+    rates = torch.tensor([0.1, 0.2, 0.95, 0.3], dtype=F64)[:, None]
+    x, seen = normal(4, 3, seed=0), []
+
+    def f(z):
+        seen.append(z.clone())
+        return rates * torch.tanh(z) + x
+
+    with torch.no_grad():
+        solution = fixed_point(f, torch.zeros_like(x), solver=Picard(rtol=1e-10, max_steps=500))
+    assert solution.evaluations == len(seen) == solution.steps.max()
+    for row, steps in enumerate(solution.steps.tolist()):
+        assert all(torch.equal(z[row], solution.value[row]) for z in seen[steps - 1 :])
+
+
+def test_a_block_at_rest_that_another_row_moves_gets_its_own_scale():
+    # Row 0 is zero with a zero image: it has converged, until row 1 has come far enough.
+    def f(z):
+        return torch.cat([1e-6 * torch.relu(z[1:] - 1) + 0.5 * z[:1], 0.5 * z[1:] + 1])
+
+    z0 = torch.zeros(2, 1, dtype=F64)
+    solution = fixed_point(f, z0, solver=Picard(rtol=1e-8, max_steps=300))
+    assert solution.status.tolist() == [Status.CONVERGED] * 2
+    expected = torch.tensor([[2e-6], [2.0]], dtype=F64)
+    torch.testing.assert_close(solution.value, expected, rtol=1e-6, atol=0)
