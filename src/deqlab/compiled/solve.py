@@ -16,7 +16,6 @@ from deqlab.compiled.randomness import evaluated
 from deqlab.compiled.refusals import check_supported
 from deqlab.compiled.report import report
 from deqlab.compiled.steps import Memory, init, step
-from deqlab.containers import State
 from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient
 from deqlab.solution import Solution, Status
