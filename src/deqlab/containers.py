@@ -8,7 +8,7 @@ import dataclasses
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from torch import Tensor
 
@@ -87,8 +87,7 @@ class Structure:
             return parts if self.kind is list else tuple(parts)
         if issubclass(self.kind, dict):
             return self.kind(zip(self.keys, parts, strict=True))
-        named: State = self.kind(*parts)
-        return named
+        return cast("State", self.kind(*parts))
 
     def _fits(self, state: object) -> bool:
         """Return whether the outermost container of a state is this one."""

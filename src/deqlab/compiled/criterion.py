@@ -87,9 +87,11 @@ def measure(
 
 def _norm(matrix: Tensor) -> Tensor:
     """Return the norm of each row, also where squares overflow or vanish."""
+    norm: Tensor
     if matrix.dtype != FLOAT or not matrix.shape[1]:
-        norm: Tensor = torch.linalg.vector_norm(matrix, dim=1, dtype=FLOAT)
+        norm = torch.linalg.vector_norm(matrix, dim=1, dtype=FLOAT)
         return norm  # float64 holds the squares of all other dtypes
     largest = matrix.abs().amax(dim=1)
     unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-    return torch.linalg.vector_norm(matrix / unit[:, None], dim=1) * unit
+    norm = torch.linalg.vector_norm(matrix / unit[:, None], dim=1) * unit
+    return norm

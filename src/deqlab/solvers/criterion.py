@@ -56,11 +56,8 @@ less because a sum was taken in another precision."""
 STANDING = 16.0
 """How far above the rounding of f(z) a step must have been for f(z) = z to be believed."""
 
-LEAST_UNIT = 2.0**-1022
-"""The least normal number, to divide by in place of 0."""
-
-TINY = 1e-290
-"""Above it, a sum of squares in float64 has lost no digit."""
+LEAST_UNIT, TINY = 2.0**-1022, 1e-290
+"""What to divide by in place of 0; what a sum of squares in float64 loses no digit above."""
 
 SAFE = {torch.float64: (1e-130, 1e130)}
 """Norms at the start from which no method loses a square on its way to the end."""
@@ -188,14 +185,13 @@ class Criterion:
         None for one block that needs no weights. One whose squares would leave the range of its
         dtype gets a power of two, which changes no digit.
         """
+        scale = np.where(self.start > 0, self.start, 1.0)
         if len(self.blocks) == 1:
             low, high = SAFE.get(z.dtype, SAFE_ELSE)
-            scale = np.where((self.start < low) | (self.start > high), self.start, 1.0)
-            if (scale == 1).all():
+            unsafe = (scale < low) | (scale > high)
+            if not unsafe.any():
                 return None
-            scale = 2.0 ** np.round(np.log2(np.where(scale > 0, scale, 1.0)))
-        else:
-            scale = np.where(self.start > 0, self.start, 1.0)
+            scale = np.where(unsafe, 2.0 ** np.round(np.log2(scale)), 1.0)
         each = torch.from_numpy(1 / np.maximum(scale, 4 * torch.finfo(z.dtype).tiny)).to(z)
         return each.repeat_interleave(torch.tensor(self.blocks, device=z.device), dim=1)
 
@@ -244,7 +240,7 @@ def norm_of(parts: Array) -> Array:
     """Return the norm of each row, also where squares overflow or vanish."""
     squares = np.vecdot(parts, parts)
     if squares.min(initial=1.0) > TINY and squares.max(initial=1.0) < np.inf:
-        return np.sqrt(squares)
+        return np.asarray(np.sqrt(squares))
     largest = parts.max(axis=1, initial=0.0)
     unit = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
     parts = parts / unit[:, None]

@@ -13,6 +13,7 @@ moves half as far, and needs only m = 0. Sources: Winston & Kolter (2020), "Mono
 equilibrium networks"; Ryu & Boyd (2016), "A primer on monotone operator methods".
 """
 
+import math
 from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
@@ -159,7 +160,7 @@ def contracting_alpha(w: Float[Tensor, "D D"]) -> float:
         return float(torch.linalg.eigvalsh(eye - alpha * both + alpha**2 * square)[-1])
 
     # Where alpha L = 2, alpha A maps some vector to twice its length: the norm is 1 or more.
-    high = 2 / float(torch.linalg.eigvalsh(square)[-1]) ** 0.5
+    high = 2 / math.sqrt(float(torch.linalg.eigvalsh(square)[-1]))
     inner, outer = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     at_inner, at_outer = norm(inner), norm(outer)
     while high - low > 0.01 * low:
