@@ -10,6 +10,7 @@ tensors have any shapes, and the matrix has one row.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -90,8 +91,13 @@ class Layout:
         """Return the state that `matrix` stands for."""
         if self.is_tensor:
             return matrix if self.is_matrix else matrix.reshape(self.shapes[0])
-        parts = zip(matrix.split(self.blocks, dim=1), self.shapes, self.dtypes, strict=True)
-        tensors = [part.reshape(shape).to(dtype) for part, shape, dtype in parts]
+        # One view at a time: autograd lets nobody write to views that were made together.
+        ends = accumulate(self.blocks)
+        parts = (matrix.narrow(1, end - n, n) for end, n in zip(ends, self.blocks, strict=True))
+        tensors = [
+            part.reshape(shape).to(dtype)
+            for part, shape, dtype in zip(parts, self.shapes, self.dtypes, strict=True)
+        ]
         return self.structure.build(iter(tensors))
 
     @property
