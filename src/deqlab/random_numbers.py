@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
-from deqlab.turns import alone
+from deqlab.turns import TURNS, alone
 
 TRIES = 100
 """Evaluations that other threads may spoil before it is an error."""
@@ -43,36 +43,45 @@ class RandomNumbers:
         Raises:
             RuntimeError: Other threads draw from the same generators all the time.
         """
-        before = self._states()
+        before, turns = self._states(), (TURNS.owner, TURNS.given)
         fz = evaluate()
-        if self._note(before) and threading.active_count() > 1:
-            # Perhaps with numbers that another thread had set back, or took away. Not alone at
-            # first: most maps draw nothing, and need not wait for each other.
-            with alone(), _Draws() as draws:
-                present = self._set_back()
-                before = self._states()
-                fz = evaluate()
-                self._note(before)
-                if not draws.found:  # it was another thread that drew
-                    self.drawn, self.ends = [], []
-                    for generator, state in present:
-                        generator.set_state(state)
+        moved = self._note(before)
+        if threading.active_count() == 1:
+            return fz
+        # Perhaps with numbers that another thread had set back, or took away. Most maps draw
+        # nothing, and need not wait for each other.
+        shared = moved or turns != (None, TURNS.given)
+        if shared and not self._is_confirmed(evaluate) and self.drawn:
+            fz = self.again(evaluate)
         return fz
 
-    def _set_back(self) -> list[tuple[torch.Generator, Tensor]]:
-        """Set back what nobody has moved since the first evaluation, which is made once more.
+    def _is_confirmed(self, evaluate: Callable[[], Tensor]) -> bool:
+        """Note once more what `evaluate` draws, alone; return whether it is the same."""
+        drawn, ends = self.drawn, self.ends
+        with alone(), _Draws() as draws, torch.no_grad():
+            present = [generator.get_state() for generator, _ in drawn]
+            try:
+                for (generator, start), end in zip(drawn, ends, strict=True):
+                    if _same(generator.get_state(), end):  # nobody has moved it since
+                        generator.set_state(start)
+                before = self._states()
+                evaluate()
+                self._note(before)
+            except BaseException:
+                self._restore(drawn, present)
+                raise
+            if not draws.found:  # it was another thread that drew
+                self._restore(drawn, present)
+                self.drawn, self.ends = [], []
+        starts = [start for _, start in drawn], [start for _, start in self.drawn]
+        return len(drawn) == len(self.drawn) and all(
+            map(_same, [*starts[0], *ends], [*starts[1], *self.ends])
+        )
 
-        Returns:
-            These generators, as they were.
-        """
-        unmoved = [
-            (generator, start, end)
-            for (generator, start), end in zip(self.drawn, self.ends, strict=True)
-            if _same(generator.get_state(), end)
-        ]
-        for generator, start, _ in unmoved:
-            generator.set_state(start)
-        return [(generator, end) for generator, _, end in unmoved]
+    @staticmethod
+    def _restore(drawn: Sequence[tuple[torch.Generator, Tensor]], states: Sequence[Tensor]) -> None:
+        for (generator, _), state in zip(drawn, states, strict=True):
+            generator.set_state(state)
 
     def again(self, evaluate: Callable[[], Tensor]) -> Tensor:
         """Return what `evaluate` does with the random numbers of the first evaluation.

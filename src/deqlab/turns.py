@@ -22,6 +22,7 @@ class Turns:
         self.waiting: deque[tuple[int, threading.Event]] = deque()
         self.owner: int | None = None
         self.depth = 0
+        self.given = 0  # turns so far
 
     @contextmanager
     def turn(self, patience: float = PATIENCE) -> Iterator[bool]:
@@ -36,7 +37,7 @@ class Turns:
     def _ask(self, me: int, patience: float) -> bool:
         with self.guard:
             if self.owner in (None, me):
-                self.owner, self.depth = me, self.depth + 1
+                self.owner, self.depth, self.given = me, self.depth + 1, self.given + 1
                 return True
             place = me, threading.Event()
             self.waiting.append(place)
@@ -56,9 +57,11 @@ class Turns:
             self.owner = None
             if self.waiting:
                 self.owner, event = self.waiting.popleft()
-                self.depth = 1
+                self.depth, self.given = 1, self.given + 1
                 event.set()
 
 
-alone = Turns().turn
+TURNS = Turns()
+
+alone = TURNS.turn
 """Keep other threads from evaluating maps that draw random numbers or write buffers."""

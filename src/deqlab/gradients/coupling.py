@@ -62,6 +62,8 @@ def couples_rows(f: Product, z: Float[Tensor, "B D"], *, bits: int | None = None
         return False
     with torch.no_grad():
         image = f(z)
+        if not torch.equal(image.nan_to_num(), f(z).nan_to_num()):
+            return False  # f is another map each time: nothing can be told
         size = z.abs().amax(dim=1, keepdim=True) if z.shape[1] else z.new_ones(len(z), 1)
         size = size.where(size.isfinite() & (size > 0), 1.0)
         return has_coupled_rows(lambda v: f(z + size * v) - image, z, bits=bits)
