@@ -212,12 +212,12 @@ def _unfolded(solution: Solution[Tensor], layout: Layout) -> Solution[Any]:
     """Return the solution with states of the caller's structure in place of matrices."""
     correction = None
     if solution.correction is not None:
-        correction = layout.unflatten(solution.correction_matrix)
+        correction = layout.separated(solution.correction_matrix)
     return replace(
         cast("Solution[Any]", solution),
-        value=layout.unflatten(solution.matrix),
+        value=layout.separated(solution.matrix),
         correction=correction,
-        states=tuple(layout.unflatten(state) for state in solution.state_matrices),
+        states=tuple(layout.separated(state) for state in solution.state_matrices),
     )
 
 

@@ -100,6 +100,17 @@ class Layout:
         ]
         return self.structure.build(iter(tensors))
 
+    def separated(self, matrix: Float[Tensor, "B D"]) -> State:
+        """Return the state that `matrix` stands for, each tensor of it in its own memory.
+
+        A tape takes a write to one of several views for a write to all of them.
+        """
+        if len(self.blocks) == 1:
+            return self.unflatten(matrix)
+        parts = zip(matrix.split(self.blocks, dim=1), self.shapes, self.dtypes, strict=True)
+        tensors = [part.to(dtype, copy=True).reshape(shape) for part, shape, dtype in parts]
+        return self.structure.build(iter(tensors))
+
     @property
     def is_tensor(self) -> bool:
         """Whether the state is itself one tensor."""

@@ -83,3 +83,14 @@ def test_no_copy_is_made_where_nothing_is_shared():
     with torch.no_grad():
         solution = fixed_point(f, torch.zeros(3, 2), solver=Anderson())
     assert solution.value.data_ptr() == seen[-1].data_ptr()
+
+
+def test_writing_to_one_tensor_of_a_state_leaves_the_tape_of_the_others():
+    x = normal(3, 2, seed=2).requires_grad_()
+    f = lambda s, x: [0.5 * s[0] + x, 0.5 * s[1].sin() + x]  # noqa: E731
+    zero = torch.zeros(3, 2, dtype=F64)
+    first, second = fixed_point(f, [zero, zero], x).value
+    loss = first.square().sum()  # keeps `first` for the backward pass
+    second.mul_(2.0)
+    (loss + second.sum()).backward()
+    assert x.grad.isfinite().all()

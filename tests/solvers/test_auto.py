@@ -162,3 +162,13 @@ def test_a_group_of_rows_has_the_weights_of_these_rows():
         assert alone.steps[0] == together.steps[i]
         for found, expected in zip(alone.value, together.value, strict=True):
             torch.testing.assert_close(found[0], expected[i], rtol=1e-11, atol=0)
+
+
+def test_no_unit_decides_how_soon_a_row_leaves_picard():
+    # Block a has nearly converged after three steps, block b has not: whichever is larger.
+    def steps(unit):
+        f = lambda s: (0.05 * s[0] + 1, 0.4 * s[1] + unit)  # noqa: E731
+        z0 = (torch.zeros(1, 1, dtype=F64), torch.zeros(1, 1, dtype=F64))
+        return fixed_point(f, z0, solver=Auto()).steps.tolist()
+
+    assert steps(1e-9) == steps(1.0) == steps(1e9)

@@ -71,7 +71,7 @@ def fixed_point(
     aux = state_and_aux(f(layout.unflatten(value), *args))[1] if has_aux else None
     exact = torch.float64 if start.dtype == torch.float64 else torch.float32
     return Solution(
-        value=layout.unflatten(value),
+        value=layout.separated(value),
         residual=verdicts.residual,
         tolerance=verdicts.tolerance,
         status=verdicts.status,
