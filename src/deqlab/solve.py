@@ -183,7 +183,7 @@ def solve_for(
     if flat_f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
         flat_f.update_buffers(solution.matrix.detach(), *args)
     value = solution.matrix
-    if any(share_memory(value, other) for other in (start, *args) if isinstance(other, Tensor)):
+    if any(isinstance(other, Tensor) and share_memory(value, other) for other in (start, *args)):
         solution = replace(solution, value=value.clone())  # a start that has converged
     if isinstance(inner, WithAux):
         aux = inner.at(lambda: flat_f(solution.matrix, *args))

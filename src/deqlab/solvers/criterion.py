@@ -185,9 +185,11 @@ class Criterion:
         None for one block that needs no weights. One whose squares would leave the range of its
         dtype gets a power of two, which changes no digit.
         """
+        low, high = SAFE.get(z.dtype, SAFE_ELSE)
+        if len(self.blocks) == 1 and ((self.start > low) & (self.start < high)).all():
+            return None
         scale = np.where(self.start > 0, self.start, 1.0)
         if len(self.blocks) == 1:
-            low, high = SAFE.get(z.dtype, SAFE_ELSE)
             unsafe = (scale < low) | (scale > high)
             if not unsafe.any():
                 return None
