@@ -147,7 +147,14 @@ def share_memory(one: Tensor, other: Tensor) -> bool:
     """Return whether writing to one tensor might change the other."""
     if one.layout != torch.strided or other.layout != torch.strided:
         return False
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+    # By addresses: what went through numpy has a storage of its own, which may begin further on.
+    a, b = one.untyped_storage(), other.untyped_storage()
+    start, end = (max(a.data_ptr(), b.data_ptr()), min(_end(a), _end(b)))
+    return one.device == other.device and start < end
+
+
+def _end(storage: torch.UntypedStorage) -> int:
+    return int(storage.data_ptr() + storage.nbytes())
 
 
 def residual_norms(

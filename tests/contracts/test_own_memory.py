@@ -40,10 +40,15 @@ def test_a_start_that_had_converged_is_not_the_value(solver, grad, pack):
 @every_solver
 @both_modes
 @pytest.mark.parametrize("captured", [False, True], ids=["argument", "captured"])
-@pytest.mark.parametrize("as_view", [False, True], ids=["itself", "view"])
-def test_a_tensor_that_f_returns_as_it_is_is_not_the_value(solver, grad, captured, as_view):
-    x = normal(3, 2, seed=0).reshape(2, 3) if as_view else normal(3, 2, seed=0)
-    image = lambda x: x.view(3, 2) if as_view else x  # noqa: E731
+@pytest.mark.parametrize("view", ["itself", "reshaped", "with an offset"])
+def test_a_tensor_that_f_returns_as_it_is_is_not_the_value(solver, grad, captured, view):
+    x = normal(5, 2, seed=0)[:3].clone() if view != "with an offset" else normal(5, 2, seed=0)
+    x = x.reshape(2, 3) if view == "reshaped" else x
+    image = {
+        "itself": lambda x: x,
+        "reshaped": lambda x: x.view(3, 2),
+        "with an offset": lambda x: x[1:4],
+    }[view]
     with torch.set_grad_enabled(grad):
         if captured:
             solution = fixed_point(lambda z: image(x), torch.zeros(3, 2, dtype=F64), solver=solver)

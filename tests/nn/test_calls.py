@@ -197,3 +197,23 @@ def test_an_averaged_layer_is_a_layer():
     averaged.update_parameters(copy.deepcopy(deq))
     assert averaged.module.last is not None
     assert deq.last is not averaged.module.last
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_a_scripted_cell_is_a_plain_module():
+    torch.manual_seed(0)
+    scripted, x = torch.jit.script(torch.nn.GRUCell(3, 3)), torch.randn(4, 3)
+    value = DEQ(Swapped(scripted))(x)
+    torch.testing.assert_close(scripted(x, value), value, rtol=1e-3, atol=1e-4)
+    assert DEQ(scripted)(x).shape == (4, 3)
+
+
+class Swapped(torch.nn.Module):
+    """A cell f(z, x) of torch's, which takes x first."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    def forward(self, z, x):
+        return self.cell(x, z)
