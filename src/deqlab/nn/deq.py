@@ -187,6 +187,8 @@ class DEQ(nn.Module, Generic[StateT]):
         return equation.restored(solution)
 
     def _remember(self, solution: Solution[Any]) -> None:
+        if torch.compiler.is_exporting():
+            return  # a program has no attributes to keep them in
         self.last = solution.verdicts()
 
     def _unlike(self, equation: Equation) -> str:

@@ -85,7 +85,7 @@ def unwrapped(cell: Any) -> Any:  # noqa: ANN401
     """Return the module that can say where to start: `cell`, or what it wraps."""
     modules = getattr(cell, "_modules", {})
     for name in WRAPPED:
-        held = modules[name] if name in modules else None  # no `get`, in a scripted module
+        held = modules[name] if name in modules else None  # noqa: SIM401, no `get`
         if held is not None and not hasattr(type(cell), "initial"):
             return unwrapped(held)
     return cell

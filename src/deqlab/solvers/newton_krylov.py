@@ -15,7 +15,7 @@ end far below the tolerance of the solve (Kelley 1995, "Iterative Methods for Li
 Equations", SIAM). Convergence is then as fast as the forcing terms allow: quadratic in the end.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -97,6 +97,8 @@ class NewtonKrylov(Solver[Search]):
             eta = np.where(seek, self._forcing(size, memory, _tolerance(size, f.look)), eta)
             d = self._direction(f, z, g, eta * size, seek)
         z_next, line = line.follow(verdict, z, fz, d, line.shorter(size))
+        if f.resting is not None:  # the units of |g| change when such a block moves
+            line = replace(line, size=np.where(f.resting, np.inf, line.size))
         return z_next, Search(line, eta)
 
     def _forcing(
