@@ -31,7 +31,7 @@ from deqlab.solvers.map import Bound
 VALUE, ADJOINT_SHARE = 0.7, 0.4
 """Of the accuracy: for the value, whose error the gradient does not see in full as it leaves f at a
 better point, and for the adjoint. Where rows cancel in the gradient of a parameter, its relative
-error is larger than theirs: three times on a transformer block."""
+error is larger than theirs."""
 
 ROUNDS = 4
 """How often both solves may go on."""
