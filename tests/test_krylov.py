@@ -503,3 +503,31 @@ def test_a_restart_does_not_forget_how_large_x_is():
     true = (b - x + x @ low.double()).norm(dim=1).numpy()
     assert (true[result.converged] <= 3 * allowed).all()
     assert (true <= 3 * result.residual).all()
+
+
+def far_from_normal(seed):
+    """A matrix of radius .994 whose singular values span three orders: I - A is nearly singular
+    in directions of which b holds little, and residuals do not show it."""
+    gen = torch.Generator().manual_seed(seed)
+    matrix = torch.linalg.qr(torch.randn(12, 12, generator=gen, dtype=F64))[0]
+    matrix = matrix * torch.logspace(-3, 0, 12, dtype=F64)
+    return 0.994 * matrix / torch.linalg.eigvals(matrix).abs().max()
+
+
+@pytest.mark.parametrize("accuracy", [1e-3, 1e-5])
+def test_by_error_holds_where_the_matrix_is_far_from_normal(accuracy):
+    """Held to the rate of the residuals alone, errors were up to 166 times as large as asked."""
+    excess = []
+    for seed in range(100):
+        a, b = far_from_normal(seed), normal(1, 12, seed=seed + 1)
+        result = gmres(
+            lambda v, a=a: v @ a.T,
+            b,
+            tolerance=accuracy * b.norm(dim=1).numpy(),
+            by_error=True,
+            max_products=50,
+        )
+        exact = torch.linalg.solve(torch.eye(12, dtype=F64) - a, b.T).T
+        assert result.converged.all()
+        excess.append(float((result.x - exact).norm() / exact.norm()) / accuracy)
+    assert max(excess) <= 2.5, max(excess)

@@ -20,6 +20,11 @@ import torch
 SINGULAR = 10.0
 """In units of eps: a column of M that lies this close to the span of the others adds nothing."""
 
+SHARE = 3.0
+"""The error is taken to be |M+| |gamma| / SHARE at least, for some of the residual lies where M
+does not shrink. Measured on twelve kinds of matrices, normal and not: 3 costs next to no columns
+where the rate alone was right, and misses no error where that missed it by up to 75 times."""
+
 
 class LeastSquares:
     """One problem per row; (B,) each, float64.
@@ -27,7 +32,21 @@ class LeastSquares:
     A row is open until its residual is within the tolerance, or a column brings it nothing. A
     closed row takes no further columns, and its residual stands still.
 
+    Where the error of x is what counts, a row that is about to close is held to what its Krylov
+    space has shown of I - A: a part of the residual that is too small to see in the rate is large
+    in x, if I - A is nearly singular there. |x - x*| is at most |(I - A)^-1| |gamma|, of which
+    |M+| |gamma| is the part that is known.
+
+    Args:
+        beta: |r|, what the residual starts from.
+        tolerance: What the residual may be.
+        open_rows: The rows to solve.
+        eps: Of the precision that the columns are computed in.
+        accuracy: What the error of x may be, relative to |x|; None if only the residual counts.
+        size: |x| of the start.
+
     Attributes:
+        tolerance: What the residual may be, which `add` makes smaller if the error demands it.
         residual: The least |beta e_1 - M y| so far.
         closed: The rows that are closed.
         failed: The rows that a column with inf or nan has closed.
@@ -36,9 +55,17 @@ class LeastSquares:
     """
 
     def __init__(
-        self, beta: np.ndarray, tolerance: np.ndarray, open_rows: np.ndarray, eps: float
+        self,
+        beta: np.ndarray,
+        tolerance: np.ndarray,
+        open_rows: np.ndarray,
+        eps: float,
+        *,
+        accuracy: np.ndarray | None = None,
+        size: np.ndarray | float = 0.0,
     ) -> None:
         self.beta, self.tolerance, self.eps = beta, tolerance, eps
+        self.accuracy, self.size = accuracy, np.broadcast_to(size, beta.shape)
         self.residual = beta
         self.closed = ~open_rows
         self.any_closed = bool(self.closed.any())
@@ -62,33 +89,40 @@ class LeastSquares:
         sine, cosine = rest / radius, diagonal / radius
         residual = self.residual * sine
         goes_on = (residual > self.tolerance) & (radius > self.noise)  # false for nan
+        sound = None
         if np.count_nonzero(goes_on) < len(goes_on) or self.any_closed:
             sound = (radius > self.noise) & (radius < np.inf) & ~self.closed
             sine, cosine = np.where(sound, sine, 1.0), np.where(sound, cosine, 0.0)
             residual = self.residual * sine
             self.used = np.where(self.closed, self.used, k + sound)
             self.failed |= ~self.closed & ~np.isfinite(radius)
-            self.closed = self.closed | ~sound | (residual <= self.tolerance)
-            self.any_closed = True
         q *= sine
         self.q[k + 1] = cosine
         self.residual = residual
+        if sound is not None:
+            self._close(sound)
+
+    def _close(self, sound: np.ndarray) -> None:
+        """Close the rows that have met their tolerance, or whose last column is not sound."""
+        met = sound & (self.residual <= self.tolerance)
+        if self.accuracy is not None and met.any():
+            rows = np.flatnonzero(met)
+            inverse = torch.linalg.inv_ex(torch.from_numpy(self._systems(rows))).inverse.numpy()
+            pseudo_inverse = inverse[:, :-1]
+            y = self.beta[rows, None] * pseudo_inverse[:, :, 0]
+            size = self.size[rows] + np.sqrt(np.vecdot(y, y))
+            allowed = SHARE * self.accuracy[rows] * size
+            allowed /= np.sqrt(np.square(pseudo_inverse).sum(axis=(1, 2)))
+            self.tolerance[rows] = np.fmin(self.tolerance[rows], allowed)
+            met = sound & (self.residual <= self.tolerance)
+        self.closed = self.closed | ~sound | met
+        self.any_closed = bool(self.closed.any())
 
     def solve(self) -> np.ndarray:
         """Return y, one row each; zero beyond the columns that a row uses."""
         k = len(self.columns)
-        # beta e_1 = M y + gamma q: one square system, whose matrix [M q] is singular only if the
-        # columns of M are dependent.
-        matrix = np.zeros((len(self.beta), k + 1, k + 1))
-        for j, (overlaps, rest) in enumerate(self.columns):
-            np.negative(overlaps.T, out=matrix[:, : j + 1, j])
-            np.negative(rest, out=matrix[:, j + 1, j])
-        np.einsum("bii->bi", matrix)[:, :k] += 1
-        if self.any_closed:  # columns that a row does not use become those of a shift
-            idle = np.arange(k) >= np.where(self.closed, self.used, k)[:, None]
-            shift = np.eye(k + 1, k, -1)
-            matrix[:, :, :k] = np.where(idle[:, None], shift, matrix[:, :, :k])
-        matrix[:, :, k] = self.q[: k + 1].T
+        # beta e_1 = M y + gamma q
+        matrix = self._systems(np.arange(len(self.beta)))
         right = np.zeros((len(self.beta), k + 1, 1))
         right[:, 0, 0] = self.beta
         try:
@@ -97,3 +131,19 @@ class LeastSquares:
             found = torch.linalg.solve_ex(torch.from_numpy(matrix), torch.from_numpy(right))
             y = found.result.numpy()[:, :k, 0]
         return y if np.isfinite(y).all() else np.where(np.isfinite(y).all(axis=1)[:, None], y, 0.0)
+
+    def _systems(self, rows: np.ndarray) -> np.ndarray:
+        """Return the square matrices [M q], which are singular only if columns are dependent."""
+        k = len(self.columns)
+        matrix = np.zeros((len(rows), k + 1, k + 1))
+        for j, (overlaps, rest) in enumerate(self.columns):
+            np.negative(overlaps.T[rows], out=matrix[:, : j + 1, j])
+            np.negative(rest[rows], out=matrix[:, j + 1, j])
+        np.einsum("bii->bi", matrix)[:, :k] += 1
+        if self.any_closed:  # columns that a row does not use become those of a shift
+            used = np.where(self.closed, self.used, k)[rows]
+            idle = np.arange(k) >= used[:, None]
+            shift = np.eye(k + 1, k, -1)
+            matrix[:, :, :k] = np.where(idle[:, None], shift, matrix[:, :, :k])
+        matrix[:, :, k] = self.q[: k + 1, rows].T
+        return matrix

@@ -90,7 +90,8 @@ def gmres(
         tolerance: What |b - (I - A) x| may be, 0 or more; absolute.
         by_error: Hold |b - (I - A) x| / (1 - rho) to the tolerance instead, with rho the rate at
             which it fell lately. Relative to |b| this estimates the relative error of x: within a
-            factor of about two on the workloads of `benchmarks`.
+            factor of about two on the workloads of `benchmarks`. Where I - A is nearly singular
+            in a direction that the Krylov space has met, that counts as well; see `hessenberg`.
         max_products: Calls of `product` at most, 1 or more.
         x0: Where to start, at the price of one product; None for 0.
         restart: Products in one cycle, 1 or more. Memory: restart + 3 states at most, allocated
@@ -222,7 +223,14 @@ class _Rows:
         self.x_before, self.before = self.x, self.residual
         basis = Basis(system.apply, r, self.residual, length=length, eps=system.eps)
         trace = [self.residual]
-        small = LeastSquares(self.residual, self.tolerance, self.open, system.eps)
+        small = LeastSquares(
+            self.residual,
+            self.tolerance.copy(),
+            self.open,
+            system.eps,
+            accuracy=self.asked / system.norms if self.by_error else None,
+            size=self.size,
+        )
         while (self.needed & ~small.closed).any() and system.left and len(small.columns) < length:
             many = min(basis.stride, system.left, length - len(small.columns))
             for overlaps, rest in basis.extend(many, small.closed):
