@@ -130,7 +130,7 @@ class LeastSquares:
         except np.linalg.LinAlgError:  # one singular row is enough for it
             found = torch.linalg.solve_ex(torch.from_numpy(matrix), torch.from_numpy(right))
             y = found.result.numpy()[:, :k, 0]
-        return y if np.isfinite(y).all() else np.where(np.isfinite(y).all(axis=1)[:, None], y, 0.0)
+        return np.where(np.isfinite(y).all(axis=1, keepdims=True), y, 0.0)
 
     def _systems(self, rows: np.ndarray) -> np.ndarray:
         """Return the square matrices [M q], which are singular only if columns are dependent."""
