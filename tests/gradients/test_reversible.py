@@ -558,7 +558,7 @@ def test_a_map_that_has_changed_since_the_solve_is_refused_with_what_to_do():
     sentence = (
         r"gradient of fixed_point by Reversed: 4 of 4 samples missed the accuracy \(worst: sample "
         r"\d, estimated relative error \d\.\de-0\d where 1\.0e-08 is allowed, after \d+ steps "
-        r"back\)\.\nf did not return on the way back what it returned in the solve: make f "
+        r"back\)\.\nf did not return in the reverse pass what it returned in the solve: make f "
         r"deterministic, .* Implicit\(\) and Unrolled\(\) do not compute the steps again"
     )
     with pytest.raises(ConvergenceError, match=sentence):

@@ -16,13 +16,13 @@ from typing_extensions import override
 
 from deqlab.errors import report_error
 from deqlab.gradients.adjoint import LinearMethod, moved
-from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Problem
 from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows, report_coupled_gradient
-from deqlab.gradients.equation import AdjointEquation
+from deqlab.gradients.exact_adjoint import ExactAdjoint
 from deqlab.gradients.node import Backward
 from deqlab.gradients.tape import Tape
+from deqlab.gradients.without_tape import attached, solved
 from deqlab.operators import Product
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
@@ -52,7 +52,7 @@ def solve_to_accuracy(
     return attached(problem, solution, tape, adjoint, near=_corrected(solution, share))
 
 
-class _ToAccuracy(AdjointEquation):
+class _ToAccuracy(ExactAdjoint):
     def __init__(
         self,
         problem: Problem,

@@ -13,10 +13,11 @@ from typing_extensions import override
 
 from deqlab.arguments import check_kind
 from deqlab.gradients.accuracy import solve_to_accuracy
-from deqlab.gradients.adjoint import GMRES, LinearMethod
-from deqlab.gradients.attach import attached, solved
+from deqlab.gradients.adjoint import LinearMethod
 from deqlab.gradients.base import Gradient, Problem
-from deqlab.gradients.equation import AdjointEquation
+from deqlab.gradients.exact_adjoint import ExactAdjoint
+from deqlab.gradients.linear_methods import GMRES
+from deqlab.gradients.without_tape import attached, solved
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
 
@@ -69,6 +70,4 @@ class Implicit(Gradient):
         # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
         # another: it is then solved to near rounding.
         rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps
-        return attached(
-            problem, solution, tape, AdjointEquation(problem, solution, self.solver, rtol)
-        )
+        return attached(problem, solution, tape, ExactAdjoint(problem, solution, self.solver, rtol))

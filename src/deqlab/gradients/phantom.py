@@ -19,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.gradients.attach import OneStep, attached, solved
 from deqlab.gradients.base import Gradient, Problem
 from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.unrolled import carry, continued
+from deqlab.gradients.without_tape import OneStep, attached, solved
 from deqlab.operators import Product
 from deqlab.solution import Solution
 from deqlab.solvers.picard import check_damping

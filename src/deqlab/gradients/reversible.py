@@ -10,7 +10,7 @@ cotangents u of y and w of z, a step back is
 with J(y) at the y before it is replaced, and what f is given besides gets b w' df/dtheta at that
 y, and b u' df/dtheta at z. Source: McCallum, Arora & Foster (2025), "Reversible Deep Equilibrium
 Models", arXiv:2509.12917. Rounding limits how many steps can be taken back at a time: every k
-steps the way back starts again from a pair that the forward solve has kept; see `way_back`.
+steps the reverse pass starts again from a pair that the forward solve has kept; see `reverse_pass`.
 """
 
 from dataclasses import dataclass, replace
@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.gradients.attach import attached_states
 from deqlab.gradients.base import Gradient, MapWithArgs, Problem
+from deqlab.gradients.reverse_pass import ReversePass, Route, steps_between_pairs
 from deqlab.gradients.tape import Arguments, Tape
-from deqlab.gradients.way_back import Route, WayBack, steps_between_pairs
+from deqlab.gradients.without_tape import attached_states
 from deqlab.solution import Solution, Status
 from deqlab.solvers.reversible import Reversible
 
@@ -167,7 +167,7 @@ class _Reverse(torch.autograd.Function):
         saved = ctx.saved_tensors  # a checkpoint hands them out once
         states, inputs = saved[: ctx.states], saved[ctx.states :]
         pairs = list(zip(states[::2], states[1::2], strict=True))
-        way = WayBack(ctx.route, pairs, inputs, cotangent.double())
+        way = ReversePass(ctx.route, pairs, inputs, cotangent.double())
         zeros = [None if way.steps else torch.zeros_like(tensor) for tensor in inputs]
         parts = zip(way.walk(), zeros, strict=True)
         unseen = (None,) * (len(ctx.needs_input_grad) - len(inputs))

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.gradients.adjoint import linear_solution
-from deqlab.gradients.attach import attached, solved
 from deqlab.gradients.base import Gradient, Problem
+from deqlab.gradients.linear_methods import linear_solution
 from deqlab.gradients.node import AdjointMethod
+from deqlab.gradients.without_tape import attached, solved
 from deqlab.krylov import gmres
 from deqlab.operators import Product
 from deqlab.solution import Solution, Status

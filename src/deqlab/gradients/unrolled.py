@@ -1,8 +1,8 @@
 """Differentiation through the iterations themselves.
 
 The tape records every step, so that memory grows with their number; with checkpoints it keeps one
-state a step and evaluates f once more on the way back (Chen et al. 2016, "Training Deep Nets with
-Sublinear Memory Cost"). It is the derivative of what was computed, not of the fixed point: the two
+state a step and evaluates f once more in the reverse pass (Chen et al. 2016, "Training Deep Nets
+with Sublinear Memory Cost"). It is the derivative of what was computed, not of the fixed point: the two
 agree as the solve converges. A row that turns nan on the way makes the gradient of weights that
 all rows share nan.
 """
@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from deqlab.gradients.attach import attached_states
 from deqlab.gradients.base import Gradient, MapWithArgs, Problem
+from deqlab.gradients.without_tape import attached_states
 from deqlab.solution import Solution, Status
 
 

@@ -62,7 +62,7 @@ class Reversible(Solver[Partner]):
 
     Attributes:
         damping: b, in (0, 1]; the gradient needs it below 1.
-        keep_every: Keep the pair (y, z) of every so many steps, 1 or more, for the way back to
+        keep_every: Keep the pair (y, z) of every so many steps, 1 or more, for the reverse pass to
             start from. None lets `Reversed` choose the number, and keeps none without it.
     """
 

@@ -16,8 +16,7 @@ from torch.nn.functional import mse_loss
 from deqlab.experiments.comparing.cost import flops
 from deqlab.experiments.expressivity.open.config import OpenConfig
 from deqlab.expressivity import ReadoutDEQ
-from deqlab.gradients import Implicit
-from deqlab.gradients.adjoint import Dense
+from deqlab.gradients import Dense, Implicit
 from deqlab.nn import DEQ, MonotoneCell
 from deqlab.solvers import Newton
 

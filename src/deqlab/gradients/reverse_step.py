@@ -22,7 +22,7 @@ Pair: TypeAlias = tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]
 
 @dataclass(frozen=True)
 class Point:
-    """Where the way back has come to.
+    """The place that the reverse pass has reached.
 
     Attributes:
         y: The pair, with z.
@@ -39,7 +39,7 @@ class Point:
     gradients: Gradients
 
 
-def step_back(
+def reverse_step(
     record: Callable[[Tensor], Tape],
     captured: Sequence[Tensor],
     point: Point,

@@ -19,7 +19,7 @@ from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
 
 
-class AdjointEquation(AdjointMethod):
+class ExactAdjoint(AdjointMethod):
     """Solves v = J'v + u row by row, and holds each row to its residual.
 
     Args:

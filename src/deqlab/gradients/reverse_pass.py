@@ -1,4 +1,4 @@
-"""The way back through the steps of `Reversible`, piece by piece, and how far it can be trusted.
+"""The reverse pass through the steps of `Reversible`, in pieces, and how far it can be trusted.
 
 A step back amplifies rounding: along an eigenvector of J with the eigenvalue j by 1 / m and 1 / M,
 where m and M, |m| <= |M|, are the roots s of
@@ -12,8 +12,8 @@ is left, so that five digits of the gradient can be had, and no more. (Derived h
 
 Where |j| <= 1 no root is above 1, so that |M / m| = M^2 / (1 - b)^2 is at most 1 / (1 - b)^2. Hence
 the forward solve keeps the pair of every k-th step, with k the most steps for which 1e-16 of
-rounding, so amplified, stays below what is allowed; the way back starts again from each. There it
-also sees how far off it came. Where that is too much (f expands, or is rounded itself), it takes
+rounding, so amplified, stays below what is allowed; the reverse pass starts again from each. There
+it also sees how far off it came. Where that is too much (f expands, or is rounded itself), it takes
 the k steps forward again from the kept pair, holding the k pairs, and differentiates at those.
 """
 
@@ -30,7 +30,7 @@ from deqlab.errors import OnFailure, speak
 from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows
-from deqlab.gradients.step_back import Pair, Point, step_back
+from deqlab.gradients.reverse_step import Pair, Point, reverse_step
 from deqlab.gradients.tape import Arguments, Tape
 from deqlab.operators import Product, vjp
 from deqlab.solvers.reversible import advance, take
@@ -63,7 +63,7 @@ class Route:
     what: str  # the name of the solve
 
 
-class WayBack:
+class ReversePass:
     """The states of a solve in reverse, their cotangents, and the gradients of the inputs of f.
 
     Args:
@@ -164,7 +164,7 @@ class WayBack:
             f"{self.route.allowed:.1e} is allowed, after {self.updates[worst]} steps back)."
         )
         advice = (
-            "f did not return on the way back what it returned in the solve: make f "
+            "f did not return in the reverse pass what it returned in the solve: make f "
             "deterministic, and change nothing that it uses before the backward pass; Implicit() "
             "and Unrolled() do not compute the steps again."
         )
@@ -176,7 +176,7 @@ class WayBack:
     def _back(self, point: Point, step: int, before: Pair | None) -> tuple[Point, np.ndarray]:
         """Take back a step, counted from 1, of every row that has taken as many."""
         rows, b = self.updates >= step, self.route.damping
-        point, difference = step_back(self._record, self.route.captured, point, rows, b, before)
+        point, difference = reverse_step(self._record, self.route.captured, point, rows, b, before)
         return point, np.linalg.norm(self._sizes(difference), axis=1)
 
     def _product(self, z: Float[Tensor, "B D"]) -> Product:
