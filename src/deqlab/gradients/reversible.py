@@ -10,7 +10,7 @@ cotangents u of y and w of z, a step back is
 with J(y) at the y before it is replaced, and what f is given besides gets b w' df/dtheta at that
 y, and b u' df/dtheta at z. Source: McCallum, Arora & Foster (2025), "Reversible Deep Equilibrium
 Models", arXiv:2509.12917. Rounding limits how many steps can be taken back at a time: every k
-steps the reverse pass starts again from a pair that the forward solve has kept; see `reverse_pass`.
+steps the reverse pass starts again from a pair that the forward solve kept; see `reverse_pass`.
 """
 
 from dataclasses import dataclass, replace
