@@ -2,9 +2,9 @@
 
 The tape records every step, so that memory grows with their number; with checkpoints it keeps one
 state a step and evaluates f once more in the reverse pass (Chen et al. 2016, "Training Deep Nets
-with Sublinear Memory Cost"). It is the derivative of what was computed, not of the fixed point: the two
-agree as the solve converges. A row that turns nan on the way makes the gradient of weights that
-all rows share nan.
+with Sublinear Memory Cost"). It is the derivative of what was computed, not of the fixed point:
+the two agree as the solve converges. A row that turns nan on the way makes the gradient of weights
+that all rows share nan.
 """
 
 from dataclasses import dataclass, replace
