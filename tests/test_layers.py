@@ -12,10 +12,9 @@ import deqlab
 
 LAYERS = [
     {"containers"},
-    {"version", "state", "operators", "rates", "hessenberg", "arrays", "arguments"}
-    | {"reachable", "tracing", "turns", "graph_break"},
-    {"solution", "auxiliary", "arnoldi", "buffers", "random_numbers", "attention"},
-    {"krylov", "flat_map", "tangents"},
+    {"version", "linalg", "arguments", "reachable", "tracing", "turns", "graph_break"},
+    {"state", "auxiliary", "buffers", "random_numbers", "attention"},
+    {"solution", "flat_map", "tangents"},
     {"errors"},
     {"solvers"},
     {"gradients", "narrowing"},

@@ -13,7 +13,7 @@ from threading import Lock
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from deqlab.operators import tape_nodes
+from deqlab.linalg.products import tape_nodes
 
 
 class _Choice:

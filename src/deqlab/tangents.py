@@ -25,7 +25,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from deqlab.attention import plain_attention, uses_fused_attention
-from deqlab.operators import Product, has_holes, plain, pull, taped, unpacked
+from deqlab.linalg.products import Product, has_holes, plain, pull, taped, unpacked
 
 
 class NoProductError(RuntimeError):

@@ -23,7 +23,7 @@ from deqlab.gradients.exact_adjoint import ExactAdjoint
 from deqlab.gradients.node import Backward
 from deqlab.gradients.tape import Tape
 from deqlab.gradients.without_tape import attached, solved
-from deqlab.operators import Product
+from deqlab.linalg.products import Product
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
 from deqlab.solvers.map import Bound

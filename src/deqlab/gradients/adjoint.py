@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName
-from deqlab.operators import Product
+from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
 from deqlab.state import block_norms

@@ -24,7 +24,7 @@ from deqlab.gradients.missing import check_twice_differentiable, missing_derivat
 from deqlab.gradients.node import AdjointMethod, Backward, Node
 from deqlab.gradients.relink import relink
 from deqlab.gradients.tape import Arguments, Tape
-from deqlab.operators import tapes_are_packed, vjp
+from deqlab.linalg.products import tapes_are_packed, vjp
 
 
 def attach(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.errors import OnFailure, speak
-from deqlab.operators import Product
+from deqlab.linalg.products import Product
 
 ROUNDING = 10.0
 """In units of eps |J'v|: what is below it is no sign of coupled rows."""

@@ -14,7 +14,7 @@ from deqlab.gradients.adjoint import Adjoint, LinearMethod, solve_adjoint, verif
 from deqlab.gradients.base import Problem
 from deqlab.gradients.coupling import has_coupled_rows, report_coupled_gradient
 from deqlab.gradients.node import AdjointMethod
-from deqlab.operators import Product
+from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
 

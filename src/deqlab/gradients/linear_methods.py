@@ -8,14 +8,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.gradients.adjoint import Adjoint, LinearMethod
-from deqlab.krylov import gmres
+from deqlab.linalg.gmres import gmres
 from deqlab.solution import Solution, Status
 from deqlab.state import block_norms
 
 
 @dataclass(frozen=True, kw_only=True)
 class GMRES(LinearMethod):
-    """GMRES, matrix-free, row by row; see `krylov`.
+    """GMRES, matrix-free, row by row; see `gmres`.
 
     Attributes:
         rtol: Tolerance relative to |u|, 0 or more; None is that of the forward solver.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from deqlab.operators import has_holes, tape_nodes
+from deqlab.linalg.products import has_holes, tape_nodes
 
 SAYINGS = ("is not implemented", "once_differentiable", "support double backward")
 """Of torch: an operator, a function of the user's, and what AOTAutograd has compiled."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients, pull
 from deqlab.gradients.tape import Arguments, Tape
-from deqlab.operators import Product, vjp
+from deqlab.linalg.products import Product, vjp
 
 
 class AdjointMethod(ABC):

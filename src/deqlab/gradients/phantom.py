@@ -23,7 +23,7 @@ from deqlab.gradients.base import Gradient, Problem
 from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.unrolled import carry, continued
 from deqlab.gradients.without_tape import OneStep, attached, solved
-from deqlab.operators import Product
+from deqlab.linalg.products import Product
 from deqlab.solution import Solution
 from deqlab.solvers.picard import check_damping
 

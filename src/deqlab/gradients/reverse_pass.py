@@ -32,7 +32,7 @@ from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows
 from deqlab.gradients.reverse_step import Pair, Point, reverse_step
 from deqlab.gradients.tape import Arguments, Tape
-from deqlab.operators import Product, vjp
+from deqlab.linalg.products import Product, vjp
 from deqlab.solvers.reversible import advance, take
 from deqlab.state import block_norms
 

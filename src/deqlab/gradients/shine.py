@@ -24,8 +24,8 @@ from deqlab.gradients.base import Gradient, Problem
 from deqlab.gradients.linear_methods import linear_solution
 from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.without_tape import attached, solved
-from deqlab.krylov import gmres
-from deqlab.operators import Product
+from deqlab.linalg.gmres import gmres
+from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Broyden
 from deqlab.state import block_norms

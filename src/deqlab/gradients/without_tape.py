@@ -12,7 +12,7 @@ from deqlab.gradients.attach import attach
 from deqlab.gradients.base import Problem
 from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.tape import LastTape, Tape
-from deqlab.operators import Product
+from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.rates import SPAN, recent_rate
+from deqlab.linalg.rates import SPAN, recent_rate
 from deqlab.solution import Solution, Status
 from deqlab.solvers.ledger import Ledger
 from deqlab.solvers.monitor import Monitor

@@ -28,7 +28,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.operators import Product, jacobian
+from deqlab.linalg.products import Product, jacobian
 from deqlab.solvers.backtrack import Backtrack, row_norms
 from deqlab.solvers.base import Solver
 from deqlab.solvers.map import Map

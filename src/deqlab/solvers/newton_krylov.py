@@ -4,7 +4,7 @@ Write g(z) = f(z) - z and J = df/dz. The step solves, to a share eta of |g| in e
 
     |g(z) - (I - J) d| <= eta |g(z)|,    z+ = z + t d
 
-by GMRES on products J v (see `krylov`); `backtrack` finds t. How exact a direction is worth having
+by GMRES on products J v (see `gmres`); `backtrack` finds t. How exact a direction is worth having
 follows from how well the last one did (Eisenstat & Walker 1996, "Choosing the forcing terms in an
 inexact Newton method", SIAM J. Sci. Comput. 17(1), choice 2 with gamma = 0.9 and alpha = 2):
 
@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.krylov import gmres
-from deqlab.operators import Product
+from deqlab.linalg.gmres import gmres
+from deqlab.linalg.products import Product
 from deqlab.solvers.backtrack import Backtrack, row_norms
 from deqlab.solvers.base import Solver
 from deqlab.solvers.criterion import Look

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.containers import State
-from deqlab.operators import arnoldi, linearize
+from deqlab.linalg.products import arnoldi, linearize
 from deqlab.solution import Solution
 from deqlab.state import Layout
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deqlab.operators import arnoldi, linearize, vjp
+from deqlab.linalg.products import arnoldi, linearize, vjp
 from tests.problems import F64, matrix, normal
 
 W = matrix(4, norm=2.0, seed=0)

@@ -9,7 +9,7 @@ nonsymmetric linear systems", SIAM J. Sci. Stat. Comput. 7(3). From x_0 = 0 the 
 partial sum b + A b + A^2 b + ... of the Neumann series, so that no k products do better.
 
 With V the orthonormal basis of `arnoldi` and A V_k = V_{k+1} H, this is a problem of k unknowns per
-row that `hessenberg` solves on the host.
+row that `least_squares` solves on the host.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.arnoldi import Basis
-from deqlab.arrays import Array, norms, where, zeros_like
-from deqlab.hessenberg import LeastSquares
-from deqlab.operators import Product
-from deqlab.rates import recent_rate
+from deqlab.linalg.arnoldi import Basis
+from deqlab.linalg.arrays import Array, norms, where, zeros_like
+from deqlab.linalg.least_squares import LeastSquares
+from deqlab.linalg.products import Product
+from deqlab.linalg.rates import recent_rate
 
 ROUNDING = 2.0
 """In units of eps (|b| + |I - A| |x|): a residual that the recurrence puts below it is rounding
@@ -91,7 +91,7 @@ def gmres(
         by_error: Hold |b - (I - A) x| / (1 - rho) to the tolerance instead, with rho the rate at
             which it fell lately. Relative to |b| this estimates the relative error of x: within a
             factor of about two on the workloads of `benchmarks`. Where I - A is nearly singular
-            in a direction that the Krylov space has met, that counts as well; see `hessenberg`.
+            in a direction that the Krylov space has met, that counts as well; see `least_squares`.
         max_products: Calls of `product` at most, 1 or more.
         x0: Where to start, at the price of one product; None for 0.
         restart: Products in one cycle, 1 or more. Memory: restart + 3 states at most, allocated

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deqlab.rates import SLOWEST, SPAN, recent_rate
+from deqlab.linalg.rates import SLOWEST, SPAN, recent_rate
 
 
 @pytest.mark.parametrize("length", [2, 3, SPAN + 1, 12])

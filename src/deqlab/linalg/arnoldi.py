@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deqlab.arrays import Array, dots, empty, less, like, mix, row_norms, where, zeros_like
+from deqlab.linalg.arrays import Array, dots, empty, less, like, mix, row_norms, where, zeros_like
 
 LOSS = 1e-3
 """How far from orthogonal a basis may be. A V = V H holds to rounding whatever its angles, so that

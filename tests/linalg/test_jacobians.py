@@ -5,8 +5,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
-from deqlab import operators
-from deqlab.operators import jacobian
+from deqlab.linalg.products import jacobian
 from deqlab.tangents import jvp
 from tests.problems import F64, matrix, normal
 
@@ -78,7 +77,7 @@ def test_f_is_evaluated_once():
 @pytest.mark.parametrize("numbers", [1, 12, 25, 10**9])
 def test_the_jacobian_is_the_same_however_many_rows_of_it_are_found_at_once(monkeypatch, numbers):
     whole = jacobian(cell, Z)[1]
-    monkeypatch.setattr(operators, "AT_ONCE", numbers)
+    monkeypatch.setattr(products, "AT_ONCE", numbers)
     torch.testing.assert_close(jacobian(cell, Z)[1], whole, rtol=1e-14, atol=1e-15)
 
 
