@@ -5,6 +5,7 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
+from deqlab.linalg import products
 from deqlab.linalg.products import jacobian
 from deqlab.tangents import jvp
 from tests.problems import F64, matrix, normal
