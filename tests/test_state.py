@@ -10,7 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deqlab.state import Layout, block_norms, choose_rows
+from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.norms import block_norms
+from deqlab.state import Layout
 from tests.problems import F64, normal
 
 A, B = normal(3, 2, 2, seed=0), normal(3, 5, seed=1)

@@ -1,4 +1,4 @@
-"""A state of any structure as one matrix, and its norms.
+"""A state of any structure as one matrix.
 
 A state is a tensor of shape (B, *S), or a container of such tensors that share the batch size B
 (see `containers`). Solvers see it as one matrix of shape (B, D), one row per sample; each tensor is
@@ -12,18 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.containers import State, Structure
-
-CACHED = 2**17
-"""Numbers of a state that a core's cache holds beside what else is at hand."""
-
-ON_HOST = (torch.float32, torch.float64)
-"""What numpy knows as well."""
 
 
 @dataclass(frozen=True)
@@ -155,108 +148,6 @@ def share_memory(one: Tensor, other: Tensor) -> bool:
 
 def _end(storage: torch.UntypedStorage) -> int:
     return int(storage.data_ptr() + storage.nbytes())
-
-
-def residual_norms(
-    fz: Float[Tensor, "B D"], z: Float[Tensor, "B D"], blocks: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return |f(z) - z| and |f(z)| for each row within each block of columns, on the host.
-
-    Two arrays (B, K). They are summed in the precision of the state, or in float32: several times
-    faster than `block_norms`, but wrong where squares overflow or vanish.
-    """
-    image, point = as_array(fz), as_array(z)
-    if image is None or point is None:
-        return block_norms(fz.detach() - z.detach(), blocks), block_norms(fz, blocks)
-    chunk = max(1, CACHED // max(1, image.shape[1]))
-    if len(image) <= chunk:
-        residuals = _block_norms(image - point, blocks)
-    else:  # a few rows at a time, so that the difference is still in the cache when it is summed
-        parts = [
-            _block_norms(image[i : i + chunk] - point[i : i + chunk], blocks)
-            for i in range(0, len(image), chunk)
-        ]
-        residuals = np.concatenate(parts)
-    return residuals, _block_norms(image, blocks)
-
-
-def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[np.ndarray, "B K"]:
-    """Return the Euclidean norm of each row within each block of columns, on the host.
-
-    They are right to rounding at every scale, also where squares overflow or vanish.
-    """
-    matrix, wide = matrix.detach(), torch.float64
-    if len(blocks) == 1:
-        norms = torch.linalg.vector_norm(matrix, dim=1, keepdim=True, dtype=wide)
-    else:
-        parts = matrix.split(tuple(blocks), dim=1)
-        each = [torch.linalg.vector_norm(part, dim=1, dtype=wide) for part in parts]
-        norms = torch.stack(each, dim=1)
-    found = np.asarray(norms.cpu().numpy())
-    if matrix.dtype != wide or not matrix.numel():
-        return found  # float64 holds the squares of all other dtypes
-    doubtful = ~((found > sure_above(wide)) & (found < np.inf))
-    if doubtful.any() and (found.any() or matrix.any()):
-        return np.where(doubtful, _scaled_norms(matrix, blocks), found)
-    return found
-
-
-def _scaled_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> np.ndarray:
-    """Return what `block_norms` does, by squares of numbers of one at most."""
-    norms = []
-    for part in matrix.split(tuple(blocks), dim=1):
-        largest = part.abs().amax(dim=1) if part.shape[1] else part.new_zeros(len(part))
-        unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-        norms.append(torch.linalg.vector_norm(part / unit[:, None], dim=1) * unit)
-    return np.asarray(torch.stack(norms, dim=1).cpu().numpy())
-
-
-def sure_above(dtype: torch.dtype) -> float:
-    """Return the norm above which, up to where they overflow, sums in this dtype are right."""
-    return 1e-140 if dtype == torch.float64 else 1e-15
-
-
-def as_array(matrix: Tensor) -> np.ndarray | None:
-    """Return `matrix` as a numpy array: without a copy, or in float32; None if it is on a device.
-
-    On small states numpy is several times faster than torch.
-    """
-    if not matrix.is_cpu:
-        return None
-    if matrix.requires_grad:
-        matrix = matrix.detach()
-    array: np.ndarray = (matrix if matrix.dtype in ON_HOST else matrix.float()).numpy()
-    return array
-
-
-def _block_norms(matrix: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
-    if len(blocks) == 1:
-        squares = np.vecdot(matrix, matrix)[:, None]
-    else:
-        parts = np.split(matrix, np.cumsum(blocks)[:-1], axis=1)
-        squares = np.stack([np.vecdot(part, part) for part in parts], axis=1)
-    norms: np.ndarray = np.sqrt(squares, dtype=np.float64)
-    return norms
-
-
-def choose_rows(
-    mask: Bool[np.ndarray, " B"], yes: Float[Tensor, "B D"], no: Float[Tensor, "B D"]
-) -> Float[Tensor, "B D"]:
-    """Return the rows of `yes` where `mask` is true, and those of `no` elsewhere.
-
-    The value of `torch.where(mask[:, None], yes, no)`; on a CPU, where a broadcast mask is not
-    vectorised, copying rows is six times faster, and numpy is quicker about small ones.
-    """
-    if yes.device.type != "cpu":
-        return torch.where(torch.from_numpy(mask).to(yes.device)[:, None], yes, no)
-    few = 2 * np.count_nonzero(mask) <= len(mask)
-    base, other, rows = (no, yes, mask) if few else (yes, no, ~mask)
-    if yes.requires_grad or no.requires_grad or yes.dtype not in ON_HOST:
-        index = torch.from_numpy(np.flatnonzero(rows))
-        return base.index_copy(0, index, other.index_select(0, index))
-    chosen = base.numpy().copy()
-    chosen[rows] = other.numpy()[rows]
-    return torch.from_numpy(chosen)
 
 
 def _check(tensors: Sequence[Tensor], batched: bool) -> None:

@@ -306,7 +306,7 @@ def test_what_overflowed_is_forgotten_with_the_restart():
     run = tanh_run(batch=2, solver=Broyden())
     for _ in range(4):
         run.step()
-    run.memory.chain.steps[1, 2] = np.inf
+    run.memory.updates.steps[1, 2] = np.inf
     v = normal(2, 6, seed=18)
     assert run.inverse(v).isfinite().all(dim=1).tolist() == [True, False]
     far = run.f(run.z) + torch.tensor([[0.0], [1e9]], dtype=F64)
@@ -392,12 +392,12 @@ def test_memory_is_bounded_by_the_setting_and_not_by_the_steps():
 def test_room_for_steps_grows_as_they_come():
     z = torch.zeros(2, 3)
     with torch.no_grad():
-        assert Broyden(memory=200).init(z).chain.steps.shape == (2, 12, 3)
-        assert Broyden(memory=2).init(z).chain.steps.shape == (2, 3, 3)
+        assert Broyden(memory=200).init(z).updates.steps.shape == (2, 12, 3)
+        assert Broyden(memory=2).init(z).updates.steps.shape == (2, 3, 3)
         run = tanh_run(dim=20, norm=0.9, solver=Broyden(memory=15, growth=1e12))
         for _ in range(16):
             run.step()
-    assert run.memory.chain.steps.shape[1] == 16
+    assert run.memory.updates.steps.shape[1] == 16
 
 
 @pytest.mark.parametrize(

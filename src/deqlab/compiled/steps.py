@@ -1,8 +1,8 @@
 """The steps of Picard iteration and of Anderson acceleration, as functions of tensors.
 
-The mathematics are those of `solvers.picard`, `solvers.anderson` and `solvers.window`. A compiled
-loop carries tensors of fixed shapes, and writes to none: the window has all its columns from the
-start, and a column that a row does not use is zero, as is its coefficient.
+The mathematics are those of `solvers.picard`, `solvers.anderson` and `solvers.anderson_window`. A
+compiled loop carries tensors of fixed shapes, and writes to none: the window has all its columns
+from the start, and a column that a row does not use is zero, as is its coefficient.
 """
 
 from typing import Any, NamedTuple, TypeAlias

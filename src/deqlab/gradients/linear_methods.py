@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from deqlab.gradients.adjoint import Adjoint, LinearMethod
 from deqlab.linalg.gmres import gmres
+from deqlab.linalg.norms import block_norms
 from deqlab.solution import Solution, Status
-from deqlab.state import block_norms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,9 +32,9 @@ from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows
 from deqlab.gradients.reverse_step import Pair, Point, reverse_step
 from deqlab.gradients.tape import Arguments, Tape
+from deqlab.linalg.norms import block_norms
 from deqlab.linalg.products import Product, vjp
 from deqlab.solvers.reversible import advance, take
-from deqlab.state import block_norms
 
 LOST = 0.01
 """A residual that comes back with an error this large, relative to the state, is another one."""

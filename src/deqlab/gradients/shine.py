@@ -25,10 +25,10 @@ from deqlab.gradients.linear_methods import linear_solution
 from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.without_tape import attached, solved
 from deqlab.linalg.gmres import gmres
+from deqlab.linalg.norms import block_norms
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Broyden
-from deqlab.state import block_norms
 
 
 @dataclass(frozen=True, kw_only=True)

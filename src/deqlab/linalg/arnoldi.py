@@ -14,9 +14,24 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.linalg.arrays import Array, dots, empty, less, like, mix, row_norms, where, zeros_like
+from deqlab.linalg.arrays import (
+    Array,
+    as_tensor,
+    choose,
+    combine_basis,
+    dots_of_basis,
+    empty,
+    eps,
+    less,
+    same_dtype,
+    same_kind,
+    zeros_like,
+)
+from deqlab.linalg.norms import norms, row_norms
+from deqlab.linalg.products import Product
 
 LOSS = 1e-3
 """How far from orthogonal a basis may be. A V = V H holds to rounding whatever its angles, so that
@@ -31,11 +46,12 @@ class Basis:
     """The orthonormal vectors of one cycle, one after another as (B, D) matrices.
 
     Args:
-        apply: A v.
+        apply: The map v -> A v.
         r: What the first vector points along.
-        norms: Of its rows.
-        length: Vectors at most, but for the first.
-        eps: Of the precision that is worked in.
+        norms: The norms of its rows.
+        length: The most vectors there will be, but for the first.
+        eps: The distance from 1 to the next number in the precision that is worked in.
+        loss: How far from orthogonal the basis may be; 0 for a second pass at every step.
     """
 
     def __init__(
@@ -46,13 +62,15 @@ class Basis:
         *,
         length: int,
         eps: float,
+        loss: float = LOSS,
     ) -> None:
         self.apply, self.on_host, self.length = apply, isinstance(r, np.ndarray), length
         self.stride = 1 if self.on_host else CHUNK
         self.vectors = empty(min(8, length) + 1, r)
-        self.vectors[0] = r / like(norms, r)[:, None]
+        self.vectors[0] = r / _like(norms, r)[:, None]
         self.count = 1
         self.eps = self.loss = eps  # loss: |V' V - I|, about
+        self.allowed = loss
 
     def extend(self, many: int, idle: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Take this many products; return the columns of H that they are.
@@ -61,13 +79,13 @@ class Basis:
         """
         if idle.any():
             last = self.vectors[self.count - 1]
-            self.vectors[self.count - 1] = where(~idle, last, zeros_like(last))
+            self.vectors[self.count - 1] = choose(same_kind(~idle, last), last, zeros_like(last))
         columns = [self._extend_by_one() for _ in range(many)]
         return columns if self.on_host else _to_host(columns)
 
     def combine(self, y: np.ndarray) -> Array:
         """Return the sum of the vectors with these coefficients, (B, k)."""
-        return mix(self.vectors[: y.shape[1]], like(y, self.vectors).T)
+        return combine_basis(self.vectors[: y.shape[1]], _like(y, self.vectors).T)
 
     def _loses(self, overlaps: np.ndarray, rest: np.ndarray) -> bool:
         """Return whether one pass leaves a vector that is too far from orthogonal."""
@@ -75,7 +93,7 @@ class Basis:
         squares = np.vecdot(overlaps.T, overlaps.T) / (rest * rest)
         growth = math.sqrt(np.fmax.reduce(squares, initial=0.0))  # leaves out nan
         loss = self.loss * growth + self.eps * (1 + growth)
-        if loss > LOSS:
+        if loss > self.allowed:
             return True
         self.loss = max(self.loss, loss)
         return False
@@ -88,13 +106,13 @@ class Basis:
             self.vectors = more
         basis = self.vectors[:k]
         w = self.apply(basis[k - 1])
-        overlaps = dots(basis, w)
-        w = less(w, mix(basis, overlaps))
+        overlaps = dots_of_basis(basis, w)
+        w = less(w, combine_basis(basis, overlaps))
         rest = row_norms(w)
         # On a device, looking would take longer than doing it.
         if not self.on_host or self._loses(overlaps, rest):
-            more = dots(basis, w)
-            w = less(w, mix(basis, more))
+            more = dots_of_basis(basis, w)
+            w = less(w, combine_basis(basis, more))
             overlaps, rest = overlaps + more, row_norms(w)
         if self.on_host:
             np.divide(w, rest[:, None], out=self.vectors[k])
@@ -111,3 +129,48 @@ def _to_host(columns: list[tuple[Tensor, Tensor]]) -> list[tuple[np.ndarray, np.
     whole = torch.cat(parts).cpu().numpy()
     pieces = np.split(whole, np.cumsum([len(part) for part in parts])[:-1])
     return [(piece[:-1], piece[-1]) for piece in pieces]
+
+
+def hessenberg(
+    product: Product, start: Float[Tensor, "B D"], steps: int
+) -> tuple[Float[Tensor, "B K K"], Float[Tensor, " B"]]:
+    """Return H_K = V' A V of each row on its Krylov space of K = min(steps, D) dimensions.
+
+    Its eigenvalues approach the outermost ones of A. A row whose space is exhausted gets zeros
+    from there on; its eigenvalues are exact then. Source: Saad (2011), "Numerical Methods for
+    Large Eigenvalue Problems", ch. 6.
+
+    Args:
+        product: The linear map v -> A v.
+        start: The first vector of each row; it must not be zero.
+        steps: Products to take, at least 1; no more than D are taken.
+
+    Returns:
+        The matrices, in float32 at least, and for each row the entry below the last column: zero
+        if the space is invariant.
+    """
+    batch, dim = start.shape
+    k, first = min(steps, dim), start.detach().to(torch.promote_types(start.dtype, torch.float32))
+    r = first.numpy() if first.is_cpu else first
+
+    def apply(v: Array) -> Array:
+        w = product(as_tensor(v).to(start.dtype)).detach().to(first.dtype)
+        return w.numpy() if first.is_cpu else w
+
+    h = np.zeros((batch, k + 1, k))
+    with np.errstate(all="ignore"):  # the caller looks for rows that are not finite
+        basis = Basis(apply, r, norms(r), length=k, eps=eps(r), loss=0.0)
+        idle = np.zeros(batch, dtype=bool)
+        for j in range(k):
+            ((overlaps, rest),) = basis.extend(1, idle)
+            size = np.sqrt(np.square(overlaps).sum(axis=0) + np.square(rest))
+            # What is left after two passes is rounding if it is this small.
+            idle |= rest <= 10 * dim**0.5 * eps(r) * size
+            h[:, : j + 1, j], h[:, j + 1, j] = overlaps.T, np.where(idle, 0.0, rest)
+    found = torch.from_numpy(h).to(first)
+    return found[:, :k], found[:, k, k - 1]
+
+
+def _like(numbers: np.ndarray, array: Array) -> Array:
+    """Return numbers of the host as an array of this kind and dtype."""
+    return same_dtype(same_kind(numbers, array), array)

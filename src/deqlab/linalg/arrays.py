@@ -1,19 +1,165 @@
-"""What both kinds of array do: those of numpy on a CPU, of torch on another device.
+"""What numpy's arrays and torch's tensors both do: the one place that decides between them.
 
-A basis is of shape (k, B, D), its vectors (B, D): one vector for each row of a batch.
+On a CPU numpy is several times faster on small states. On another device, and where a tape records
+the steps of a solver, arrays are torch's. All functions keep the kind of what they are given.
 """
 
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 Array: TypeAlias = Any
-"""np.ndarray on a CPU, Tensor on another device."""
+"""np.ndarray or Tensor."""
+
+CACHED = 2**17
+"""Numbers of a state that a core's cache holds beside what else is at hand."""
+
+ON_HOST = (torch.float32, torch.float64)
+"""The dtypes of states that numpy knows as well."""
 
 
-def dots(basis: Array, w: Array) -> Array:
-    """Return the inner products of w with each vector, (k, B)."""
+def as_array(matrix: Tensor) -> np.ndarray | None:
+    """Return a tensor as a numpy array, without a copy or in float32; None if it is on a device."""
+    if not matrix.is_cpu:
+        return None
+    if matrix.requires_grad:
+        matrix = matrix.detach()
+    array: np.ndarray = (matrix if matrix.dtype in ON_HOST else matrix.float()).numpy()
+    return array
+
+
+def as_tensor(array: Array) -> Tensor:
+    """Return an array as a tensor, without a copy."""
+    return torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+
+
+def on_host(array: Array) -> np.ndarray:
+    """Return an array's numbers as numpy's."""
+    return array if isinstance(array, np.ndarray) else np.asarray(array.detach().cpu().numpy())
+
+
+def same_kind(numbers: np.ndarray, array: Array) -> Array:
+    """Return numbers of the host, in their own dtype, as the kind of array that `array` is."""
+    if isinstance(array, np.ndarray):
+        return numbers
+    return torch.from_numpy(numbers).to(array.device)
+
+
+def same_dtype(array: Array, other: Array) -> Array:
+    """Return `array` in the dtype of another of its kind."""
+    if isinstance(array, np.ndarray):
+        return array.astype(other.dtype, copy=False)
+    return array.to(other.dtype)
+
+
+def eps(array: Array) -> float:
+    """Return the distance from 1 to the next number of its dtype."""
+    return float((np.finfo if isinstance(array, np.ndarray) else torch.finfo)(array.dtype).eps)
+
+
+def zeros_like(array: Array) -> Array:
+    """Return zeros."""
+    return np.zeros_like(array) if isinstance(array, np.ndarray) else torch.zeros_like(array)
+
+
+def empty(count: int, array: Array) -> Array:
+    """Return room for so many arrays like this one."""
+    shape = (count, *array.shape)
+    if isinstance(array, np.ndarray):
+        return np.empty(shape, dtype=array.dtype)
+    return array.new_empty(shape)
+
+
+def widened(array: Array, shape: tuple[int, int]) -> Array:
+    """Return an array of this shape for each row, zero but for what `array` holds."""
+    whole = (len(array), *shape)
+    if isinstance(array, np.ndarray):
+        wide = np.zeros(whole, array.dtype)
+    else:
+        wide = array.new_zeros(whole)
+    return written(wide, (slice(None), slice(array.shape[1]), slice(array.shape[2])), array)
+
+
+def written(array: Array, index: Any, values: Any) -> Array:  # noqa: ANN401
+    """Return `array` with some values replaced: in place, unless a tape needs the old ones."""
+    taped = any(isinstance(part, Tensor) and part.requires_grad for part in (array, values))
+    if taped and torch.is_grad_enabled():
+        array = array.clone()
+    array[index] = values
+    return array
+
+
+def where(mask: Array, yes: Array, no: Array) -> Array:
+    """Return the numbers of `yes` where `mask` is true, and of `no` elsewhere."""
+    return (np.where if isinstance(mask, np.ndarray) else torch.where)(mask, yes, no)
+
+
+def choose(rows: Array, yes: Array, no: Array) -> Array:
+    """Return the rows of `yes` where `rows` is true, and those of `no` elsewhere."""
+    return where(rows if no.ndim == 1 else rows[:, None], yes, no)
+
+
+def choose_rows(
+    mask: Bool[np.ndarray, " B"], yes: Float[Tensor, "B D"], no: Float[Tensor, "B D"]
+) -> Float[Tensor, "B D"]:
+    """Return the rows of one tensor where a mask of the host is true, and of another elsewhere.
+
+    The value of `torch.where(mask[:, None], yes, no)`; on a CPU, where a broadcast mask is not
+    vectorised, copying rows is six times faster, and numpy is quicker about small ones.
+    """
+    if yes.device.type != "cpu":
+        return torch.where(torch.from_numpy(mask).to(yes.device)[:, None], yes, no)
+    few = 2 * np.count_nonzero(mask) <= len(mask)
+    base, other, rows = (no, yes, mask) if few else (yes, no, ~mask)
+    if yes.requires_grad or no.requires_grad or yes.dtype not in ON_HOST:
+        index = torch.from_numpy(np.flatnonzero(rows))
+        return base.index_copy(0, index, other.index_select(0, index))
+    chosen = base.numpy().copy()
+    chosen[rows] = other.numpy()[rows]
+    return torch.from_numpy(chosen)
+
+
+def every(rows: np.ndarray) -> bool:
+    """Return whether a mask is true everywhere: ten times faster than its `all()`."""
+    return bool(np.count_nonzero(rows) == len(rows))
+
+
+def smaller(a: Array, b: Array) -> Array:
+    """Return the elementwise minimum; nan where one is."""
+    return np.minimum(a, b) if isinstance(a, np.ndarray) else torch.minimum(a, b)
+
+
+def less(w: Array, part: Array) -> Array:
+    """Return w - part, in the memory of the second on a CPU."""
+    if isinstance(w, np.ndarray):
+        return np.subtract(w, part, out=part)
+    return w - part
+
+
+def scaled(factors: Array, rows: Array) -> Array:
+    """Return each row times its factor."""
+    return same_dtype(factors, rows)[:, None] * rows
+
+
+def dots(columns: Float[Array, "B n D"], v: Float[Array, "B D"]) -> Float[Array, "B n"]:
+    """Return the inner products of v with each of a row's n vectors."""
+    if isinstance(columns, np.ndarray):
+        return np.vecdot(columns, v[:, None])
+    # Rows times columns: the other way round a batched matrix-vector product is eight times
+    # slower on a CPU.
+    return torch.bmm(v[:, None], columns.mT)[:, 0]
+
+
+def combine(columns: Float[Array, "B n D"], weights: Float[Array, "B n"]) -> Float[Array, "B D"]:
+    """Return the sum of a row's n vectors with these weights."""
+    return (same_dtype(weights, columns)[:, None] @ columns)[:, 0]
+
+
+def dots_of_basis(basis: Float[Array, "k B D"], w: Float[Array, "B D"]) -> Float[Array, "k B"]:
+    """Return what `dots` does of vectors that lie one after the other."""
     if not isinstance(w, np.ndarray):
         return torch.einsum("kbd,bd->kb", basis, w)
     if len(basis) < 8:
@@ -22,8 +168,10 @@ def dots(basis: Array, w: Array) -> Array:
     return np.matmul(w[:, None], basis.transpose(1, 2, 0))[:, 0].T
 
 
-def mix(basis: Array, weights: Array) -> Array:
-    """Return the sum of the vectors with these weights, (k, B)."""
+def combine_basis(
+    basis: Float[Array, "k B D"], weights: Float[Array, "k B"]
+) -> Float[Array, "B D"]:
+    """Return what `combine` does of vectors that lie one after the other."""
     if not isinstance(basis, np.ndarray):
         return torch.einsum("kbd,kb->bd", basis, weights)
     if len(basis) == 1:  # matmul does not hand it to BLAS
@@ -31,57 +179,17 @@ def mix(basis: Array, weights: Array) -> Array:
     return np.matmul(weights.T[:, None], basis.swapaxes(0, 1))[:, 0]
 
 
-def less(w: Array, part: Array) -> Array:
-    """Return w - part, in the memory of the second."""
-    if isinstance(w, np.ndarray):
-        return np.subtract(w, part, out=part)
-    return w - part
-
-
-def row_norms(w: Array) -> Array:
-    """Return the norm of each row, where it is."""
-    if isinstance(w, np.ndarray):
-        return np.sqrt(np.vecdot(w, w))
-    return torch.linalg.vector_norm(w, dim=1)
-
-
-def norms(matrix: Array) -> np.ndarray:
-    """Return the norm of each row, on the host, also where squares overflow or vanish."""
-    if not isinstance(matrix, np.ndarray):
-        return np.asarray(torch.linalg.vector_norm(matrix.double(), dim=1).cpu().numpy())
-    squares = np.vecdot(matrix, matrix)
-    if not (squares.min(initial=1.0) > 1e-30 and squares.max(initial=1.0) < 1e36):
-        scale = np.abs(matrix).max(axis=1, initial=0.0).astype(np.float64)
-        scale[scale == 0] = 1.0
-        scaled = matrix / scale[:, None]
-        return np.asarray(scale * np.sqrt(np.vecdot(scaled, scaled)))
-    return np.asarray(np.sqrt(squares, dtype=np.float64))
-
-
-def where(rows: np.ndarray, yes: Array, no: Array) -> Array:
-    """Return the rows of one matrix where `rows` says so, and of another elsewhere."""
-    if rows.all():
-        return yes
-    if isinstance(yes, np.ndarray):
-        return np.where(rows[:, None], yes, no)
-    return torch.where(torch.from_numpy(rows).to(yes.device)[:, None], yes, no)
-
-
-def zeros_like(matrix: Array) -> Array:
-    """Return zeros, of the same kind."""
-    return np.zeros_like(matrix) if isinstance(matrix, np.ndarray) else torch.zeros_like(matrix)
-
-
-def like(numbers: np.ndarray, matrix: Array) -> Array:
-    """Return numbers of the host as the kind of array that `matrix` is."""
-    if isinstance(matrix, np.ndarray):
-        return numbers.astype(matrix.dtype)
-    return torch.from_numpy(numbers).to(matrix)
-
-
-def empty(count: int, matrix: Array) -> Array:
-    """Return room for so many matrices like this one."""
-    shape = (count, *matrix.shape)
-    if isinstance(matrix, np.ndarray):
-        return np.empty(shape, dtype=matrix.dtype)
-    return matrix.new_empty(shape)
+def solve_rows(matrices: Float[Array, "B n n"], right: Float[Array, "B n"]) -> Float[Array, "B n"]:
+    """Solve one small system for each row; a row that is singular, or not finite, gets zeros."""
+    if isinstance(matrices, np.ndarray):
+        try:
+            found: np.ndarray = np.linalg.solve(matrices, right[..., None])[..., 0]
+        except np.linalg.LinAlgError:  # one singular row is enough for it
+            some = torch.from_numpy(right.astype(matrices.dtype, copy=False))
+            return on_host(solve_rows(torch.from_numpy(matrices), some))
+        sound = np.isfinite(found)
+        return found if sound.all() else np.where(sound.all(axis=1)[:, None], found, 0.0)
+    # solve_ex marks a singular row in `info` instead of raising for the whole batch.
+    solution, info = torch.linalg.solve_ex(matrices, right)
+    good = (info == 0) & solution.isfinite().all(dim=1)
+    return torch.where(good[:, None], solution, 0.0)

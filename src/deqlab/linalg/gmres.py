@@ -20,8 +20,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.linalg.arnoldi import Basis
-from deqlab.linalg.arrays import Array, norms, where, zeros_like
+from deqlab.linalg.arrays import Array, choose, same_kind, zeros_like
 from deqlab.linalg.least_squares import LeastSquares
+from deqlab.linalg.norms import norms
 from deqlab.linalg.products import Product
 from deqlab.linalg.rates import recent_rate
 
@@ -179,7 +180,7 @@ class _Rows:
             self.r, self.residual = self._measured()
             system.trace.append(self.residual)
         finite = np.isfinite(self.residual)
-        self.x = where(finite, self.x, zeros_like(self.x))
+        self.x = self._where(finite, self.x, zeros_like(self.x))
         self.open = finite & (self.residual > tolerance)
         if running is not None:
             self.open &= running
@@ -201,6 +202,9 @@ class _Rows:
         """Return whether the last cycle left too much of a residual that is waited for."""
         return bool((self.open & self.needed & (self.residual > SLOW * self.before)).any())
 
+    def _where(self, rows: np.ndarray, yes: Array, no: Array) -> Array:
+        return yes if rows.all() else choose(same_kind(rows, yes), yes, no)
+
     def _measured(self) -> tuple[Array, np.ndarray]:
         r = self.system.b - self.x + self.system.apply(self.x)
         return r, norms(r)
@@ -209,7 +213,7 @@ class _Rows:
         """Measure the open rows, and give up those that the last cycle brought nothing."""
         self.r, measured = self._measured()
         worse = self.open & ~(measured <= self.before)  # true for nan
-        self.x = where(worse, self.x_before, self.x)
+        self.x = self._where(worse, self.x_before, self.x)
         measured = np.where(worse, self.before, measured)
         self.residual = np.where(self.open, measured, self.residual)
         self.system.trace.append(self.residual)

@@ -17,6 +17,8 @@ nonsymmetric linear systems", SIAM J. Sci. Stat. Comput. 7(3), who keep all rota
 import numpy as np
 import torch
 
+from deqlab.linalg.arrays import solve_rows
+
 SINGULAR = 10.0
 """In units of eps: a column of M that lies this close to the span of the others adds nothing."""
 
@@ -123,14 +125,10 @@ class LeastSquares:
         k = len(self.columns)
         # beta e_1 = M y + gamma q
         matrix = self._systems(np.arange(len(self.beta)))
-        right = np.zeros((len(self.beta), k + 1, 1))
-        right[:, 0, 0] = self.beta
-        try:
-            y = np.linalg.solve(matrix, right)[:, :k, 0]
-        except np.linalg.LinAlgError:  # one singular row is enough for it
-            found = torch.linalg.solve_ex(torch.from_numpy(matrix), torch.from_numpy(right))
-            y = found.result.numpy()[:, :k, 0]
-        return np.where(np.isfinite(y).all(axis=1, keepdims=True), y, 0.0)
+        right = np.zeros((len(self.beta), k + 1))
+        right[:, 0] = self.beta
+        y: np.ndarray = solve_rows(matrix, right)[:, :k]
+        return y
 
     def _systems(self, rows: np.ndarray) -> np.ndarray:
         """Return the square matrices [M q], which are singular only if columns are dependent."""

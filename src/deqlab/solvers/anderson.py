@@ -3,7 +3,7 @@
 Write g = f(z) - z, and let dF and dG hold the last m differences of f(z) and of g. The step
 solves a small least-squares problem per row and moves along its solution:
 
-    c       = argmin |g_k - dG c|^2 + ridge |dG D^-1 c|^2          (see `window`)
+    c       = argmin |g_k - dG c|^2 + ridge |dG D^-1 c|^2          (see `anderson_window`)
     z_{k+1} = f(z_k) - dF c - (1 - beta) (g_k - dG c)
 
 Source: Walker & Ni (2011), "Anderson acceleration for fixed-point iterations", SIAM J. Numer.
@@ -24,10 +24,12 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from deqlab.linalg.arrays import Array, choose, smaller
+from deqlab.linalg.norms import row_norms
+from deqlab.solvers.anderson_window import Window
 from deqlab.solvers.base import Solver
 from deqlab.solvers.map import Map
 from deqlab.solvers.picard import check_damping
-from deqlab.solvers.window import Array, Window, choose, row_norms, smaller
 
 
 @dataclass

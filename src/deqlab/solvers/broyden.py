@@ -11,7 +11,7 @@ known before H is: s_new = w / (1 - s'w / s's). So H is a product that the steps
 
     H = -beta (I + s_k s_{k-1}' / |s_{k-1}|^2) ... (I + s_1 s_0' / |s_0|^2),
 
-and an update costs one state and two passes over it (see `chain`). Source: Kelley (1995),
+and an update costs one state and two passes over it (see `broyden_updates`). Source: Kelley (1995),
 "Iterative Methods for Linear and Nonlinear Equations". On an affine map in D dimensions the method
 ends in at most 2D steps: Gay (1979), "Some convergence properties of Broyden's method", SIAM J.
 Numer. Anal. 16.
@@ -35,18 +35,19 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from deqlab.linalg.arrays import Array, choose, on_host, scaled, smaller
+from deqlab.linalg.norms import row_norms
 from deqlab.solvers.base import Solver
-from deqlab.solvers.chain import Chain, scaled
+from deqlab.solvers.broyden_updates import Updates
 from deqlab.solvers.map import Map
 from deqlab.solvers.picard import check_damping
-from deqlab.solvers.window import Array, choose, row_norms, smaller
 
 
 @dataclass
 class Secants:
     """What the next step may use; g and the steps are in units of the weights."""
 
-    chain: Chain
+    updates: Updates
     z: Array = None  # (B, D), the last accepted point
     g: Array = None  # (B, D), its residual
     least: Array = None  # (B,), |g| since the last restart
@@ -84,13 +85,13 @@ class Broyden(Solver[Secants]):
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Secants:
-        return Secants(Chain.for_states(z, self.memory + 1))
+        return Secants(Updates.for_states(z, self.memory + 1))
 
     @override
     def step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Secants
     ) -> tuple[Float[Tensor, "B D"], Secants]:
-        array = memory.chain.array
+        array = memory.updates.array
         weights = memory.weights = None if f.weights is None else array(f.weights)
         with np.errstate(all="ignore"):  # what is not finite is judged by the loop
             point, g = array(z), array(fz) - array(z)
@@ -104,24 +105,24 @@ class Broyden(Solver[Secants]):
         self, z: Array, g: Array, memory: Secants, running: np.ndarray
     ) -> tuple[Array, Array]:
         """Return where each row steps from, and its step."""
-        chain, residual = memory.chain, row_norms(g)
+        updates, residual = memory.updates, row_norms(g)
         if memory.z is None:
             restarts = np.ones_like(running)
             memory.least = residual
-            memory.beta = choose(chain.mask(restarts), self.damping, residual)
+            memory.beta = choose(updates.mask(restarts), self.damping, residual)
             step = scaled(memory.beta, g)
         else:
             rejected, restarts, beta = self._restarts(g, residual, memory, running)
             memory.least, going = smaller(memory.least, residual), running & ~restarts
-            step = chain.extend(g, memory.beta, going) if np.count_nonzero(going) else g
+            step = updates.extend(g, memory.beta, going) if np.count_nonzero(going) else g
             if np.count_nonzero(restarts):
-                back, new = chain.mask(rejected), chain.mask(restarts)
+                back, new = updates.mask(rejected), updates.mask(restarts)
                 z, g = choose(back, memory.z, z), choose(back, memory.g, g)
                 memory.beta = choose(new, beta, memory.beta)
                 memory.least = choose(new, float("inf"), memory.least)
                 step = choose(new, scaled(memory.beta, g), step)
         if np.count_nonzero(restarts):
-            chain.start(restarts, step)
+            updates.start(restarts, step)
         memory.z, memory.g = z, g
         return z, step
 
@@ -129,13 +130,13 @@ class Broyden(Solver[Secants]):
         self, g: Array, residual: Array, memory: Secants, running: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Array]:
         """Return which rows leave their point, which restart, and with what beta."""
-        chain = memory.chain
-        rejected = chain.on_host(residual > self.growth * memory.least) & running
-        restarts, first = rejected | (chain.full() & running), (chain.count == 1) & running
+        updates = memory.updates
+        rejected = on_host(residual > self.growth * memory.least) & running
+        restarts, first = rejected | (updates.full() & running), (updates.count == 1) & running
         if not np.count_nonzero(restarts | first):
             return rejected, restarts, memory.beta
-        beta = chain.last_size() / row_norms(g - memory.g)
-        too_long = chain.on_host(beta < memory.beta / 2) & first
+        beta = updates.last_size() / row_norms(g - memory.g)
+        too_long = on_host(beta < memory.beta / 2) & first
         return rejected, restarts | too_long, choose(~(beta < self.damping), self.damping, beta)
 
     def inverse(self, memory: Secants, v: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
@@ -155,19 +156,19 @@ class Broyden(Solver[Secants]):
         return self._apply(memory, v, transposed=True)
 
     def _apply(self, memory: Secants, v: Tensor, *, transposed: bool) -> Tensor:
-        chain, weights = memory.chain, memory.weights
-        if len(chain.count) != len(v):
+        updates, weights = memory.updates, memory.weights
+        if len(updates.count) != len(v):
             raise ValueError(
-                f"v has {len(v)} rows and the memory {len(chain.count)}: rows that left the solve "
-                "took their memory along; solve with rows_independent=False"
+                f"v has {len(v)} rows and the memory {len(updates.count)}: rows that left the "
+                "solve took their memory along; solve with rows_independent=False"
             )
         if memory.beta is None:  # the solve ended at its start: H is as it began
             return -self.damping * v.detach()
-        vector = chain.array(v.detach())
+        vector = updates.array(v.detach())
         with np.errstate(all="ignore"):  # rows that failed may remember anything
             if weights is not None:  # H is in units of the weights D: D^-1 H D, and its transpose
                 vector = vector / weights if transposed else vector * weights
-            result = scaled(-memory.beta, chain.apply(vector, transposed=transposed))
+            result = scaled(-memory.beta, updates.apply(vector, transposed=transposed))
             if weights is not None:
                 result = result * weights if transposed else result / weights
         result = torch.from_numpy(result) if isinstance(result, np.ndarray) else result

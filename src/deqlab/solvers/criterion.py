@@ -27,7 +27,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deqlab.state import block_norms, sure_above
+from deqlab.linalg.norms import block_norms, sure_above
 
 Array: TypeAlias = NDArray[Any]
 

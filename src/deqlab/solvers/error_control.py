@@ -19,11 +19,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.norms import block_norms
 from deqlab.linalg.rates import SPAN, recent_rate
 from deqlab.solution import Solution, Status
 from deqlab.solvers.ledger import Ledger
 from deqlab.solvers.monitor import Monitor
-from deqlab.state import block_norms, choose_rows
 
 SMALLEST = 0.05
 """A tolerance is tightened by no more than this at once: estimates far out are poor."""

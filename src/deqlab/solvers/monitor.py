@@ -23,9 +23,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.norms import residual_norms
 from deqlab.solution import Status
 from deqlab.solvers.criterion import FALL, GROWING, Array, Criterion, Look, Rules, has_changed
-from deqlab.state import choose_rows, residual_norms
 
 FORESIGHT = 2.0
 """The end is expected for a residual of this many tolerances at the rate it fell last: to expect

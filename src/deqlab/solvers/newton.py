@@ -5,7 +5,7 @@ Write g(z) = f(z) - z and J = df/dz, of shape (D, D) in each row. The step solve
     (I - J) d = g(z),    z+ = z + t d
 
 by one factorisation a row; t = 1 near the solution, where convergence is quadratic, and an affine
-map is solved at once. See `backtrack` for t elsewhere.
+map is solved at once. See `line_search` for t elsewhere.
 
 Where f has kinks this is semismooth Newton (Qi & Sun 1993): z = relu(W z + q) is a linear
 complementarity problem, which full steps solve exactly in a few iterations, or cycle on. There
@@ -28,12 +28,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.norms import weighted_norms
 from deqlab.linalg.products import Product, jacobian
-from deqlab.solvers.backtrack import Backtrack, row_norms
 from deqlab.solvers.base import Solver
+from deqlab.solvers.line_search import LineSearch
 from deqlab.solvers.map import Map
 from deqlab.solvers.recordable import recordable
-from deqlab.state import choose_rows
 from deqlab.tangents import jvp
 
 LARGEST = 1024
@@ -48,7 +49,7 @@ the solution of a linear complementarity problem with a P-matrix."""
 class Tangents:
     """The line that each row is on, and f along it."""
 
-    line: Backtrack
+    line: LineSearch
     image: Float[Tensor, "B D"]  # f at the last good point
     slope: Float[Tensor, "B D"]  # J d there
     bent: Int[np.ndarray, " B"]  # bad trials so far, on all lines
@@ -72,30 +73,30 @@ class Newton(Solver[Tangents]):
                 f"Newton holds D x D numbers a row, and this state has D = {z.shape[1]}, more "
                 f"than {LARGEST}; use NewtonKrylov"
             )
-        return Tangents(Backtrack.start(z), z, z, np.zeros(len(z), dtype=int))
+        return Tangents(LineSearch.start(z), z, z, np.zeros(len(z), dtype=int))
 
     @override
     def step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Tangents
     ) -> tuple[Float[Tensor, "B D"], Tangents]:
         line, g = memory.line, fz - z
-        size = row_norms(g, f.weights)
-        verdict = line.judge(size)
-        good, bad = verdict.good & f.running, verdict.bad & f.running
+        size = weighted_norms(g, f.weights)
+        trial = line.judge(size)
+        good, bad = trial.good & f.running, trial.bad & f.running
         d, slope, t = g, memory.slope, line.t
         if good.any():
             _, j = jacobian(recordable(f), z)
             f.products += z.shape[1]
             d, product = _newton_step(j, g), _times(j)
-            slope = choose_rows(verdict.good, product(d), slope)
+            slope = choose_rows(trial.good, product(d), slope)
         elif bad.any():
             _, product = jvp(recordable(f), z)
             f.products += 1
         if bad.any():
             t = _at_a_kink(memory, fz, product(line.d), line.shorter(size), f.weights)
-        z_next, line = line.follow(verdict, z, fz, d, t)
-        image = choose_rows(verdict.good, fz, memory.image)
-        return z_next, Tangents(line, image, slope, memory.bent + verdict.bad)
+        z_next, line = line.follow(trial, z, fz, d, t)
+        image = choose_rows(trial.good, fz, memory.image)
+        return z_next, Tangents(line, image, slope, memory.bent + trial.bad)
 
 
 def _newton_step(j: Float[Tensor, "B D D"], g: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:

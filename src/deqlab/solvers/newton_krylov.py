@@ -4,7 +4,7 @@ Write g(z) = f(z) - z and J = df/dz. The step solves, to a share eta of |g| in e
 
     |g(z) - (I - J) d| <= eta |g(z)|,    z+ = z + t d
 
-by GMRES on products J v (see `gmres`); `backtrack` finds t. How exact a direction is worth having
+by GMRES on products J v (see `gmres`); `line_search` finds t. How exact a direction is worth having
 follows from how well the last one did (Eisenstat & Walker 1996, "Choosing the forcing terms in an
 inexact Newton method", SIAM J. Sci. Comput. 17(1), choice 2 with gamma = 0.9 and alpha = 2):
 
@@ -23,14 +23,15 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from deqlab.linalg.arrays import choose_rows
 from deqlab.linalg.gmres import gmres
+from deqlab.linalg.norms import weighted_norms
 from deqlab.linalg.products import Product
-from deqlab.solvers.backtrack import Backtrack, row_norms
 from deqlab.solvers.base import Solver
 from deqlab.solvers.criterion import Look
+from deqlab.solvers.line_search import LineSearch
 from deqlab.solvers.map import Map
 from deqlab.solvers.recordable import recordable
-from deqlab.state import choose_rows
 from deqlab.tangents import jvp
 
 GAMMA, ALPHA = 0.9, 2.0
@@ -47,7 +48,7 @@ USELESS = 0.99
 class Search:
     """The line that each row is on, and how exact its direction is."""
 
-    line: Backtrack
+    line: LineSearch
     eta: Float[np.ndarray, " B"]
 
 
@@ -81,22 +82,22 @@ class NewtonKrylov(Solver[Search]):
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Search:
-        return Search(Backtrack.start(z), np.full(len(z), self.forcing))
+        return Search(LineSearch.start(z), np.full(len(z), self.forcing))
 
     @override
     def step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Search
     ) -> tuple[Float[Tensor, "B D"], Search]:
         line, g = memory.line, fz - z
-        size = row_norms(g, f.weights)
-        verdict = line.judge(size)
-        d, eta, seek = g, memory.eta, verdict.good & f.running
+        size = weighted_norms(g, f.weights)
+        trial = line.judge(size)
+        d, eta, seek = g, memory.eta, trial.good & f.running
         if f.resting is not None:  # no norm speaks for a block without a scale: a Picard step
             seek &= ~f.resting
         if seek.any():
             eta = np.where(seek, self._forcing(size, memory, _tolerance(size, f.look)), eta)
             d = self._direction(f, z, g, eta * size, seek)
-        z_next, line = line.follow(verdict, z, fz, d, line.shorter(size))
+        z_next, line = line.follow(trial, z, fz, d, line.shorter(size))
         if f.resting is not None:  # the units of |g| change when such a block moves
             line = replace(line, size=np.where(f.resting, np.inf, line.size))
         return z_next, Search(line, eta)
@@ -132,7 +133,7 @@ class NewtonKrylov(Solver[Search]):
             running=rows,
         )
         f.products += result.products
-        useful = result.residual <= USELESS * row_norms(g, f.weights)
+        useful = result.residual <= USELESS * weighted_norms(g, f.weights)
         d = result.x if f.weights is None else result.x / f.weights
         return choose_rows(useful, d, g)
 

@@ -23,11 +23,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
+from deqlab.linalg.arrays import choose_rows
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
 from deqlab.solvers.map import Map, MatrixMap
 from deqlab.solvers.picard import check_damping
-from deqlab.state import choose_rows
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.containers import State
-from deqlab.linalg.products import arnoldi, linearize
+from deqlab.linalg.arnoldi import hessenberg
+from deqlab.linalg.products import linearize
 from deqlab.solution import Solution
 from deqlab.state import Layout
 
@@ -60,10 +61,10 @@ def spectral_radius(
         return matrix.new_zeros(matrix.shape[0])
     _, out, product = linearize(lambda s: layout.flatten(f(layout.unflatten(s), *args)), matrix)
     start = torch.randn(matrix.shape, dtype=matrix.dtype, device=matrix.device, generator=generator)
-    hessenberg, _ = arnoldi(product, start, steps)
-    finite = hessenberg.isfinite().all(dim=(1, 2)) & out.detach().isfinite().all(dim=1)
-    hessenberg = torch.where(finite[:, None, None], hessenberg, 0.0)
-    radius = torch.linalg.eigvals(hessenberg.double()).abs().amax(dim=1)
+    projected, _ = hessenberg(product, start, steps)
+    finite = projected.isfinite().all(dim=(1, 2)) & out.detach().isfinite().all(dim=1)
+    projected = torch.where(finite[:, None, None], projected, 0.0)
+    radius = torch.linalg.eigvals(projected.double()).abs().amax(dim=1)
     return torch.where(finite, radius, torch.nan).to(matrix.dtype)
 
 

@@ -23,8 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deqlab.solvers.window import Array
-from deqlab.state import as_array
+from deqlab.linalg.arrays import (
+    Array,
+    as_array,
+    combine,
+    dots,
+    eps,
+    every,
+    same_kind,
+    scaled,
+    where,
+    widened,
+    written,
+)
 
 Slots: TypeAlias = tuple[Any, Any]
 """Rows, and the place of one step in each."""
@@ -34,7 +45,7 @@ FIRST = 12
 
 
 @dataclass
-class Chain:
+class Updates:
     """S, C and G of every row."""
 
     steps: Array  # (B, n, D)
@@ -45,8 +56,8 @@ class Chain:
     even: int = 0  # the count of every row, or -1 if they may differ
 
     @classmethod
-    def for_states(cls, z: Tensor, room: int) -> "Chain":
-        """Return an empty chain; in float32 at least."""
+    def for_states(cls, z: Tensor, room: int) -> "Updates":
+        """Return no updates yet; in float32 at least."""
         n, count = min(room, FIRST), np.zeros(len(z), dtype=int)
         shape, square = (len(z), n, z.shape[1]), (len(z), n, n)
         if z.device.type == "cpu" and not torch.is_grad_enabled():
@@ -58,18 +69,14 @@ class Chain:
         return cls(steps, product, gram, count, room)
 
     def array(self, matrix: Tensor) -> Array:
-        """Return a matrix as an array of the chain's kind and precision."""
+        """Return a matrix as an array of the kind and precision of the steps."""
         if isinstance(self.steps, np.ndarray):
             return as_array(matrix)
         return matrix.to(self.steps.dtype)
 
-    def on_host(self, rows: Array) -> np.ndarray:
-        """Return a mask of rows as numpy's."""
-        return rows if isinstance(rows, np.ndarray) else np.asarray(rows.cpu().numpy())
-
     def mask(self, rows: np.ndarray) -> Array:
-        """Return a mask of rows as an array of the chain's kind."""
-        return self._index(rows)
+        """Return a mask or an index of the host as an array of the same kind as the steps."""
+        return same_kind(rows, self.steps)
 
     def full(self) -> np.ndarray:
         """Return which rows have no room for another step."""
@@ -85,12 +92,12 @@ class Chain:
     def start(self, rows: np.ndarray, step: Array) -> None:
         """Let these rows forget what they hold, for this step."""
         if self.even:
-            self.even = 0 if _all(rows) else -1
+            self.even = 0 if every(rows) else -1
             self.count[rows] = 0
-            index = self._index(rows)
-            self.steps = _write(self.steps, index, 0.0)
-            self.product = _write(self.product, index, 0.0)
-            self.gram = _write(self.gram, index, 0.0)
+            index = self.mask(rows)
+            self.steps = written(self.steps, index, 0.0)
+            self.product = written(self.product, index, 0.0)
+            self.gram = written(self.gram, index, 0.0)
         none = self.product[:, 0, :1]  # zeros
         self._append(rows, step, none, none)
 
@@ -98,31 +105,32 @@ class Chain:
         """Return the step -H g of every row, with H updated; these rows hold it from now on."""
         n = self._longest()
         steps, product, gram = self.steps[:, :n], self.product[:, :n, :n], self.gram[:, :n, :n]
-        dots = _dots(steps, g)
-        weights = _dots(product, dots)
-        w = g + _combine(steps, weights)
+        overlaps = _wide_dots(steps, g)
+        weights = _wide_dots(product, overlaps)
+        w = g + combine(steps, weights)
 
         last = self._last()
         products = gram[last]  # G_p, (B, n)
         square = products[last]
-        shrink = 1 - beta * _dots(steps[last][:, None], w)[:, 0] / square
+        shrink = 1 - beta * _wide_dots(steps[last][:, None], w)[:, 0] / square
         # s'H dg = shrink |s|^2: what is no more than rounding would send z anywhere.
-        sound = (abs(shrink) > 10 * _eps(g)) & (square > 0)
-        scale = beta / _where(sound, shrink, 1.0)
-        coupling = _combine(product, products)
+        sound = (abs(shrink) > 10 * eps(g)) & (square > 0)
+        scale = beta / where(sound, shrink, 1.0)
+        coupling = combine(product, products)
         coupling[last] += 1.0
-        coupling = coupling * _where(sound, 1 / _where(sound, square, 1.0), 0.0)[:, None]
+        coupling = coupling * where(sound, 1 / where(sound, square, 1.0), 0.0)[:, None]
 
         step = scaled(scale, w)
-        self._append(rows, step, coupling, scaled(scale, dots + _dots(gram, weights)))
+        self._append(rows, step, coupling, scaled(scale, overlaps + _wide_dots(gram, weights)))
         return step
 
     def apply(self, v: Array, *, transposed: bool) -> Array:
         """Return the product of all factors times v, or of their transposes."""
         n = self._longest()
         steps, product = self.steps[:, :n], self.product[:, :n, :n]
-        dots = _dots(steps, v)
-        return v + _combine(steps, _combine(product, dots) if transposed else _dots(product, dots))
+        overlaps = _wide_dots(steps, v)
+        weights = combine(product, overlaps) if transposed else _wide_dots(product, overlaps)
+        return v + combine(steps, weights)
 
     def _longest(self) -> int:
         """Return how many steps the longest row holds; 1 at least."""
@@ -135,96 +143,41 @@ class Chain:
     def _append(self, rows: np.ndarray, step: Array, coupling: Array, products: Array) -> None:
         """Give these rows one more step, with its row of C and of G."""
         n = slice(coupling.shape[1])
-        if self.even >= 0 and _all(rows):
-            who, where = slice(None), self.even
+        if self.even >= 0 and every(rows):
+            who, place = slice(None), self.even
             self.even += 1
             self._reserve(self.even)
         elif not rows.any():
             return
         else:
-            who, place = self._index(np.flatnonzero(rows)), self.count[rows]
-            where, self.even = self._index(place), -1
-            self._reserve(int(place.max()) + 1)
+            who, counts = self.mask(np.flatnonzero(rows)), self.count[rows]
+            place, self.even = self.mask(counts), -1
+            self._reserve(int(counts.max()) + 1)
             step, coupling, products = step[who], coupling[who], products[who]
         self.count[rows] += 1
-        self.steps = _write(self.steps, (who, where), step)
-        self.product = _write(self.product, (who, where, n), coupling)
-        self.gram = _write(self.gram, (who, where, n), products)
-        self.gram = _write(self.gram, (who, n, where), products)
-        self.gram = _write(self.gram, (who, where, where), _dots(step[:, None], step)[:, 0])
+        self.steps = written(self.steps, (who, place), step)
+        self.product = written(self.product, (who, place, n), coupling)
+        self.gram = written(self.gram, (who, place, n), products)
+        self.gram = written(self.gram, (who, n, place), products)
+        self.gram = written(self.gram, (who, place, place), _wide_dots(step[:, None], step)[:, 0])
 
     def _reserve(self, n: int) -> None:
         """Make room for n steps a row."""
         if n > self.steps.shape[1]:
             n = min(max(n, 2 * self.steps.shape[1]), self.room)
-            self.steps = _widen(self.steps, (n, self.steps.shape[2]))
-            self.product = _widen(self.product, (n, n))
-            self.gram = _widen(self.gram, (n, n))
+            self.steps = widened(self.steps, (n, self.steps.shape[2]))
+            self.product = widened(self.product, (n, n))
+            self.gram = widened(self.gram, (n, n))
 
     def _last(self) -> Slots:
         """Return an index of the last step of every row."""
         if self.even >= 0:
             return slice(None), max(0, self.even - 1)
         place = np.maximum(self.count - 1, 0)
-        return self._index(np.arange(len(place))), self._index(place)
-
-    def _index(self, rows: np.ndarray) -> Array:
-        if isinstance(self.steps, np.ndarray):
-            return rows
-        return torch.from_numpy(rows).to(self.steps.device)
+        return self.mask(np.arange(len(place))), self.mask(place)
 
 
-def scaled(factors: Array, rows: Array) -> Array:
-    """Return each row times its factor."""
-    return _like(factors, rows)[:, None] * rows
-
-
-def _dots(columns: Array, v: Array) -> Array:
-    """Return columns v, row by row of the batch, in float64: (B, n)."""
-    if isinstance(columns, np.ndarray):
-        return np.vecdot(columns, v[:, None]).astype(np.float64, copy=False)
-    # Rows times columns: the other way round a batched matrix-vector product is eight times
-    # slower on a CPU.
-    return torch.bmm(v[:, None], columns.mT)[:, 0].double()
-
-
-def _combine(columns: Array, weights: Array) -> Array:
-    """Return columns' weights, row by row of the batch."""
-    return (_like(weights, columns)[:, None] @ columns)[:, 0]
-
-
-def _all(rows: np.ndarray) -> bool:
-    return bool(np.count_nonzero(rows) == len(rows))  # ten times faster than rows.all()
-
-
-def _like(array: Array, other: Array) -> Array:
-    if isinstance(array, np.ndarray):
-        return array.astype(other.dtype, copy=False)
-    return array.to(other.dtype)
-
-
-def _where(mask: Array, yes: Array, no: Array) -> Array:
-    return (np.where if isinstance(mask, np.ndarray) else torch.where)(mask, yes, no)
-
-
-def _eps(g: Array) -> float:
-    return float((np.finfo if isinstance(g, np.ndarray) else torch.finfo)(g.dtype).eps)
-
-
-def _widen(array: Array, shape: tuple[int, int]) -> Array:
-    """Return an array of this shape a row, zero but for what `array` holds."""
-    whole = (len(array), *shape)
-    if isinstance(array, np.ndarray):
-        wide = np.zeros(whole, array.dtype)
-    else:
-        wide = array.new_zeros(whole)
-    return _write(wide, (slice(None), slice(array.shape[1]), slice(array.shape[2])), array)
-
-
-def _write(array: Array, index: Any, values: Any) -> Array:  # noqa: ANN401
-    """Return `array` with some values replaced: in place, unless a tape needs the old ones."""
-    taped = any(isinstance(part, Tensor) and part.requires_grad for part in (array, values))
-    if taped and torch.is_grad_enabled():
-        array = array.clone()
-    array[index] = values
-    return array
+def _wide_dots(columns: Array, v: Array) -> Array:
+    """Return `dots` in float64."""
+    found = dots(columns, v)
+    return found.astype(np.float64, copy=False) if isinstance(found, np.ndarray) else found.double()

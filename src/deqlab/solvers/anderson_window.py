@@ -14,16 +14,21 @@ torch's on other devices, and where a tape records the steps.
 """
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from deqlab.state import CACHED, as_array
-
-Array: TypeAlias = Any
-"""np.ndarray, or Tensor."""
+from deqlab.linalg.arrays import (
+    CACHED,
+    Array,
+    as_array,
+    combine,
+    dots,
+    less,
+    solve_rows,
+    written,
+)
 
 
 @dataclass
@@ -65,8 +70,8 @@ class Window:
     def hold(self, fz: Array, g: Array) -> None:
         """Open a column for this point; the oldest, if none is free."""
         self.open = self.used if self.used < self.dg.shape[1] else (self.open + 1) % self.used
-        self.df = _write(self.df, self.open, fz)
-        self.dg = _write(self.dg, self.open, g)
+        self.df = written(self.df, (slice(None), self.open), fz)
+        self.dg = written(self.dg, (slice(None), self.open), g)
 
     def held(self) -> tuple[Array, Array]:
         """Return a copy of f(z) and g of the point in the open column."""
@@ -77,11 +82,12 @@ class Window:
         """Turn the open column into the differences between this point and the one it holds."""
         i = self.open
         self.used = max(self.used, i + 1)
-        self.df = _take_from(fz, self.df, i)
-        self.dg = _take_from(g, self.dg, i)
-        products = self._products(self.dg[:, i])
-        self.gram = _write(self.gram, (slice(self.used), i), products)
-        self.gram = _write(self.gram, (i, slice(self.used)), products)
+        column, rows = (slice(None), i), slice(None)
+        self.df = written(self.df, column, less(fz, self.df[column]))
+        self.dg = written(self.dg, column, less(g, self.dg[column]))
+        products = self._products(self.dg[column])
+        self.gram = written(self.gram, (rows, slice(self.used), i), products)
+        self.gram = written(self.gram, (rows, i, slice(self.used)), products)
 
     def coefficients(self, g: Array, ridge: float) -> Array:
         """Return c, one row each; the ridge is added in the scale of each column."""
@@ -91,14 +97,14 @@ class Window:
             gram = gram.copy()
             diagonal = np.einsum("bii->bi", gram)
             diagonal += np.where(diagonal > 0, ridge * diagonal, 1.0)
-            return _solve(gram, products).astype(g.dtype)
+            return solve_rows(gram, products).astype(g.dtype)
         squares = gram.diagonal(dim1=1, dim2=2)
         gram = gram + torch.diag_embed(torch.where(squares > 0, ridge * squares, 1.0))
-        return _solve_ex(gram, products.double()).to(g.dtype)
+        return solve_rows(gram, products.double()).to(g.dtype)
 
     def move(self, columns: Array, head: Array, coefficients: Array) -> Array:
         """Return head - columns' coefficients, row by row; columns are `dg` or `df`."""
-        return head - (coefficients[:, None] @ columns[:, : self.used])[:, 0]
+        return head - combine(columns[:, : self.used], coefficients)
 
     def forget(self, rows: Array) -> None:
         """Empty the columns of these rows."""
@@ -114,63 +120,4 @@ class Window:
 
     def _products(self, g: Array) -> Array:
         """Return dG' g."""
-        columns = self.dg[:, : self.used]
-        if isinstance(columns, np.ndarray):
-            return np.vecdot(columns, g[:, None])
-        # Rows times columns: the other way round a batched matrix-vector product is eight times
-        # slower on a CPU.
-        return torch.bmm(g[:, None], columns.mT)[:, 0]
-
-
-def row_norms(g: Array) -> Array:
-    """Return the norm of each row."""
-    if isinstance(g, np.ndarray):
-        return np.sqrt(np.vecdot(g, g))
-    return torch.linalg.vector_norm(g.detach(), dim=1)
-
-
-def choose(rows: Array, yes: Array, no: Array) -> Array:
-    """Return the rows of `yes` where `rows` is true, and those of `no` elsewhere."""
-    where = np.where if isinstance(rows, np.ndarray) else torch.where
-    return where(rows if no.ndim == 1 else rows[:, None], yes, no)
-
-
-def smaller(a: Array, b: Array) -> Array:
-    """Return the elementwise minimum; nan where one is."""
-    return np.minimum(a, b) if isinstance(a, np.ndarray) else torch.minimum(a, b)
-
-
-def _write(array: Array, column: Any, values: Array) -> Array:  # noqa: ANN401
-    """Return `array` with one column replaced: in place, unless a tape still needs the old one."""
-    index = (slice(None), *column) if isinstance(column, tuple) else (slice(None), column)
-    taped = isinstance(values, Tensor) and (values.requires_grad or array.requires_grad)
-    if taped and torch.is_grad_enabled():
-        array = array.clone()
-    array[index] = values
-    return array
-
-
-def _take_from(values: Array, array: Array, column: int) -> Array:
-    """Return `array` with values - array[:, column] in place of that column."""
-    if isinstance(array, np.ndarray):
-        np.subtract(values, array[:, column], out=array[:, column])
-        return array
-    return _write(array, column, values - array[:, column])
-
-
-def _solve(gram: np.ndarray, products: np.ndarray) -> np.ndarray:
-    try:
-        coefficients: np.ndarray = np.linalg.solve(gram, products[..., None])[..., 0]
-    except np.linalg.LinAlgError:  # one singular row is enough for it
-        host = _solve_ex(torch.from_numpy(gram), torch.from_numpy(products).double())
-        return np.asarray(host.numpy())
-    sound = np.isfinite(coefficients)
-    return coefficients if sound.all() else np.where(sound.all(axis=1)[:, None], coefficients, 0.0)
-
-
-def _solve_ex(gram: Tensor, products: Tensor) -> Tensor:
-    coefficients: Tensor
-    # solve_ex marks a singular row in `info` instead of raising for the whole batch.
-    coefficients, info = torch.linalg.solve_ex(gram, products)
-    sound = (info == 0) & coefficients.isfinite().all(dim=1)
-    return torch.where(sound[:, None], coefficients, 0.0)
+        return dots(self.dg[:, : self.used], g)

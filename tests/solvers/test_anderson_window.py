@@ -9,7 +9,7 @@ import torch
 
 from deqlab import Anderson, fixed_point
 from deqlab.gradients import Unrolled
-from deqlab.solvers.window import Window
+from deqlab.solvers.anderson_window import Window
 from tests.problems import F64, matrix, normal
 
 
@@ -137,7 +137,7 @@ def test_steps_by_parts_are_the_steps_of_the_whole(damping, blocks, monkeypatch)
     solver = Anderson(max_steps=25, memory=3, damping=damping)
     start = torch.zeros_like(x)
     whole = solver.solve(f, start, blocks=blocks)
-    monkeypatch.setattr("deqlab.solvers.window.CACHED", 24)  # two rows at a time
+    monkeypatch.setattr("deqlab.solvers.anderson_window.CACHED", 24)  # two rows at a time
     window = Window.for_states(start, 3, taped=False)
     assert window.parts() == [slice(0, 2), slice(2, 4), slice(4, 6)]
     parts = solver.solve(f, start, blocks=blocks)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from deqlab.solvers.backtrack import DECREASE, SLACK, TRIALS, Backtrack, row_norms
+from deqlab.linalg.norms import weighted_norms
+from deqlab.solvers.line_search import DECREASE, SLACK, TRIALS, LineSearch
 from tests.problems import F64, normal
 
 Z, D = normal(3, 2, seed=0), normal(3, 2, seed=1)
@@ -13,7 +14,7 @@ FZ = normal(3, 2, seed=2)
 
 def started():
     """Three rows at Z with |g| = 1, on their way by a full step D."""
-    line = Backtrack.start(torch.zeros_like(Z))
+    line = LineSearch.start(torch.zeros_like(Z))
     verdict = line.judge(np.ones(3))
     assert verdict.good.all()
     return line.follow(verdict, Z, FZ, D, line.t)
@@ -81,5 +82,6 @@ def test_a_shorter_step_ends_where_a_parabola_is_least(size, least):
 
 def test_norms_are_in_units_of_the_weights():
     g = torch.tensor([[3.0, 4e6]], dtype=F64)
-    assert row_norms(g, None).tolist() == [pytest.approx(4e6)]
-    assert row_norms(g, torch.tensor([[1.0, 1e-6]], dtype=F64)).tolist() == [pytest.approx(5.0)]
+    assert weighted_norms(g, None).tolist() == [pytest.approx(4e6)]
+    weights = torch.tensor([[1.0, 1e-6]], dtype=F64)
+    assert weighted_norms(g, weights).tolist() == [pytest.approx(5.0)]

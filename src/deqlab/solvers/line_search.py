@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from deqlab.state import block_norms, choose_rows
+from deqlab.linalg.arrays import choose_rows
 
 DECREASE = 1e-4
 """c: so little that any step in the right direction passes."""
@@ -29,14 +29,14 @@ TRIALS = 12
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Where each row goes; exactly one of good, bad and lost is true.
+class Trial:
+    """What became of the last step of each row; exactly one of good, bad and lost is true.
 
     Attributes:
-        size: |g| at its point.
-        good: On by a full step from its point.
-        bad: Back to its last good point, and on by a smaller t.
-        lost: Anew from f(z), and from wherever that is: no t will do.
+        size: The norm |g| where the row is.
+        good: The row goes on from there by a full step.
+        bad: The row goes back to its last good point, and on by a smaller t.
+        lost: The row starts anew from f(z), for no t will do.
     """
 
     size: Float[np.ndarray, " B"]
@@ -46,15 +46,15 @@ class Verdict:
 
 
 @dataclass
-class Backtrack:
+class LineSearch:
     """The line that each row is on.
 
     Attributes:
         z: The last good point.
         d: The full step from it.
-        size: |g| there; inf where any point is good.
+        size: The norm |g| there; inf where any point is good.
         t: The share of d in the last trial.
-        trials: Bad trials so far.
+        trials: The number of bad trials so far.
     """
 
     z: Float[Tensor, "B D"]
@@ -64,18 +64,18 @@ class Backtrack:
     trials: Int[np.ndarray, " B"]
 
     @classmethod
-    def start(cls, z: Float[Tensor, "B D"]) -> "Backtrack":
+    def start(cls, z: Float[Tensor, "B D"]) -> "LineSearch":
         """Return the state of rows that have not moved yet."""
         rows = len(z)
         return cls(z, z, np.full(rows, np.inf), np.ones(rows), np.zeros(rows, dtype=int))
 
-    def judge(self, size: Float[np.ndarray, " B"]) -> Verdict:
+    def judge(self, size: Float[np.ndarray, " B"]) -> Trial:
         """Return where each row goes from a trial with this |g|."""
         slack = SLACK * torch.finfo(self.z.dtype).eps ** 0.5
         with np.errstate(invalid="ignore"):  # 0 * inf, where t has come to 0
             good = size <= (1 - DECREASE * self.t + slack) * self.size
         lost = ~good & (self.trials + 1 >= TRIALS)
-        return Verdict(size, good, ~good & ~lost, lost)
+        return Trial(size, good, ~good & ~lost, lost)
 
     def shorter(self, size: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
         """Return where a parabola through what is known of |g|^2 on the line is least.
@@ -91,36 +91,31 @@ class Backtrack:
 
     def follow(
         self,
-        verdict: Verdict,
+        trial: Trial,
         z: Float[Tensor, "B D"],
         fz: Float[Tensor, "B D"],
         d: Float[Tensor, "B D"],
         t: Float[np.ndarray, " B"],
-    ) -> tuple[Float[Tensor, "B D"], "Backtrack"]:
+    ) -> tuple[Float[Tensor, "B D"], "LineSearch"]:
         """Return the next trial of every row, and its state there.
 
         Args:
-            verdict: What `judge` says of z.
+            trial: What `judge` says of z.
             z: Where the rows are.
             fz: f there.
             d: The full step from there, for good rows.
             t: The next t, for bad rows.
         """
-        good, bad, lost = verdict.good, verdict.bad, verdict.lost
+        good, bad, lost = trial.good, trial.bad, trial.lost
         z_next = z + d
         if bad.any():
             z_next = choose_rows(bad, self.z + z.new_tensor(t)[:, None] * self.d, z_next)
         if lost.any():
             z_next = choose_rows(lost, fz, z_next)
-        return z_next, Backtrack(
+        return z_next, LineSearch(
             z=choose_rows(good, z, self.z),
             d=choose_rows(good, d, self.d),
-            size=np.where(good, verdict.size, np.where(lost, np.inf, self.size)),
+            size=np.where(good, trial.size, np.where(lost, np.inf, self.size)),
             t=np.where(bad, t, 1.0),
             trials=np.where(bad, self.trials + 1, 0),
         )
-
-
-def row_norms(g: Float[Tensor, "B D"], weights: Tensor | None) -> Float[np.ndarray, " B"]:
-    """Return the norm of each row, on the host, in units of the weights."""
-    return block_norms(g if weights is None else g * weights, (g.shape[1],))[:, 0]

@@ -1,0 +1,110 @@
+"""Norms of the rows of a state, where they are or on the host, at any scale.
+
+Squares overflow or vanish long before numbers do. The functions that sum in the precision of the
+state say so; the others are right to rounding at every scale.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from deqlab.linalg.arrays import CACHED, Array, as_array
+
+
+def row_norms(matrix: Array) -> Array:
+    """Return the norm of each row, where it is, summed in its precision; a constant to a tape."""
+    if isinstance(matrix, np.ndarray):
+        return np.sqrt(np.vecdot(matrix, matrix))
+    return torch.linalg.vector_norm(matrix.detach(), dim=1)
+
+
+def weighted_norms(
+    g: Float[Tensor, "B D"], weights: Float[Tensor, "B D"] | None
+) -> Float64[np.ndarray, " B"]:
+    """Return the norm of each row, on the host, in units of the weights; None is 1."""
+    return block_norms(g if weights is None else g * weights, (g.shape[1],))[:, 0]
+
+
+def norms(matrix: Array) -> np.ndarray:
+    """Return the norm of each row, on the host, also where squares overflow or vanish."""
+    if not isinstance(matrix, np.ndarray):
+        return np.asarray(torch.linalg.vector_norm(matrix.double(), dim=1).cpu().numpy())
+    squares = np.vecdot(matrix, matrix)
+    if not (squares.min(initial=1.0) > 1e-30 and squares.max(initial=1.0) < 1e36):
+        scale = np.abs(matrix).max(axis=1, initial=0.0).astype(np.float64)
+        scale[scale == 0] = 1.0
+        scaled = matrix / scale[:, None]
+        return np.asarray(scale * np.sqrt(np.vecdot(scaled, scaled)))
+    return np.asarray(np.sqrt(squares, dtype=np.float64))
+
+
+def residual_norms(
+    fz: Float[Tensor, "B D"], z: Float[Tensor, "B D"], blocks: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return |f(z) - z| and |f(z)| for each row within each block of columns, on the host.
+
+    Two arrays (B, K). They are summed in the precision of the state, or in float32: several times
+    faster than `block_norms`, but wrong where squares overflow or vanish.
+    """
+    image, point = as_array(fz), as_array(z)
+    if image is None or point is None:
+        return block_norms(fz.detach() - z.detach(), blocks), block_norms(fz, blocks)
+    chunk = max(1, CACHED // max(1, image.shape[1]))
+    if len(image) <= chunk:
+        residuals = _block_norms(image - point, blocks)
+    else:  # a few rows at a time, so that the difference is still in the cache when it is summed
+        parts = [
+            _block_norms(image[i : i + chunk] - point[i : i + chunk], blocks)
+            for i in range(0, len(image), chunk)
+        ]
+        residuals = np.concatenate(parts)
+    return residuals, _block_norms(image, blocks)
+
+
+def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[np.ndarray, "B K"]:
+    """Return the Euclidean norm of each row within each block of columns, on the host.
+
+    They are right to rounding at every scale, also where squares overflow or vanish.
+    """
+    matrix, wide = matrix.detach(), torch.float64
+    if len(blocks) == 1:
+        norms = torch.linalg.vector_norm(matrix, dim=1, keepdim=True, dtype=wide)
+    else:
+        parts = matrix.split(tuple(blocks), dim=1)
+        each = [torch.linalg.vector_norm(part, dim=1, dtype=wide) for part in parts]
+        norms = torch.stack(each, dim=1)
+    found = np.asarray(norms.cpu().numpy())
+    if matrix.dtype != wide or not matrix.numel():
+        return found  # float64 holds the squares of all other dtypes
+    doubtful = ~((found > sure_above(wide)) & (found < np.inf))
+    if doubtful.any() and (found.any() or matrix.any()):
+        return np.where(doubtful, _scaled_norms(matrix, blocks), found)
+    return found
+
+
+def _scaled_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> np.ndarray:
+    """Return what `block_norms` does, by squares of numbers of one at most."""
+    norms = []
+    for part in matrix.split(tuple(blocks), dim=1):
+        largest = part.abs().amax(dim=1) if part.shape[1] else part.new_zeros(len(part))
+        unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+        norms.append(torch.linalg.vector_norm(part / unit[:, None], dim=1) * unit)
+    return np.asarray(torch.stack(norms, dim=1).cpu().numpy())
+
+
+def sure_above(dtype: torch.dtype) -> float:
+    """Return the norm above which, up to where they overflow, sums in this dtype are right."""
+    return 1e-140 if dtype == torch.float64 else 1e-15
+
+
+def _block_norms(matrix: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
+    if len(blocks) == 1:
+        squares = np.vecdot(matrix, matrix)[:, None]
+    else:
+        parts = np.split(matrix, np.cumsum(blocks)[:-1], axis=1)
+        squares = np.stack([np.vecdot(part, part) for part in parts], axis=1)
+    norms: np.ndarray = np.sqrt(squares, dtype=np.float64)
+    return norms
