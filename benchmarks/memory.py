@@ -27,7 +27,7 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.contenders import SOLVERS
 from deqlab import fixed_point
-from deqlab.experiments.comparing.cost import peak_memory
+from deqlab.costs import peak_memory
 
 SHAPE = (64, 65536)
 STEPS = 30

@@ -12,7 +12,7 @@ import deqlab
 
 LAYERS = [
     {"containers"},
-    {"version", "linalg", "arguments", "reachable", "tracing", "turns", "graph_break"},
+    {"version", "costs", "linalg", "arguments", "reachable", "tracing", "turns", "graph_break"},
     {"state", "auxiliary", "buffers", "random_numbers", "attention"},
     {"solution", "flat_map", "tangents"},
     {"errors"},
@@ -21,8 +21,9 @@ LAYERS = [
     {"compiled"},
     {"solve", "activations"},
     {"nn", "kernels", "stability", "tasks"},
+    {"training"},
     {"expressivity", "bias"},
-    {"experiments", "training"},
+    {"experiments"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from deqlab import ConvergenceError, ConvergenceWarning, Status, fixed_point
-from deqlab.experiments.comparing.cost import peak_memory
+from deqlab.costs import peak_memory
 from deqlab.gradients import Unrolled
 from deqlab.gradients.reversible import Reversed
 from deqlab.solvers import Anderson, Picard

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from deqlab import Anderson, Picard, Status, fixed_point
-from deqlab.experiments.comparing.cost import peak_memory
+from deqlab.costs import peak_memory
 from deqlab.gradients import Implicit, Unrolled
 from tests.problems import F64, matrix, normal
 

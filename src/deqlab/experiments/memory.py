@@ -19,6 +19,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from deqlab.costs import peak_memory
 from deqlab.experiments.base import (
     Chart,
     Column,
@@ -33,7 +34,6 @@ from deqlab.experiments.base import (
     require,
     summaries,
 )
-from deqlab.experiments.comparing.cost import peak_memory
 from deqlab.gradients import Gradient, Implicit, Unrolled
 from deqlab.solve import fixed_point
 from deqlab.solvers import Picard

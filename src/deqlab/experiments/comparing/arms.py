@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deqlab.costs import flops
 from deqlab.experiments.base import (
     Job,
     Row,
@@ -27,7 +28,6 @@ from deqlab.experiments.base import (
     require,
     summaries,
 )
-from deqlab.experiments.comparing.cost import flops
 from deqlab.gradients import Dense, Implicit
 from deqlab.nn import DEQ, DenseCell, SpectralNorm, Triangular, Unconstrained, mlp
 from deqlab.solution import Solution

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from deqlab.costs import flops, peak_memory
 from deqlab.experiments.base import PROGRESS, Job, Row
 from deqlab.experiments.comparing.arms import (
     ArmsConfig,
@@ -26,7 +27,6 @@ from deqlab.experiments.comparing.arms import (
     num_parameters,
     solved_to_convergence,
 )
-from deqlab.experiments.comparing.cost import flops, peak_memory
 from deqlab.solution import Solution
 
 Batch: TypeAlias = tuple[Tensor, Tensor]

@@ -7,10 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.costs import flops, seconds
 from deqlab.errors import ConvergenceError
 from deqlab.experiments.base import Row
-from deqlab.experiments.comparing.cost import flops
-from deqlab.experiments.comparing.timing import seconds
 from deqlab.experiments.kernels.data import KernelData
 from deqlab.kernels import ExplicitKernel, ImplicitKernel, ImplicitNetwork
 

@@ -15,6 +15,7 @@ from functools import partial
 
 import torch
 
+from deqlab.costs import flops, seconds
 from deqlab.experiments.base import (
     Experiment,
     Job,
@@ -28,8 +29,6 @@ from deqlab.experiments.base import (
 )
 from deqlab.experiments.comparing.arms import SOLVERS
 from deqlab.experiments.comparing.comparison import WELL_SOLVED
-from deqlab.experiments.comparing.cost import flops
-from deqlab.experiments.comparing.timing import seconds
 from deqlab.experiments.kernels.inputs import Inputs, draw, load_inputs
 from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
 from deqlab.experiments.matched.frozen import (

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments.comparing.cost import flops
+from deqlab.costs import flops
 from deqlab.experiments.expressivity.open.config import OpenConfig
 from deqlab.expressivity import ReadoutDEQ
 from deqlab.gradients import Dense, Implicit

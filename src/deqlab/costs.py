@@ -1,4 +1,4 @@
-"""What a training step costs: floating-point operations and peak memory, measured.
+"""What a computation costs: floating-point operations, peak memory and seconds, measured.
 
 FLOPs come from `torch.utils.flop_counter`: matrix products, convolutions and linear systems of
 everything that runs, solver and adjoint iterations and the solver's own products included; 2 per
@@ -12,8 +12,10 @@ another thread of this process holds. On CUDA it is the allocator's peak.
 
 import gc
 import math
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any, TypeVar
 
 import torch
@@ -49,6 +51,24 @@ def flops(run: Callable[[], Result]) -> tuple[int, Result]:
     with FlopCounterMode(display=False, custom_mapping=_SYSTEMS) as counter:
         result = run()
     return int(counter.get_total_flops()), result
+
+
+def seconds(runs: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Return the median wall time of each run; a machine that is busy is then so for all.
+
+    Args:
+        runs: What to measure; each is called once more beforehand, unmeasured.
+        repeats: How often each is measured, in turns; at least 1.
+    """
+    for run in runs:
+        run()
+    taken: list[list[float]] = [[] for _ in runs]
+    for _ in range(repeats):
+        for times, run in zip(taken, runs, strict=True):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+    return [median(times) for times in taken]
 
 
 def peak_memory(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from deqlab import Anderson, Implicit, Picard, fixed_point
-from deqlab.experiments.comparing.cost import flops, peak_memory
+from deqlab.costs import flops, peak_memory
 
 MEGABYTE = 2**20
 
