@@ -13,7 +13,8 @@ import deqlab
 LAYERS = [
     {"containers"},
     {"version", "costs", "linalg", "arguments", "reachable", "tracing", "turns", "graph_break"},
-    {"state", "auxiliary", "buffers", "random_numbers", "attention"},
+    {"state", "auxiliary", "held", "random_numbers", "attention"},
+    {"buffers", "watch"},
     {"solution", "flat_map", "tangents"},
     {"errors"},
     {"solvers"},

@@ -2,12 +2,13 @@
 
 import functools
 import types
+import weakref
 
 import pytest
 import torch
 from torch import nn
 
-from deqlab.reachable import reachable
+from deqlab.reachable import NOTHING_FOUND, reachable
 
 GLOBAL = nn.BatchNorm1d(3)
 HOLDER = types.SimpleNamespace(parts=[{"norm": GLOBAL}])
@@ -54,6 +55,42 @@ class Slotted:
 
     def __call__(self, z):
         return self.norm(z)
+
+
+class Property(nn.Module):
+    def forward(self, z):
+        return self.norm(z)
+
+    @property
+    def norm(self):
+        return GLOBAL
+
+
+class Kept(nn.Module):
+    def forward(self, z):
+        return self.norm(z)
+
+    @functools.cached_property
+    def norm(self):
+        return GLOBAL
+
+
+class Static(nn.Module):
+    def forward(self, z):
+        return self.norm(z)
+
+    @staticmethod
+    def norm(z):
+        return GLOBAL(z)
+
+
+class Weak(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = weakref.ref(norm)
+
+    def forward(self, z):
+        return self.norm()(z)
 
 
 class Named(nn.Module):
@@ -123,6 +160,11 @@ WAYS = {
     "torch.no_grad": torch.no_grad()(by_name),
     "class of a module": Derived(),
     "list of a module": Unregistered(GLOBAL),
+    "property": Property(),
+    "cached property": Kept(),
+    "static method of a module": Static(),
+    "weak reference": Weak(GLOBAL),
+    "weak dictionary": closing(weakref.WeakValueDictionary(norm=GLOBAL)),
     "static method": staticmethod(by_name).__func__,
 }
 
@@ -155,13 +197,13 @@ def test_circles_data_and_objects_that_answer_to_any_name_end_the_walk():
             return Anything()
 
     data = list(range(10**6))
-    assert reachable(lambda: (circle, data, Anything())) == ([], [], [])
+    assert reachable(lambda: (circle, data, Anything())) == NOTHING_FOUND
 
 
 def test_a_name_without_a_value_yet_is_passed_over():
     def f(z):
         return later(z)
 
-    assert reachable(f) == ([], [], [])
+    assert reachable(f) == NOTHING_FOUND
     later = GLOBAL
     assert reachable(f).modules == [later]

@@ -4,7 +4,8 @@ A solve evaluates f many times, and its backward pass evaluates it again, later 
 has a fixed point only if all of these are the same map. So f always runs
 
 - on the random numbers of its first evaluation (a dropout mask is drawn once a solve);
-- on the buffers as they were at the start of the solve, with one update at its end;
+- on the tensors that it writes (buffers, mostly) as they were at the start of the solve, with one
+  update at its end;
 - under the autocast settings of the solve.
 
 What f keeps in another way (a counter in Python, numpy's random numbers) is not held: draw such
@@ -23,10 +24,11 @@ from torch.autograd import forward_ad
 from deqlab.buffers import Buffers
 from deqlab.containers import State
 from deqlab.random_numbers import RandomNumbers
-from deqlab.reachable import reachable
+from deqlab.reachable import NOTHING_FOUND, reachable
 from deqlab.state import Layout
 from deqlab.tracing import check_not_traced
 from deqlab.turns import alone
+from deqlab.watch import Watch
 
 
 class FlatMap:
@@ -100,12 +102,12 @@ class FlatMap:
     def update_buffers(self, z_star: Tensor, *args: object) -> None:
         """Make the one update of the buffers that f writes: that of an evaluation at z_star."""
         assert self.held is not None
-        random, buffers = self.held
+        random, buffers, watch = self.held
         with alone():
             if buffers.were_written_at(z_star):
                 buffers.update()
                 return
-            nothing = _Held(random, Buffers(()))  # f may write
+            nothing = _Held(random, Buffers(NOTHING_FOUND), watch)  # f may write
             with torch.no_grad(), self._settings():
                 self._again(nothing, z_star, args)
 
@@ -114,17 +116,24 @@ class FlatMap:
         found = reachable(self.f, *args)
         random = RandomNumbers(self.device, found.generators)
         with alone() if found.modules else nullcontext():
-            buffers = Buffers(found.modules, found.tensors)
+            buffers = Buffers(found, args)
+        watch = Watch(found, buffers.loose)
         fz = random.first(lambda: self._with_buffers(buffers, z, args))
         check_not_followed(fz)
-        self.held = _Held(random, buffers)
+        buffers.held.extend(watch.replaced())
+        watch.suspect()
+        self.held = _Held(random, buffers, watch)
         return fz
 
     def _again(self, held: "_Held", z: Tensor, args: tuple[object, ...]) -> Tensor:
         """Evaluate f with what it draws and what it writes as it was at the start."""
         if held.random:
-            return held.random.again(lambda: self._with_buffers(held.buffers, z, args))
-        return self._with_buffers(held.buffers, z, args)
+            fz = held.random.again(lambda: self._with_buffers(held.buffers, z, args))
+        else:
+            fz = self._with_buffers(held.buffers, z, args)
+        if held.watch.suspects:
+            held.watch.check()
+        return fz
 
     def _with_buffers(self, buffers: Buffers, z: Tensor, args: tuple[object, ...]) -> Tensor:
         if not buffers:
@@ -158,6 +167,7 @@ class _Held(NamedTuple):
 
     random: RandomNumbers
     buffers: Buffers
+    watch: Watch
 
 
 def _check_image(image: object, device: torch.device) -> None:

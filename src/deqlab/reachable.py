@@ -6,9 +6,10 @@ walked here, to a small depth; a few microseconds for a function that holds tens
 """
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple, cast
+from weakref import ReferenceType
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,16 @@ MANY = 1024
 NOTHING = frozenset(
     [
         *(int, float, complex, bool, str, bytes, type(None), type(Ellipsis), slice, range, type),
-        *(nn.Parameter, nn.Buffer, torch.Size, torch.dtype, torch.device, torch.layout),
+        *(nn.Buffer, torch.Size, torch.dtype, torch.device, torch.layout),
         *(BuiltinFunctionType, type(Tensor.add)),
     ]
 )
 """Types that hold nothing of interest."""
 
-LIBRARIES = frozenset(("torch", "deqlab", "numpy", "builtins", "functools", "math", "operator"))
+LIBRARIES = frozenset(
+    ("torch", "deqlab", "numpy", "builtins", "functools", "math", "operator")
+    + ("abc", "dataclasses", "enum", "typing", "typing_extensions", "weakref")
+)
 """Packages whose own functions keep nothing that changes a map."""
 
 
@@ -38,11 +42,17 @@ class Reachable(NamedTuple):
     modules: list[nn.Module]
     generators: list[torch.Generator]
     tensors: list[Tensor]  # beside parameters and buffers of modules; maybe several times
+    hides_writes: bool = False  # whether code of f may write where autograd does not see it
+
+
+NOTHING_FOUND = Reachable([], [], [])
+"""What can be reached where nothing is looked for."""
 
 
 def reachable(*roots: object) -> Reachable:
     """Return all modules, generators of random numbers, and tensors, that the roots can name."""
     found = Reachable([], [], [])
+    hides_writes = False
     seen: set[int] = set()
     stack = [(root, DEPTH) for root in roots]
     while stack:
@@ -50,12 +60,15 @@ def reachable(*roots: object) -> Reachable:
         if id(holder) in seen:
             continue
         kind = type(holder)
-        if kind is Tensor:
+        if kind is Tensor or kind is nn.Parameter:
             found.tensors.append(cast(Tensor, holder))
             continue
         if kind in NOTHING:
             continue
         seen.add(id(holder))
+        if kind is FunctionType:
+            function = cast(FunctionType, holder)
+            hides_writes = hides_writes or _hides_writes(function.__code__)
         if isinstance(holder, torch.Generator):
             found.generators.append(holder)
         elif isinstance(holder, nn.Module):
@@ -64,7 +77,7 @@ def reachable(*roots: object) -> Reachable:
             stack.extend((child, depth) for child in holder._modules.values())
         if depth:
             stack.extend((held, depth - 1) for held in _held(holder) if type(held) not in NOTHING)
-    return found
+    return found._replace(hides_writes=hides_writes)
 
 
 def _held(holder: object) -> Iterable[object]:
@@ -81,6 +94,8 @@ def _held(holder: object) -> Iterable[object]:
         return list(holder) if len(holder) <= MANY else ()
     if isinstance(holder, nn.Module):
         return _of_module(holder)
+    if isinstance(holder, ReferenceType):
+        return (holder(),)
     if isinstance(holder, ModuleType | type | Tensor | torch.Generator):
         return ()
     return _of_instance(holder)
@@ -114,10 +129,25 @@ def _names(code: CodeType) -> tuple[str, ...]:
     return (*code.co_names, *(name for names in within for name in names))
 
 
+@lru_cache(maxsize=1024)
+def _hides_writes(code: CodeType) -> bool:
+    """Return whether code names a way to a tensor's numbers past autograd."""
+    return not PAST_AUTOGRAD.isdisjoint(_names(code))
+
+
+PAST_AUTOGRAD = frozenset(("data", "numpy", "untyped_storage"))
+"""Names of views of a tensor, writes to which autograd does not count."""
+
+
+def is_of_torch(kind: type) -> bool:
+    """Return whether a class of modules is one of torch's own, which hold submodules only."""
+    return kind.__module__.startswith("torch.nn.modules.")
+
+
 def _of_module(module: nn.Module) -> Iterable[object]:
     kind = type(module)
-    if kind.__module__.startswith("torch.nn.modules."):
-        return ()  # these hold submodules only
+    if is_of_torch(kind):
+        return ()
     own = [held for name, held in vars(module).items() if name not in PLUMBING]
     return [*own, *_methods(kind)]  # type: ignore[arg-type]
 
@@ -140,7 +170,18 @@ def _of_instance(instance: object) -> Iterator[object]:
 def _methods(kind: type) -> tuple[FunctionType, ...]:
     """Return what the instances of a class may run: its methods, and those of its bases."""
     own = [vars(base) for base in kind.__mro__ if not _is_of_library(base.__module__)]
-    return tuple(held for names in own for held in names.values() if type(held) is FunctionType)
+    return tuple(found for names in own for held in names.values() if (found := _function(held)))
+
+
+def _function(held: object) -> FunctionType | None:
+    """Return the function behind an entry of a class: a method, or what a property calls."""
+    if isinstance(held, property):
+        held = held.fget
+    elif isinstance(held, cached_property):
+        held = held.func
+    elif isinstance(held, staticmethod | classmethod):
+        held = held.__func__
+    return held if isinstance(held, FunctionType) else None
 
 
 @lru_cache(maxsize=1024)
