@@ -1,12 +1,16 @@
 """Tracers that record one run are refused, in a sentence."""
 
 import io
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import fx, nn
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from deqlab import DEQ, fixed_point
+from deqlab.nn import DenseCell
 from deqlab.tracing import check_not_traced
 
 X = torch.ones(2, 3)
@@ -65,6 +69,50 @@ def test_torch_jit_trace_of_a_module_is_refused(grad):
 def test_an_onnx_export_by_trace_is_refused():
     with pytest.raises(NotImplementedError, match="or an ONNX export by it"):
         torch.onnx.export(model(), (X,), io.BytesIO(), dynamo=False)
+
+
+def layers():
+    return {"plain": DEQ(Cell()), "prepared": DEQ(DenseCell(3, 3))}
+
+
+every_layer = pytest.mark.parametrize("layer", layers().values(), ids=layers())
+
+
+@every_layer
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_bare_layer_is_refused_by_an_onnx_export(layer, grad):
+    # The exporter calls forward with one argument more than the caller gave.
+    with (
+        torch.set_grad_enabled(grad),
+        pytest.raises(NotImplementedError, match=r"torch\.jit\.trace \(or an ONNX export by it\)"),
+    ):
+        torch.onnx.export(layer, (X,), io.BytesIO(), dynamo=False)
+
+
+@every_layer
+def test_a_layer_within_a_model_is_refused_by_torch_fx(layer):  # a bare one: see test_refusals
+    with pytest.raises(NotImplementedError, match=r"symbolic_trace.*a Proxy has none.*leaf"):
+        fx.symbolic_trace(nn.Sequential(layer))
+
+
+@every_layer
+@pytest.mark.parametrize("mode", ["real", "fake", "symbolic", "before dispatch"])
+def test_make_fx_is_refused(layer, mode):
+    options = {"tracing_mode": mode} if mode != "before dispatch" else {"pre_dispatch": True}
+    with pytest.raises(NotImplementedError, match=r"under make_fx .* those of the example"):
+        make_fx(layer, **options)(X)
+
+
+@every_layer
+def test_fake_tensors_are_refused(layer):
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    fake = mode.from_tensor(X)
+    for inside in (True, False):
+        with mode if inside else nullcontext():
+            with pytest.raises(NotImplementedError, match=r"on fake tensors .* and no numbers"):
+                layer(fake)
+            with pytest.raises(NotImplementedError, match=r"on fake tensors .* and no numbers"):
+                fixed_point(lambda z: 0.5 * z, fake)
 
 
 def test_torch_jit_script_is_refused():

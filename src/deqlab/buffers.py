@@ -29,7 +29,7 @@ from deqlab.held import Captured, Held, Owner, Registered
 from deqlab.reachable import PLUMBING, Reachable, is_of_torch
 
 LARGE = 2**16
-"""Numbers of a tensor that is looked at in eval mode, or beside modules; a larger one is a table."""
+"""Numbers of a buffer in eval mode, or a tensor beside modules, that is held; more are a table."""
 
 SMALL = 2**12
 """Numbers of an argument of f that is held, if it has one dimension at most."""

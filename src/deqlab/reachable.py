@@ -30,8 +30,10 @@ NOTHING = frozenset(
 """Types that hold nothing of interest."""
 
 LIBRARIES = frozenset(
-    ("torch", "deqlab", "numpy", "builtins", "functools", "math", "operator")
-    + ("abc", "dataclasses", "enum", "typing", "typing_extensions", "weakref")
+    [
+        *("torch", "deqlab", "numpy", "builtins", "functools", "math", "operator"),
+        *("abc", "dataclasses", "enum", "typing", "typing_extensions", "weakref"),
+    ]
 )
 """Packages whose own functions keep nothing that changes a map."""
 

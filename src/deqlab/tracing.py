@@ -5,7 +5,8 @@ one run keeps what came out at the example, as a constant.
 """
 
 import torch
-from torch import fx
+from torch import _ops, fx
+from torch._subclasses.fake_tensor import FakeTensor
 
 WAY_OUT = (
     "keep the DEQ outside of it, or use torch.compile or torch.export, whose graphs "
@@ -13,11 +14,20 @@ WAY_OUT = (
 )
 
 
+FAKE = (
+    "fixed_point on fake tensors (FakeTensorMode): they have shapes and no numbers, and a solve "
+    f"takes as many steps as its numbers ask for; {WAY_OUT}"
+)
+
+Key = torch._C._TorchDispatchModeKey
+"""Kinds of tracers that see operators: by proxies (make_fx), and by shapes alone."""
+
+
 def check_not_traced(*values: object) -> None:
-    """Raise if the call is being recorded by torch.jit.trace, or a value by torch.fx.
+    """Raise if a tracer records the call, or follows one of the values.
 
     Raises:
-        NotImplementedError: It is.
+        NotImplementedError: It does.
     """
     if torch.jit.is_tracing():  # type: ignore[attr-defined]
         raise NotImplementedError(
@@ -25,6 +35,8 @@ def check_not_traced(*values: object) -> None:
             "steps as its input asks for, and the trace would return the output of the example for "
             f"any input; {WAY_OUT}"
         )
+    if torch._C._len_torch_dispatch_stack() or _ops._len_torch_dispatch_stack_pre_dispatch():
+        _check_modes()
     for value in values:
         if isinstance(value, fx.Proxy):
             raise NotImplementedError(
@@ -32,6 +44,21 @@ def check_not_traced(*values: object) -> None:
                 f"numbers ask for, and a Proxy has none; {WAY_OUT}; or let a Tracer take the DEQ "
                 "as a leaf (is_leaf_module)"
             )
+        if isinstance(value, FakeTensor):
+            raise NotImplementedError(FAKE)
+
+
+def _check_modes() -> None:
+    """Raise if this thread's operators are recorded, or run on shapes alone."""
+    before_dispatch = _ops._get_dispatch_mode_pre_dispatch(Key.PROXY)
+    if before_dispatch is not None or torch._C._get_dispatch_mode(Key.PROXY) is not None:
+        raise NotImplementedError(
+            "fixed_point under make_fx (or a compiler that records operators by it): a solve takes "
+            "as many steps as its input asks for, and the record would hold those of the example; "
+            f"{WAY_OUT}"
+        )
+    if torch._C._get_dispatch_mode(Key.FAKE) is not None:
+        raise NotImplementedError(FAKE)
 
 
 def refuse_script(what: str) -> None:

@@ -62,6 +62,23 @@ def test_an_f_that_draws_random_numbers(draw):
         solve(lambda z, x: draw(halved(z, x)))
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_export_with_a_gradient_that_has_no_graph_begins_with_the_sentence(strict):
+    # Not with torch's "Observed exception", which has it somewhere below.
+    sentence = r"^fixed_point in one graph .* no backward pass of Implicit: take JacobianFree"
+    with pytest.raises((RuntimeError, NotImplementedError), match=sentence):
+        torch.export.export(DEQ(DenseCell(4, 4)), (X,), strict=strict)
+    with torch.no_grad():  # as the sentence says
+        torch.export.export(DEQ(DenseCell(4, 4)), (X,), strict=strict)
+
+
+@pytest.mark.parametrize("cell", [nn.Bilinear(4, 4, 4), DenseCell(4, 4)])
+def test_torch_fx_of_a_bare_layer(cell):
+    # All of its inputs are then one Proxy.
+    with pytest.raises(NotImplementedError, match=r"symbolic_trace.*a Proxy has none.*leaf"):
+        torch.fx.symbolic_trace(DEQ(cell))
+
+
 class Noisy(nn.Module):
     """A plain cell with a dropout."""
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.compiled.refusals import ELSEWHERE, HERE
+from deqlab.compiled.refusals import ELSEWHERE, HERE, refuse
 from deqlab.gradients import Gradient, JacobianFree, Phantom, Unrolled
 
 MatrixMap: TypeAlias = Callable[[Tensor], Tensor]
@@ -25,7 +25,7 @@ def check_gradient(gradient: Gradient) -> None:
         return
     if isinstance(gradient, Unrolled) and gradient.steps is not None and not gradient.checkpoint:
         return
-    raise NotImplementedError(
+    refuse(
         f"{HERE} has no backward pass of "
         f"{type(gradient).__name__}: take JacobianFree(), Phantom() or Unrolled(steps=...), solve "
         f"under torch.no_grad(), or {ELSEWHERE}"

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
-from deqlab.compiled.refusals import ELSEWHERE, HERE
+from deqlab.compiled.refusals import ELSEWHERE, HERE, refuse
 
 
 def evaluated(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def evaluated(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
             fz = f(z)
         random = seeds.found
     if random:
-        raise NotImplementedError(
+        refuse(
             f"{HERE}: f draws random numbers (a dropout in train mode?), and "
             f"would draw others at every step: use eval mode, or {ELSEWHERE}"
         )

@@ -16,7 +16,7 @@ from deqlab.solution import Solution, StateT
 from deqlab.solve import check_rows, solve_for
 from deqlab.solvers import Anderson, Solver
 from deqlab.solvers.base import check_solver
-from deqlab.tracing import refuse_script
+from deqlab.tracing import check_not_traced, refuse_script
 
 
 class DEQ(nn.Module, Generic[StateT]):
@@ -137,6 +137,8 @@ class DEQ(nn.Module, Generic[StateT]):
 
             if graph_break.leaves_graph():
                 return graph_break.outside(self.forward, *inputs, z0=z0, **keywords)
+        else:
+            check_not_traced(inputs, keywords)  # as wholes: of torch.fx each of them is a Proxy
         return self.solve(*inputs, z0=z0, **keywords).value
 
     def solve(
@@ -166,6 +168,8 @@ class DEQ(nn.Module, Generic[StateT]):
 
             if graph_break.leaves_graph():
                 return graph_break.outside(self.solve, *inputs, z0=z0, **keywords)
+        else:
+            check_not_traced(*inputs, *keywords.values(), z0)
         equation = Equation.of(self.cell, inputs, keywords, z0)
         try:
             solution: Solution[Any] = solve_for(
