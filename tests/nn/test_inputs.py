@@ -4,6 +4,7 @@ import copy
 import gc
 import io
 import pickle
+import re
 import weakref
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from deqlab import DEQ, Anderson, ConvergenceError, Implicit, Picard, Solution, Status
-from deqlab.nn import Cell, DenseCell, MonotoneCell, SpectralNorm
+from deqlab.nn import Cell, DenseCell, MonotoneCell, MultiscaleCell, SpectralNorm
 from deqlab.nn.leading import Leading
 from deqlab.solvers import PeacemanRachford
 from tests.problems import F64, normal
@@ -122,6 +123,86 @@ def test_a_state_unlike_x_is_told_of_initial(kind, gradient):
     ):
         deq(torch.randn(2, 3))
     assert deq(torch.randn(2, 3), z0=torch.zeros(2, 4)).shape == (2, 4)
+
+
+STARTS = {
+    "width": (torch.zeros(4, 15), r"float32 of shape \(4, 15\)"),
+    "rows": (torch.zeros(3, 16), r"float32 of shape \(3, 16\)"),
+    "more rows": (torch.zeros(8, 16), r"float32 of shape \(8, 16\)"),
+    "one row": (torch.zeros(1, 16), r"float32 of shape \(1, 16\)"),
+    "one dimension": (torch.zeros(16), r"float32 of shape \(16,\)"),
+    "three": (torch.zeros(2, 2, 16), r"float32 of shape \(2, 2, 16\)"),
+    "double": (torch.zeros(4, 16, dtype=F64), r"float64 of shape \(4, 16\)"),
+    "half": (torch.zeros(4, 16).half(), r"float16 of shape \(4, 16\)"),
+    "integers": (torch.zeros(4, 16).long(), r"int64 of shape \(4, 16\)"),
+    "tuple": ((torch.zeros(4, 16),), r"\(float32 of shape \(4, 16\)\)"),
+    "list": ([0.0] * 16, "a list"),
+    "numpy": (torch.zeros(4, 16).numpy(), "a ndarray"),
+}
+
+
+@pytest.mark.parametrize(("z0", "form"), STARTS.values(), ids=STARTS)
+@pytest.mark.parametrize("cell", [DenseCell(8, 16), MonotoneCell(8, 16), Gated()])
+def test_a_start_unlike_the_state_is_told_what_the_state_is(z0, form, cell):
+    x, own = torch.randn(4, 8), r"float32 of shape \(4, 16\)"
+    if isinstance(cell, Gated):
+        x, own = torch.randn(4, 3, dtype=F64), r"float64 of shape \(4, 4\)"
+    with pytest.raises(ValueError, match=rf"^DEQ\(.*\): z0 is {form}, and .* the state is {own}"):
+        DEQ(cell)(x, z0=z0)
+
+
+def test_many_starts_for_one_input_of_a_cell_of_vectors_are_refused():
+    # addmm would take them: four rows for an input of one.
+    with pytest.raises(ValueError, match=r"z0 is .*\(4, 16\), .* the state is .*\(1, 16\)"):
+        DEQ(DenseCell(8, 16))(torch.randn(1, 8), z0=torch.zeros(4, 16))
+
+
+def test_a_start_of_several_maps_is_told_what_the_state_is():
+    cell = MultiscaleCell(2, (4, 4))
+    x = torch.randn(1, 2, 8, 8)
+    right = cell.initial(x)
+    with pytest.raises(ValueError, match=r"z0 is \(float32 .*, float32 .*\), .* the state is \(f"):
+        DEQ(cell)(x, z0=(right[0], right[1][..., :1]))
+
+
+def test_an_input_that_is_wrong_is_not_blamed_on_the_start():
+    with pytest.raises(ValueError, match=r"^DenseCell takes x of shape \(\.\.\., 8\)"):
+        DEQ(DenseCell(8, 16))(torch.randn(4, 7), z0=torch.zeros(4, 16))
+
+
+@pytest.mark.parametrize("z0", [torch.zeros(2, 5), torch.zeros(3, 3), torch.zeros(1, 3)])
+def test_a_start_of_a_plain_module_is_shown_beside_its_error(z0):
+    shape = re.escape(str(tuple(z0.shape)))
+    with pytest.raises(
+        (RuntimeError, ValueError), match=rf"z0 that was passed, .*{shape}.*\(2, 3\)"
+    ):
+        DEQ(Plain(3, 3))(torch.randn(2, 3), z0=z0)
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_vector_is_one_sample_of_a_plain_module(passed):
+    torch.manual_seed(0)
+    deq = DEQ(Plain(3, 3).double(), solver=SOLVER, on_failure="raise")
+    x, u = normal(3, seed=0).requires_grad_(), normal(3, seed=1)
+    value = deq(x, z0=torch.zeros(3, dtype=F64)) if passed else deq(x)
+    assert deq.last.status.shape == (1,)
+    row = x.detach()[None].requires_grad_()
+    expected = deq(row)
+    torch.testing.assert_close(value, expected[0], rtol=1e-10, atol=1e-12)
+    found = torch.autograd.grad(value, [x, *deq.parameters()], u)
+    right = torch.autograd.grad(expected, [row, *deq.parameters()], u[None])
+    torch.testing.assert_close(found[1:], right[1:], rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(found[0], right[0][0], rtol=1e-8, atol=1e-10)
+
+
+def test_numbers_are_samples_where_rows_are_said_to_be_independent():
+    class Halved(nn.Module):
+        def forward(self, z, x):
+            return 0.5 * z.cos() + x
+
+    deq = DEQ(Halved(), rows_independent=True)
+    deq(torch.randn(3))
+    assert deq.last.status.shape == (3,)
 
 
 def test_an_error_that_is_not_about_the_start_stays_as_it_is():

@@ -68,7 +68,7 @@ class Cell(nn.Module, ABC, Generic[StateT]):
             return g(z, *args)
         leading, inputs, keywords = flattened(self.sample_dims, inputs, keywords)
         g, args = self.prepare(*inputs, **keywords)
-        return cast("StateT", leading.restore(g(leading.flatten(z), *args)))
+        return cast("StateT", leading.restore(g(leading.flatten_state(z), *args)))
 
 
 class DenseCell(Cell[Tensor]):

@@ -12,6 +12,7 @@ from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import check_gradient
 from deqlab.nn.cells import Cell
 from deqlab.nn.equation import Equation, is_prepared, unwrapped
+from deqlab.nn.start import described
 from deqlab.solution import Solution, StateT
 from deqlab.solve import check_rows, solve_for
 from deqlab.solvers import Anderson, Solver
@@ -25,8 +26,9 @@ class DEQ(nn.Module, Generic[StateT]):
     Args:
         cell: A `Cell`, or any module called as cell(z, *inputs) whose result has the shape of z.
             A plain module starts at `cell.initial(*inputs)` if it has that method, or else at
-            zeros in the shape of the first input. Hooks, parametrisations and wrappers of the
-            cell (`torch.compile`, `nn.DataParallel`) run as on any module; see `nn.equation`.
+            zeros in the shape of the first input; a state of one dimension is then one sample, as
+            it is for `nn.Linear`. Hooks, parametrisations and wrappers of the cell
+            (`torch.compile`, `nn.DataParallel`) run as on any module; see `nn.equation`.
         solver: The forward method, with its tolerance and step limit.
         gradient: How to differentiate z*.
         on_failure: What a sample that misses its tolerance does: "raise", "warn" or "ignore".
@@ -160,8 +162,8 @@ class DEQ(nn.Module, Generic[StateT]):
         Raises:
             ConvergenceError: A sample missed the tolerance and `on_failure` is "raise".
             TypeError: The cell has no `initial`, and the first input is no tensor.
-            ValueError: The cell changed the shape of z, which started in the shape of x for want
-                of an `initial`, or of a z0.
+            ValueError: z0 is not what the state of the cell looks like; or the cell changed the
+                shape of z, which started in the shape of x for want of an `initial`, or of a z0.
         """
         if torch.compiler.is_compiling():
             from deqlab import graph_break  # torch's compiler takes a second to import
@@ -170,8 +172,8 @@ class DEQ(nn.Module, Generic[StateT]):
                 return graph_break.outside(self.solve, *inputs, z0=z0, **keywords)
         else:
             check_not_traced(*inputs, *keywords.values(), z0)
-        equation = Equation.of(self.cell, inputs, keywords, z0)
         try:
+            equation = Equation.of(self.cell, inputs, keywords, z0)
             solution: Solution[Any] = solve_for(
                 self.name,
                 equation.f,
@@ -181,28 +183,22 @@ class DEQ(nn.Module, Generic[StateT]):
                 gradient=self.gradient,
                 on_failure=self.on_failure,
                 rows_independent=self.rows_independent and equation.rows,
-                batched=self.batched,
+                # A vector is one sample, as it is for nn.Linear.
+                batched=self.batched and (not equation.is_vector or self.rows_independent),
                 remember=self._remember,
             )
-        except (RuntimeError, ValueError) as error:
-            if not equation.guessed or type(error) not in (RuntimeError, ValueError):
+        except (RuntimeError, TypeError, ValueError) as error:
+            inner = unwrapped(self.cell)
+            other = described(error, self.name, inner, inputs, keywords, z0)
+            if other is None:
                 raise
-            raise type(error)(f"{error}\n{self._unlike(equation)}") from error
+            raise other from error
         return equation.restored(solution)
 
     def _remember(self, solution: Solution[Any]) -> None:
         if torch.compiler.is_exporting():
             return  # a program has no attributes to keep them in
         self.last = solution.verdicts()
-
-    def _unlike(self, equation: Equation) -> str:
-        """Return what may be wrong with a start that was guessed."""
-        return (
-            f"{self.name} started at zeros in the shape of its first input, "
-            f"{tuple(equation.z0.shape)}, for the cell has no `initial`. If its state has another "
-            "shape, define initial(...) on the cell, which takes the same inputs and returns z0, "
-            "or pass z0="
-        )
 
     def __prepare_scriptable__(self) -> None:
         refuse_script(type(self).__name__)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from deqlab.nn.leading import Leading, flattened
+from deqlab.nn.start import start
 from deqlab.solution import Solution
 
 WRAPPED = ("_orig_mod", "module")
@@ -33,7 +33,7 @@ class Equation:
         z0: Where the solve starts.
         rows: For each of args, whether it has a row per sample, or one bool for all.
         leading: The dimensions that z0 and args had in front of each sample.
-        guessed: Whether z0 has the shape of the first input for want of an `initial`.
+        is_vector: Whether the state has one dimension, of a cell that does not say what it counts.
     """
 
     f: Callable[..., Any]
@@ -41,7 +41,7 @@ class Equation:
     z0: Any
     rows: bool | tuple[bool, ...]
     leading: Leading | None
-    guessed: bool
+    is_vector: bool
 
     @classmethod
     def of(
@@ -53,20 +53,21 @@ class Equation:
     ) -> "Equation":
         """Return the equation of `cell` at these inputs, from z0, or from where it starts."""
         inner = unwrapped(cell)
-        guessed = z0 is None and not callable(getattr(inner, "initial", None))
         if z0 is None:
-            z0 = zeros_like_first(cell, inputs) if guessed else inner.initial(*inputs, **keywords)
+            z0 = start(inner, inputs, keywords)
+        knows = callable(getattr(inner, "initial", None))
+        is_vector = not knows and isinstance(z0, Tensor) and z0.ndim == 1
         leading = None
         if getattr(inner, "sample_dims", None) is not None:
             leading, inputs, keywords = flattened(inner.sample_dims, inputs, keywords)
-            z0 = leading.flatten(z0)
+            z0 = leading.flatten_state(z0)
         rows: bool | tuple[bool, ...] = True
         if is_prepared(cell):
             f, args = cell.prepare(*inputs, **keywords)  # type: ignore[attr-defined]
             rows = getattr(cell, "row_args", None) or True
         else:
             f, args = _named(cell, len(inputs), tuple(keywords)), (*inputs, *keywords.values())
-        return cls(f=f, args=args, z0=z0, rows=rows, leading=leading, guessed=guessed)
+        return cls(f=f, args=args, z0=z0, rows=rows, leading=leading, is_vector=is_vector)
 
     def restored(self, solution: Solution[Any]) -> Solution[Any]:
         """Return a solution whose states have the dimensions in front that the inputs had."""
@@ -106,21 +107,6 @@ def is_prepared(cell: Any) -> bool:  # noqa: ANN401
         if "forward" in vars(kind):
             return False
     return False
-
-
-def zeros_like_first(cell: object, inputs: Sequence[Any]) -> Tensor:
-    """Return zeros in the shape of the first input, where a cell does not say how to start.
-
-    Raises:
-        TypeError: The first input is no tensor.
-    """
-    if not inputs or not isinstance(inputs[0], Tensor):
-        raise TypeError(
-            f"where to start? {type(cell).__name__} has no `initial`, and the first input is no "
-            "tensor whose shape the state could have: define initial(...) on it, which takes the "
-            "same inputs, or pass z0="
-        )
-    return torch.zeros_like(inputs[0])
 
 
 def _named(cell: Callable[..., Any], count: int, names: tuple[str, ...]) -> Callable[..., Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,30 @@ class Leading:
         return len(self.shape) == 1
 
     def flatten(self, state: Any) -> Any:  # noqa: ANN401  # a tensor or containers of tensors
-        """Return each tensor (*shape, *S) of `state` as (N, *S).
+        """Return each tensor (*shape, *S) of `state` as (N, *S)."""
+        return state if self.is_batch else tree_map(self._flat, state)
+
+    def flatten_state(self, state: Any) -> Any:  # noqa: ANN401
+        """Return the same of a state whose dimensions in front may be others.
 
         Raises:
-            ValueError: A tensor has other dimensions in front.
+            ValueError: They are.
         """
-        return state if self.is_batch else tree_map(self._flat, state)
+        dims = len(self.shape)
+        for tensor in tree_leaves(state):
+            if isinstance(tensor, Tensor) and tensor.shape[:dims] != self.shape:
+                raise ValueError(
+                    f"the input has the dimensions {tuple(self.shape)} in front of each sample, "
+                    f"and the state must have them too, got the shape {tuple(tensor.shape)}"
+                )
+        return self.flatten(state)
 
     def restore(self, state: Any) -> Any:  # noqa: ANN401
         """Return each tensor (N, *S) of `state` as (*shape, *S)."""
         return state if self.is_batch else tree_map(self._restored, state)
 
     def _flat(self, tensor: Tensor) -> Tensor:
-        dims = len(self.shape)
-        if tensor.shape[:dims] != self.shape:
-            raise ValueError(
-                f"the input has the dimensions {tuple(self.shape)} in front of each sample, and "
-                f"the state must have them too, got the shape {tuple(tensor.shape)}"
-            )
-        return tensor.reshape(math.prod(self.shape), *tensor.shape[dims:])
+        return tensor.reshape(math.prod(self.shape), *tensor.shape[len(self.shape) :])
 
     def _restored(self, tensor: Tensor) -> Tensor:
         return tensor.reshape(*self.shape, *tensor.shape[1:])
