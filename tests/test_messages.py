@@ -81,6 +81,8 @@ for place in (
     torch.nn.utils,
     torch.autograd,
     torch.fx,
+    torch.fx.experimental.proxy_tensor,
+    torch._subclasses,
     Tracer,
 ):
     NAMES |= set(dir(place))

@@ -4,10 +4,14 @@ Solvers see the state alone. What f says beside it is worth having at the value 
 evaluation fetches it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
 from deqlab.containers import State
+from deqlab.state import share_memory
 
 
 class WithAux:
@@ -46,3 +50,14 @@ def state_and_aux(returned: Any) -> tuple[State, Any]:  # noqa: ANN401, whatever
     got = f"a tuple of {len(returned)}" if isinstance(returned, tuple) else "one "
     got = got if isinstance(returned, tuple) else got + type(returned).__name__
     raise ValueError(f"has_aux: f must return a tuple of two, the state and the rest, got {got}")
+
+
+def apart(aux: Any, others: Sequence[object]) -> Any:  # noqa: ANN401
+    """Return `aux`, with copies of the tensors in it that share memory with others."""
+    tensors = [other for other in others if isinstance(other, Tensor)]
+
+    def own(tensor: Tensor) -> Tensor:
+        shared = any(tensor is other or share_memory(tensor, other) for other in tensors)
+        return tensor.clone() if shared else tensor
+
+    return tree_map_only(Tensor, own, aux)

@@ -86,11 +86,23 @@ class Solution(Generic[StateT]):
         return self.adjoint[-1].error if self.adjoint else None
 
     def verdicts(self) -> "Solution[None]":
-        """Return the same without the value, the correction and the recorded states.
+        """Return a copy without the value, the correction, the recorded states and aux.
 
         What is left holds no graph; `adjoint` is the same list, which backward passes add to.
         """
-        bare = replace(cast("Solution[Any]", self), value=None, correction=None, states=())
+        bare = replace(
+            cast("Solution[Any]", self),
+            value=None,
+            residual=self.residual.clone(),
+            tolerance=self.tolerance.clone(),
+            status=self.status.clone(),
+            steps=self.steps.clone(),
+            trace=self.trace.clone(),
+            error=None if self.error is None else self.error.clone(),
+            correction=None,
+            states=(),
+            aux=None,
+        )
         return cast("Solution[None]", bare)
 
     @property

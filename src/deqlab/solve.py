@@ -7,8 +7,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
 
-from deqlab.auxiliary import WithAux
+from deqlab.auxiliary import WithAux, apart
 from deqlab.containers import State
 from deqlab.errors import OnFailure, check_on_failure, report_failure
 from deqlab.flat_map import FlatMap, check_not_followed
@@ -187,6 +188,7 @@ def solve_for(
         solution = replace(solution, value=value.clone())  # a start that has converged
     if isinstance(inner, WithAux):
         aux = inner.at(lambda: flat_f(solution.matrix, *args))
+        aux = apart(aux, (solution.matrix, start, *tree_leaves(args)))
         solution = replace(solution, aux=aux, evaluations=solution.evaluations + 1)
     return _unfolded(solution, layout)
 

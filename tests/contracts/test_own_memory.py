@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deqlab import Anderson, Implicit, JacobianFree, Picard, fixed_point
+from deqlab import DEQ, Anderson, Implicit, JacobianFree, Picard, fixed_point
+from deqlab.nn import DenseCell
 from tests.contracts.solvers import every_solver
 from tests.problems import F64, normal
 
@@ -99,3 +100,38 @@ def test_writing_to_one_tensor_of_a_state_leaves_the_tape_of_the_others():
     second.mul_(2.0)
     (loss + second.sum()).backward()
     assert x.grad.isfinite().all()
+
+
+@both_modes
+@pytest.mark.parametrize("start", [0.0, 2.0], ids=["solved", "had converged"])
+def test_aux_is_apart_from_the_value_the_start_and_the_arguments(grad, start):
+    z0, x = torch.full((3, 2), start, dtype=F64), torch.ones(3, 2, dtype=F64)
+    more = {"y": torch.zeros(3, 2, dtype=F64)}
+
+    def f(z, x, more):
+        return 0.5 * z + x + more["y"], {"z": z, "x": x, "y": more["y"][:2], "own": (z - x, "name")}
+
+    with torch.set_grad_enabled(grad):
+        x.requires_grad_(grad)
+        solution = fixed_point(
+            f, z0, x, more, solver=Picard(rtol=1e-14, max_steps=90), has_aux=True
+        )
+    aux = solution.aux
+    torch.testing.assert_close(aux["z"], solution.value, rtol=0, atol=0)
+    assert aux["own"][1] == "name"
+    if grad:  # the copy is one for the tape as well
+        (by_x,) = torch.autograd.grad(aux["z"].sum(), x, retain_graph=True)
+        torch.testing.assert_close(by_x, torch.full_like(x, 2.0), rtol=1e-9, atol=1e-9)
+    tensors = [aux["z"], aux["x"], aux["y"], aux["own"][0], solution.value]
+    assert_apart([t.detach() for t in tensors], [z0, x.detach(), more["y"]])
+
+
+def test_the_last_verdicts_of_a_layer_are_apart_from_those_that_it_returned():
+    deq = DEQ(DenseCell(3, 4), gradient=Implicit(accuracy=1e-3))
+    solution = deq.solve(torch.randn(5, 3))
+    names = [n for n, held in vars(deq.last).items() if isinstance(held, torch.Tensor)]
+    assert {"residual", "tolerance", "status", "steps", "trace", "error"} <= set(names)
+    for name in names:
+        kept = getattr(deq.last, name).clone()
+        getattr(solution, name).add_(1)
+        torch.testing.assert_close(getattr(deq.last, name), kept, equal_nan=True)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 from torch._higher_order_ops import while_loop
+from torch.utils._pytree import tree_map_only
 
 from deqlab.auxiliary import state_and_aux
 from deqlab.compiled.criterion import Rules, scale_at_start
@@ -68,7 +69,10 @@ def fixed_point(
     value = end.best
     if follows:
         value = attach(flat_f, value, gradient, defined=verdicts.status != Status.NONFINITE.value)
-    aux = state_and_aux(f(layout.unflatten(value), *args))[1] if has_aux else None
+    aux = None
+    if has_aux:  # copied, for who writes to it: a graph cannot tell whose memory it is
+        aux = state_and_aux(f(layout.unflatten(value), *args))[1]
+        aux = tree_map_only(Tensor, torch.clone, aux)
     exact = torch.float64 if start.dtype == torch.float64 else torch.float32
     return Solution(
         value=layout.separated(value),
