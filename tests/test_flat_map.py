@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from deqlab import Anderson, Implicit, Picard, fixed_point
+from deqlab import DEQ, Anderson, Implicit, JacobianFree, Picard, fixed_point
 from deqlab.gradients import Reversed, Unrolled
 from deqlab.solvers import Newton, NewtonKrylov, Reversible
 from tests.contracts.gradients import every_gradient
@@ -212,3 +212,48 @@ def test_the_state_of_a_solve_keeps_its_flag():
     value = fixed_point(by_a_flag_on_z, start, X, solver=Anderson(rtol=1e-9)).value
     assert not start.requires_grad
     assert not value.requires_grad
+
+
+class Energy(torch.nn.Module):
+    """A step down |z - x|^2 / 2 + sum(log cosh(W z)) / 2, by a derivative that f takes itself."""
+
+    def __init__(self, way, **options):
+        super().__init__()
+        self.w = torch.nn.Parameter(0.5 * A.clone())
+        self.way, self.options = way, options
+
+    def forward(self, z, x):
+        with torch.enable_grad():
+            y = z.detach().requires_grad_() if self.way == "apart" or not z.requires_grad else z
+            energy = 0.5 * (y - x).square().sum() + 0.5 * (y @ self.w.T).cosh().log().sum()
+            if self.way == "positional":
+                (slope,) = torch.autograd.grad([energy], [y], None, None, False)
+            else:
+                (slope,) = torch.autograd.grad(energy, y, **self.options)
+        if self.way == "all is constant":
+            z = z.detach()
+        scale = 1 + 0 * self.w.sum() + 0 * x.mean() if self.way == "meant" else 1
+        return z - 0.4 * scale * slope
+
+
+CONSTANT = r"Energy\): f calls torch\.autograd\.grad without create_graph=True.* a constant"
+
+
+@pytest.mark.parametrize("gradient", [Implicit(), Unrolled(), JacobianFree()])
+@pytest.mark.parametrize("way", ["direct", "apart", "all is constant", "positional"])
+def test_a_derivative_of_f_that_is_a_constant_is_told(way, gradient):
+    x = normal(3, 4, seed=0).requires_grad_()
+    deq = DEQ(Energy(way), gradient=gradient)
+    with pytest.warns(UserWarning, match=CONSTANT):
+        deq(x)
+
+
+def test_a_derivative_of_f_that_is_a_constant_where_no_gradient_is_asked_for():
+    with torch.no_grad():  # and warnings are errors
+        value = DEQ(Energy("direct"))(normal(3, 4, seed=0))
+    torch.testing.assert_close(value, DEQ(Energy("", create_graph=True))(normal(3, 4, seed=0)))
+
+
+def test_a_derivative_of_f_that_is_a_constant_and_hides_nothing():
+    # All that needs a gradient is there on another way: f may mean it.
+    DEQ(Energy("meant"))(normal(3, 4, seed=0).requires_grad_())

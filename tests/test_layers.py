@@ -13,7 +13,7 @@ import deqlab
 LAYERS = [
     {"containers"},
     {"version", "costs", "linalg", "arguments", "reachable", "tracing", "turns", "graph_break"},
-    {"state", "auxiliary", "held", "random_numbers", "attention"},
+    {"state", "auxiliary", "held", "random_numbers", "attention", "own_derivatives"},
     {"buffers", "watch"},
     {"solution", "flat_map", "tangents"},
     {"errors"},

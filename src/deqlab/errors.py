@@ -224,3 +224,14 @@ def _recent_rate(solution: Solution[Any], sample: int, window: int = 5) -> float
     if len(tail) < 2 or not bool(tail[0] > 0):
         return None
     return float((tail[-1] / tail[0]) ** (1 / (len(tail) - 1)))
+
+
+def report_lost_gradient(what: str) -> None:
+    """Warn because f takes a derivative that its own gradient leaves out."""
+    warnings.warn(
+        f"{what}: f calls torch.autograd.grad without create_graph=True, and its result is then a "
+        "constant: the gradient of the fixed point leaves out what the derivative depends on. Pass "
+        "create_graph=True (or create_graph=torch.is_grad_enabled(), which costs nothing where no "
+        "gradient is asked for); where no gradient is wanted, solve under torch.no_grad()",
+        stacklevel=_levels_to_caller(),
+    )

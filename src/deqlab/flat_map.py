@@ -14,7 +14,7 @@ numbers before the solve, and pass them as an argument.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from torch.autograd import forward_ad
 
 from deqlab.buffers import Buffers
 from deqlab.containers import State
+from deqlab.own_derivatives import OwnDerivatives
 from deqlab.random_numbers import RandomNumbers
 from deqlab.reachable import NOTHING_FOUND, reachable
 from deqlab.state import Layout
@@ -40,6 +41,7 @@ class FlatMap:
         self.origin = f if layout.is_matrix else self
         self.autocast = _autocast_settings(device)
         self.held: _Held | None = None  # before the first evaluation
+        self.takes_derivatives = self.loses_gradient = False  # see `own_derivatives`
         # z and f(z) of the last evaluation, where somebody will compare another with it.
         self.keeps_latest = False
         self.latest: tuple[Tensor, Tensor] | None = None
@@ -114,6 +116,7 @@ class FlatMap:
     def _first(self, z: Tensor, args: tuple[object, ...]) -> Tensor:
         """Evaluate f, and find out what it draws and what it writes."""
         found = reachable(self.f, *args)
+        self.takes_derivatives = found.takes_derivatives
         random = RandomNumbers(self.device, found.generators)
         with alone() if found.modules else nullcontext():
             buffers = Buffers(found, args)
@@ -142,7 +145,7 @@ class FlatMap:
             return buffers.evaluate(z, lambda: self._evaluate(z, args))
 
     def _evaluate(self, z: Tensor, args: tuple[object, ...]) -> Tensor:
-        image = self.f(self.layout.unflatten(z), *args)
+        image = self._image(self.layout.unflatten(z), args)
         device = self.device
         # A plain tensor where it belongs, told without a call: this runs at every evaluation.
         plain = type(image) is Tensor and image.layout is torch.strided and image.device == device
@@ -153,6 +156,14 @@ class FlatMap:
             fz = fz.detach()  # f took a derivative of its own
         # A plain subclass (nn.Parameter, say) is the tensor that it is.
         return fz if type(fz) is Tensor else fz.as_subclass(Tensor)
+
+    def _image(self, z: State, args: tuple[object, ...]) -> Any:  # noqa: ANN401, whatever f returns
+        if not self.takes_derivatives or not torch.is_grad_enabled():
+            return self.f(z, *args)
+        with OwnDerivatives() as own:
+            image = self.f(z, *args)
+        self.loses_gradient = self.loses_gradient or own.are_lost_in(image)
+        return image
 
     def _settings(self) -> AbstractContextManager[object]:
         present = _autocast_settings(self.device)

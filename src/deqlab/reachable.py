@@ -45,6 +45,7 @@ class Reachable(NamedTuple):
     generators: list[torch.Generator]
     tensors: list[Tensor]  # beside parameters and buffers of modules; maybe several times
     hides_writes: bool = False  # whether code of f may write where autograd does not see it
+    takes_derivatives: bool = False  # whether code of f may call torch.autograd.grad
 
 
 NOTHING_FOUND = Reachable([], [], [])
@@ -54,7 +55,7 @@ NOTHING_FOUND = Reachable([], [], [])
 def reachable(*roots: object) -> Reachable:
     """Return all modules, generators of random numbers, and tensors, that the roots can name."""
     found = Reachable([], [], [])
-    hides_writes = False
+    named: set[str] = set()
     seen: set[int] = set()
     stack = [(root, DEPTH) for root in roots]
     while stack:
@@ -69,8 +70,7 @@ def reachable(*roots: object) -> Reachable:
             continue
         seen.add(id(holder))
         if kind is FunctionType:
-            function = cast(FunctionType, holder)
-            hides_writes = hides_writes or _hides_writes(function.__code__)
+            named |= _of_interest(cast(FunctionType, holder))
         if isinstance(holder, torch.Generator):
             found.generators.append(holder)
         elif isinstance(holder, nn.Module):
@@ -79,7 +79,10 @@ def reachable(*roots: object) -> Reachable:
             stack.extend((child, depth) for child in holder._modules.values())
         if depth:
             stack.extend((held, depth - 1) for held in _held(holder) if type(held) not in NOTHING)
-    return found._replace(hides_writes=hides_writes)
+    if not named:
+        return found
+    hides = not PAST_AUTOGRAD.isdisjoint(named)
+    return found._replace(hides_writes=hides, takes_derivatives="grad" in named)
 
 
 def _held(holder: object) -> Iterable[object]:
@@ -131,14 +134,18 @@ def _names(code: CodeType) -> tuple[str, ...]:
     return (*code.co_names, *(name for names in within for name in names))
 
 
-@lru_cache(maxsize=1024)
-def _hides_writes(code: CodeType) -> bool:
-    """Return whether code names a way to a tensor's numbers past autograd."""
-    return not PAST_AUTOGRAD.isdisjoint(_names(code))
-
-
 PAST_AUTOGRAD = frozenset(("data", "numpy", "untyped_storage"))
 """Names of views of a tensor, writes to which autograd does not count."""
+
+
+def _of_interest(function: FunctionType) -> set[str]:
+    """Return which of the names that tell something a function's code has."""
+    return set() if _is_of_library(function.__module__) else _telling(function.__code__)
+
+
+@lru_cache(maxsize=1024)
+def _telling(code: CodeType) -> set[str]:
+    return {"grad", *PAST_AUTOGRAD}.intersection(_names(code))
 
 
 def is_of_torch(kind: type) -> bool:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from deqlab.auxiliary import WithAux, apart
 from deqlab.containers import State
-from deqlab.errors import OnFailure, check_on_failure, report_failure
+from deqlab.errors import OnFailure, check_on_failure, report_failure, report_lost_gradient
 from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import Problem, check_gradient
@@ -178,6 +178,8 @@ def solve_for(
     solution = gradient.solve(problem)
     if remember is not None:
         remember(solution)
+    if flat_f.loses_gradient:
+        report_lost_gradient(what)
     if on_failure != "ignore" and not bool(solution.converged.all()):
         _report(solution, flat_f, args, what=what, on_failure=on_failure)
     # Where f is not finite there is no evaluation at a solution.
