@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
-from deqlab.operators import tape_nodes
+from deqlab.linalg.products import tape_nodes
 
 
 class OwnDerivatives(TorchFunctionMode):

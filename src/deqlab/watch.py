@@ -83,6 +83,7 @@ def _parameters(modules: Sequence[nn.Module]) -> Iterator[tuple[nn.Module, str, 
     for module in modules:
         for name, parameter in module._parameters.items():
             # Any other kind keeps its numbers elsewhere, or has none yet.
-            watched = type(parameter) is nn.Parameter
-            if watched and (parameter.requires_grad or not module.training):
+            if type(parameter) is not nn.Parameter:
+                continue
+            if parameter.requires_grad or not module.training:
                 yield module, name, parameter
