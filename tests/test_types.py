@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from deqlab import DEQ, Anderson, Picard, Solution, fixed_point
-from deqlab.nn import Cell, DenseCell, MonotoneCell, MultiscaleCell
+from deqlab.nn import Cell, Prepared, DenseCell, MonotoneCell, MultiscaleCell
 
 x = torch.zeros(4, 3)
 assert_type(fixed_point(lambda z, x: torch.cos(z) / 2 + x, x, x), Solution[Tensor])
@@ -52,8 +52,11 @@ class Named(Cell[dict[str, Tensor]]):
     def initial(self, x: Tensor, *, y: Tensor) -> dict[str, Tensor]:
         return {"x": x, "y": y}
 
-    def prepare(self, x: Tensor, *, y: Tensor) -> Any:
-        return (lambda z: z), ()
+    def prepare(self, x: Tensor, *, y: Tensor) -> Prepared:
+        return Prepared(rows=(x, y))
+
+    def update(self, z: dict[str, Tensor], shared: Any, rows: Any) -> dict[str, Tensor]:
+        return z
 
 
 assert_type(DEQ(Plain())(x, z0=x), Tensor)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from deqlab import DEQ, Anderson, Auto, Newton, Picard, Status, fixed_point
-from deqlab.nn import DenseCell
+from deqlab.nn import DenseCell, Prepared
 from tests.contracts.gradients import every_gradient
 from tests.contracts.solvers import calls_per_step, every_solver
 from tests.problems import F64, assert_verdicts_hold, matrix, normal
@@ -261,7 +261,14 @@ def test_a_layer_lets_its_rows_leave():
 
 def test_a_cell_that_does_not_know_its_rows_is_refused():
     class Unknown(DenseCell):
-        row_args = None
+        def prepare(self, x):
+            prepared = super().prepare(x)
+            return Prepared(shared=(prepared.shared, prepared.rows))
 
-    with pytest.raises(ValueError, match="Unknown does not say which of its args"):
-        DEQ(Unknown(2, 3), rows_independent=True)
+        def update(self, z, shared, rows):
+            return super().update(z, *shared)
+
+    x = torch.zeros(4, 2)
+    assert DEQ(Unknown(2, 3))(x).shape == (4, 3)
+    with pytest.raises(ValueError, match=r"Unknown\.prepare does not say what has a row per"):
+        DEQ(Unknown(2, 3), rows_independent=True)(x)

@@ -13,7 +13,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.optim.swa_utils import AveragedModel
 
 from deqlab import DEQ, JacobianFree, Phantom
-from deqlab.nn import Cell, DenseCell, MonotoneCell
+from deqlab.nn import Cell, DenseCell, MonotoneCell, Prepared
 from deqlab.solvers import PeacemanRachford
 from tests.nn.loops import SOLVER, Plain, X, check_against_the_loop, dense
 from tests.problems import F64
@@ -163,13 +163,15 @@ def test_rows_leave_a_cell_with_hooks_and_a_wrapped_one():
     x = torch.tensor([[0.0], [1.0], [1.0]], dtype=F64)
 
     class Rows(Cell):
-        row_args = (True,)
-
         def initial(self, x):
             return torch.zeros_like(x)
 
         def prepare(self, x):
-            return lambda z, x: (sizes.append(len(z)), 0.9 * torch.tanh(z) + x)[1], (x,)
+            return Prepared(rows=x)
+
+        def update(self, z, shared, rows):
+            sizes.append(len(z))
+            return 0.9 * torch.tanh(z) + rows
 
     expected = DEQ(Rows(), solver=SOLVER)
     for wrap in (lambda cell: cell, nn.DataParallel):

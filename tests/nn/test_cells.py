@@ -36,8 +36,8 @@ def test_a_solve_starts_at_zeros_of_the_dtype_of_x():
 def test_prepare_and_forward_are_the_same_map():
     cell = DenseCell(3, 4, constraint=SpectralNorm()).double()
     z, x = normal(2, 4, seed=3), normal(2, 3, seed=4)
-    g, args = cell.prepare(x)
-    assert torch.equal(g(z, *args), cell(z, x))
+    prepared = cell.prepare(x)
+    assert torch.equal(cell.update(z, prepared.shared, prepared.rows), cell(z, x))
 
 
 def test_the_gain_is_about_the_spectral_radius():

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deqlab import DEQ, Anderson, ConvergenceError, Implicit, Picard, Solution, Status
-from deqlab.nn import Cell, DenseCell, MonotoneCell, MultiscaleCell, SpectralNorm
+from deqlab.nn import Cell, DenseCell, MonotoneCell, MultiscaleCell, Prepared, SpectralNorm
 from deqlab.nn.leading import Leading
 from deqlab.solvers import PeacemanRachford
 from tests.problems import F64, normal
@@ -81,7 +81,10 @@ def test_a_cell_prepares_the_same_inputs():
             return torch.zeros_like(y)
 
         def prepare(self, x, *, y):
-            return lambda z, q: 0.5 * z + q, (x.sum(1, keepdim=True) + y,)
+            return Prepared(rows=x.sum(1, keepdim=True) + y)
+
+        def update(self, z, shared, rows):
+            return 0.5 * z + rows
 
     x, y = normal(2, 3, seed=0), normal(2, 4, seed=1)
     expected = 2 * (x.sum(1, keepdim=True) + y)

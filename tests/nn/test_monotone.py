@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deqlab import DEQ, Anderson
-from deqlab.nn.monotone import MonotoneCell
+from deqlab.nn import MonotoneCell
 from deqlab.solvers.broyden import Broyden
 from deqlab.solvers.proximal import Relu, Tanh
 from deqlab.solvers.splitting import DouglasRachford, ForwardBackward, PeacemanRachford
@@ -51,8 +51,8 @@ def test_the_cell_is_its_formula_and_prepare_is_the_same_map():
     z, x = normal(4, 5, seed=2), normal(4, 3, seed=3)
     u, b = cell.inject.weight, cell.inject.bias
     torch.testing.assert_close(cell(z, x), torch.tanh(z @ cell.weight.T + x @ u.T + b))
-    g, args = cell.prepare(x)
-    assert torch.equal(g(z, *args), cell(z, x))
+    prepared = cell.prepare(x)
+    assert torch.equal(cell.update(z, prepared.shared, prepared.rows), cell(z, x))
     assert torch.equal(cell.initial(x), torch.zeros(4, 5, dtype=F64))
 
 

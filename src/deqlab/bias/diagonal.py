@@ -7,7 +7,6 @@ with u = 1 where the input has no weights. It is the DEQ whose learning bias is 
 Models on Expressivity and Learning Dynamics".
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Float
@@ -16,14 +15,14 @@ from typing_extensions import override
 
 from deqlab.bias.parametrisations import check_well_posed
 from deqlab.gradients import Dense, Implicit
-from deqlab.nn import DEQ, Cell
+from deqlab.nn import DEQ, Cell, Prepared
 from deqlab.solution import Solution
 from deqlab.solvers import Newton, Solver
 
 _EXACT = Newton()
 
 
-class DiagonalCell(Cell):
+class DiagonalCell(Cell[Tensor]):
     """f(z, x) = w * z + u * x, elementwise.
 
     Shapes: z and x (B, n).
@@ -35,8 +34,6 @@ class DiagonalCell(Cell):
     Raises:
         ValueError: Some w is 1 or more.
     """
-
-    row_args = (False, True)  # w, u * x
 
     def __init__(self, w: Float[Tensor, " n"], u: Float[Tensor, " features"] | None = None) -> None:
         super().__init__()
@@ -63,13 +60,17 @@ class DiagonalCell(Cell):
         return x.new_zeros(x.shape)
 
     @override
-    def prepare(
-        self, x: Float[Tensor, "B n"]
-    ) -> tuple[Callable[..., Tensor], tuple[Tensor, Tensor]]:
+    def prepare(self, x: Float[Tensor, "B n"]) -> Prepared:
         self.check()
         if x.shape[1] != len(self.w):
             raise ValueError(f"x has {x.shape[1]} features and w {len(self.w)}; they must agree")
-        return _affine, (self.w, x if self.u is None else self.u * x)
+        return Prepared(shared=self.w, rows=x if self.u is None else self.u * x)
+
+    @override
+    def update(
+        self, z: Float[Tensor, "B n"], shared: Float[Tensor, " n"], rows: Float[Tensor, "B n"]
+    ) -> Float[Tensor, "B n"]:
+        return shared * z + rows
 
 
 class DiagonalDEQ(nn.Module):
@@ -115,9 +116,3 @@ class DiagonalDEQ(nn.Module):
     @override
     def forward(self, x: Float[Tensor, "B n"]) -> Float[Tensor, " B"]:
         return self.solve(x).matrix.sum(dim=1)
-
-
-def _affine(
-    z: Float[Tensor, "B n"], w: Float[Tensor, " n"], q: Float[Tensor, "B n"]
-) -> Float[Tensor, "B n"]:
-    return w * z + q

@@ -1,25 +1,8 @@
-"""Modules: cells, their constraints, the DEQ layer, and explicit networks to compare with."""
+"""Modules: cells, the DEQ layer, and networks put together of them."""
 
-from deqlab.nn.cells import Cell, DenseCell
-from deqlab.nn.constraints import SpectralNorm, Triangular, Unconstrained
+from deqlab.nn import cells, models
+from deqlab.nn.cells import *  # noqa: F403
 from deqlab.nn.deq import DEQ
-from deqlab.nn.explicit import mlp
-from deqlab.nn.monotone import MonotoneCell
-from deqlab.nn.multiscale import MultiscaleCell, Resolution, multiscale
-from deqlab.nn.resnet import ResidualBlock, resnet
+from deqlab.nn.models import *  # noqa: F403
 
-__all__ = [
-    "DEQ",
-    "Cell",
-    "DenseCell",
-    "MonotoneCell",
-    "MultiscaleCell",
-    "ResidualBlock",
-    "Resolution",
-    "SpectralNorm",
-    "Triangular",
-    "Unconstrained",
-    "mlp",
-    "multiscale",
-    "resnet",
-]
+__all__ = ["DEQ", *cells.__all__, *models.__all__]

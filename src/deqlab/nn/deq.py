@@ -10,8 +10,8 @@ from deqlab.arguments import check_kind
 from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import check_gradient
-from deqlab.nn.cells import Cell
-from deqlab.nn.equation import Equation, is_prepared, unwrapped
+from deqlab.nn.cells.base import Cell
+from deqlab.nn.equation import Equation, unwrapped
 from deqlab.nn.start import described
 from deqlab.solution import Solution, StateT
 from deqlab.solve import check_rows, solve_for
@@ -34,8 +34,8 @@ class DEQ(nn.Module, Generic[StateT]):
         on_failure: What a sample that misses its tolerance does: "raise", "warn" or "ignore".
         rows_independent: Let finished samples leave the batch: f is then called on the rest. It
             pays where f is costly and some samples are much harder than others. The cell must
-            treat its rows independently (no batch norm) and know its `row_args`; a plain module
-            is called on rows of its inputs.
+            treat its rows independently (no batch norm) and say in `Prepared` what has a row per
+            sample; a plain module is called on rows of its inputs.
         batched: False makes the whole state one sample: for cells that couple its rows, such as
             nodes of a graph or batch norm in train mode.
         name: What errors and warnings of this layer begin with; None for the class of the cell.
@@ -99,11 +99,6 @@ class DEQ(nn.Module, Generic[StateT]):
         check_gradient(gradient)
         check_on_failure(on_failure)
         check_rows(rows_independent, batched=batched)
-        if rows_independent and is_prepared(cell) and getattr(cell, "row_args", None) is None:
-            raise ValueError(
-                f"rows_independent: {type(cell).__name__} does not say which of its args have a "
-                "row per sample; set its class attribute row_args"
-            )
         self.cell = cell
         self.solver = solver
         self.gradient = gradient
@@ -174,6 +169,11 @@ class DEQ(nn.Module, Generic[StateT]):
             check_not_traced(*inputs, *keywords.values(), z0)
         try:
             equation = Equation.of(self.cell, inputs, keywords, z0)
+            if self.rows_independent and equation.rows is None:
+                raise ValueError(
+                    f"rows_independent: {type(self.cell).__name__}.prepare does not say what has a "
+                    "row per sample: return it as Prepared(rows=...)"
+                )
             solution: Solution[Any] = solve_for(
                 self.name,
                 equation.f,
@@ -182,7 +182,7 @@ class DEQ(nn.Module, Generic[StateT]):
                 solver=self.solver,
                 gradient=self.gradient,
                 on_failure=self.on_failure,
-                rows_independent=self.rows_independent and equation.rows,
+                rows_independent=self.rows_independent and (equation.rows or False),
                 # A vector is one sample, as it is for nn.Linear.
                 batched=self.batched and (not equation.is_vector or self.rows_independent),
                 remember=self._remember,

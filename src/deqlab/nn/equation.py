@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from deqlab.nn.cells.base import Prepared
 from deqlab.nn.leading import Leading, flattened
 from deqlab.nn.start import start
 from deqlab.solution import Solution
@@ -31,7 +32,8 @@ class Equation:
         f: The map, called as f(z, *args).
         args: What f takes beside z.
         z0: Where the solve starts.
-        rows: For each of args, whether it has a row per sample, or one bool for all.
+        rows: For each of args, whether it has a row per sample, or one bool for all; None where
+            the cell does not say.
         leading: The dimensions that z0 and args had in front of each sample.
         is_vector: Whether the state has one dimension, of a cell that does not say what it counts.
     """
@@ -39,7 +41,7 @@ class Equation:
     f: Callable[..., Any]
     args: tuple[Any, ...]
     z0: Any
-    rows: bool | tuple[bool, ...]
+    rows: bool | tuple[bool, ...] | None
     leading: Leading | None
     is_vector: bool
 
@@ -61,10 +63,11 @@ class Equation:
         if getattr(inner, "sample_dims", None) is not None:
             leading, inputs, keywords = flattened(inner.sample_dims, inputs, keywords)
             z0 = leading.flatten_state(z0)
-        rows: bool | tuple[bool, ...] = True
+        rows: bool | tuple[bool, ...] | None = True
         if is_prepared(cell):
-            f, args = cell.prepare(*inputs, **keywords)  # type: ignore[attr-defined]
-            rows = getattr(cell, "row_args", None) or True
+            prepared = _prepared(cell, inputs, keywords)
+            f, args = cell.update, (prepared.shared, prepared.rows)  # type: ignore[attr-defined]
+            rows = None if prepared.rows is None else (False, True)
         else:
             f, args = _named(cell, len(inputs), tuple(keywords)), (*inputs, *keywords.values())
         return cls(f=f, args=args, z0=z0, rows=rows, leading=leading, is_vector=is_vector)
@@ -107,6 +110,18 @@ def is_prepared(cell: Any) -> bool:  # noqa: ANN401
         if "forward" in vars(kind):
             return False
     return False
+
+
+def _prepared(
+    cell: Callable[..., Any], inputs: Sequence[Any], keywords: Mapping[str, Any]
+) -> Prepared:
+    prepared = cell.prepare(*inputs, **keywords)  # type: ignore[attr-defined]
+    if not isinstance(prepared, Prepared):
+        raise TypeError(
+            f"{type(cell).__name__}.prepare must return Prepared(shared=..., rows=...), which its "
+            f"update(z, shared, rows) is called with, got a {type(prepared).__name__}"
+        )
+    return prepared
 
 
 def _named(cell: Callable[..., Any], count: int, names: tuple[str, ...]) -> Callable[..., Any]:

@@ -1,11 +1,15 @@
-"""Sizes and scales of modules, refused with the reason before anything is made of them."""
+"""What cells of vectors share: their sizes, where a solve starts, and how the input enters.
+
+Sizes and scales are refused with the reason before anything is made of them.
+"""
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deqlab.arguments import check_count, check_number
+from deqlab.nn.leading import Leading
 
 
 def check_width(num_inputs: int, width: int) -> None:
@@ -43,3 +47,24 @@ def check_scale(name: str, scale: float) -> None:
 def gaussian(width: int, gain: float) -> nn.Parameter:
     """Return a square Gaussian matrix, whose spectral radius is about `gain`."""
     return nn.Parameter(torch.randn(width, width) * gain / width**0.5)
+
+
+def zeros(x: Tensor, width: int) -> Tensor:
+    """Return a vector of zeros for each vector of x."""
+    shape = Leading.of(x, 1).shape
+    return x.new_zeros(*shape, width)
+
+
+def injected(cell: nn.Module, inject: nn.Module, x: Tensor) -> Tensor:
+    """Return U x + b.
+
+    Raises:
+        ValueError: x is not as wide as the cell was told.
+    """
+    expected = getattr(inject, "in_features", None)
+    if expected is not None and x.shape[-1] != expected:
+        raise ValueError(
+            f"{type(cell).__name__} takes x of shape (..., {expected}), got {tuple(x.shape)}"
+        )
+    q: Tensor = inject(x)
+    return q

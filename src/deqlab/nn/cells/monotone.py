@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from deqlab.arguments import check_number
-from deqlab.nn.cells import Cell, injected, zeros
-from deqlab.nn.constraints import full_precision
-from deqlab.nn.sizes import check_scale, check_width, gaussian
+from deqlab.nn.cells.base import Cell, Prepared
+from deqlab.nn.cells.constraints import full_precision
+from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
 
@@ -76,8 +76,13 @@ class MonotoneCell(Cell[Tensor]):
         return zeros(x, self.width)
 
     @override
-    def prepare(self, x: Float[Tensor, "B n"]) -> tuple[MonotoneMap, tuple[Tensor, Tensor]]:
-        return MonotoneMap(self.activation), (self.weight, injected(self, self.inject, x))
+    def prepare(self, x: Float[Tensor, "B n"]) -> Prepared:
+        return Prepared(shared=self.weight, rows=injected(self, self.inject, x))
+
+    @property
+    def update(self) -> MonotoneMap:  # type: ignore[override]
+        """The map (z, W, U x + b) -> f(z, x), which shows its parts to the splitting methods."""
+        return MonotoneMap(self.activation)
 
     @override
     def extra_repr(self) -> str:

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from deqlab.arguments import check_count, check_sequence
+from deqlab.arguments import check_count
+from deqlab.nn.channels import check_channels, pooled_readout
 
 
 class ResidualBlock(nn.Module):
@@ -98,24 +99,3 @@ def resnet(
             width = of_stage
     features = nn.Sequential(*layers, nn.GroupNorm(groups, width), nn.ReLU())
     return nn.Sequential(features, pooled_readout(width, num_outputs))
-
-
-def pooled_readout(channels: int, num_outputs: int) -> nn.Sequential:
-    """Return what averages a feature map over its pixels, and reads classes off the average."""
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_outputs))
-
-
-def check_channels(channels: Sequence[int], groups: int) -> None:
-    """Raise unless there are channels, all of them positive multiples of `groups`.
-
-    Raises:
-        TypeError: `channels` is no sequence of whole numbers, or `groups` is none.
-        ValueError: A number is out of its domain.
-    """
-    check_count("groups", groups)
-    check_sequence("channels", channels)
-    if not channels or any(c < 1 or c % groups for c in channels):
-        raise ValueError(
-            f"channels needs one or more positive multiples of groups = {groups}, got "
-            f"{list(channels)}"
-        )

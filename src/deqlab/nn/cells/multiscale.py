@@ -18,9 +18,9 @@ So the state enters h at a fixed size relative to the input, and weights grow in
 the normalisation would hide from weight decay. Everything works on one sample at a time.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,16 +28,21 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, group_norm, interpolate
 from typing_extensions import override
 
-from deqlab.arguments import check_count, check_number, check_whole
-from deqlab.errors import OnFailure
-from deqlab.gradients import Gradient, Implicit
-from deqlab.nn.cells import Cell
-from deqlab.nn.deq import DEQ
-from deqlab.nn.resnet import check_channels, pooled_readout
-from deqlab.solvers import Anderson, Solver
+from deqlab.arguments import check_count, check_number
+from deqlab.nn.cells.base import Cell, Prepared
+from deqlab.nn.channels import check_channels
 
 Maps = tuple[Tensor, ...]
 """One feature map a resolution, the finest first."""
+
+
+class Filters(NamedTuple):
+    """The filters of all resolutions, at the norms that they have in f."""
+
+    first: list[Tensor]  # A
+    second: list[Tensor]  # B
+    down: list[Tensor]  # D
+    up: list[Tensor]  # E
 
 
 class MultiscaleCell(Cell[Maps]):
@@ -71,9 +76,6 @@ class MultiscaleCell(Cell[Maps]):
         self.second = _filters((c, c, 3) for c in channels)
         self.down = _filters((d, c, 3) for c, d in pairwise(channels))
         self.up = _filters((c, d, 1) for c, d in pairwise(channels))
-        # The filters A, B, D, E are the same for all samples; each q has a row for each.
-        shared = len(self.first) + len(self.second) + len(self.down) + len(self.up)
-        self.row_args = (False,) * shared + (True,) * len(channels)
 
     @override
     def initial(self, x: Float[Tensor, "B n H W"]) -> Maps:
@@ -84,24 +86,27 @@ class MultiscaleCell(Cell[Maps]):
         )
 
     @override
-    def prepare(self, x: Float[Tensor, "B n H W"]) -> tuple[Callable[..., Maps], Maps]:
+    def prepare(self, x: Float[Tensor, "B n H W"]) -> Prepared:
         self._check(x)
-        filters = [
-            *(_unit(w) for w in self.first),
-            *(self.gain * _unit(w) for w in self.second),
-            *(_unit(w) for w in (*self.down, *self.up)),
-        ]
+        filters = Filters(
+            first=[_unit(w) for w in self.first],
+            second=[self.gain * _unit(w) for w in self.second],
+            down=[_unit(w) for w in self.down],
+            up=[_unit(w) for w in self.up],
+        )
         injected = []
         for i, inject in enumerate(self.inject):
             injected.append(self._normalised(inject(avg_pool2d(x, 2**i) if i else x)))
-        return self._map, (*filters, *injected)
+        return Prepared(shared=filters, rows=injected)
 
-    def _map(self, z: Maps, *args: Tensor) -> Maps:
+    @override
+    def update(self, z: Maps, shared: "Filters", rows: Sequence[Tensor]) -> Maps:
+        first, second, down, up = shared
         n = len(self.channels)
-        first, second, rest = args[:n], args[n : 2 * n], args[2 * n : -n]
-        down, up, q = rest[: n - 1], rest[n - 1 :], args[-n:]
         h = [
-            torch.relu(q[i] + _same(torch.relu(self._normalised(_same(z[i], first[i]))), second[i]))
+            torch.relu(
+                rows[i] + _same(torch.relu(self._normalised(_same(z[i], first[i]))), second[i])
+            )
             for i in range(n)
         ]
         fused = []
@@ -128,79 +133,6 @@ class MultiscaleCell(Cell[Maps]):
     @override
     def extra_repr(self) -> str:
         return f"channels={self.channels}, groups={self.groups}, gain={self.gain}"
-
-
-class Resolution(nn.Module):
-    """One feature map of a multiscale state.
-
-    Args:
-        index: Which; 0 is the finest, -1 the coarsest.
-    """
-
-    def __init__(self, index: int = 0) -> None:
-        super().__init__()
-        check_whole("index", index)
-        self.index = index
-
-    @override
-    def forward(self, z: Maps) -> Tensor:
-        return z[self.index]
-
-    @override
-    def extra_repr(self) -> str:
-        return f"index={self.index}"
-
-
-def multiscale(
-    num_inputs: int,
-    channels: Sequence[int],
-    num_outputs: int,
-    *,
-    halvings: int = 0,
-    groups: int = 4,
-    gain: float = 0.4,
-    solver: Solver[Any] = Anderson(rtol=1e-3, max_steps=50),
-    gradient: Gradient = Implicit(),
-    on_failure: OnFailure = "warn",
-) -> nn.Sequential:
-    """Return a classifier of images: (features, readout), with a multiscale DEQ in the features.
-
-    The features are a few convolutions, the DEQ, and the finest map of its equilibrium, which the
-    coarser ones are part of; the readout averages it over pixels.
-
-    Args:
-        num_inputs: Channels of the images.
-        channels: Those of the state, the finest resolution first.
-        num_outputs: Classes.
-        halvings: Convolutions of stride 2 in front of the DEQ, 0 or more; one of stride 1 if 0.
-        groups: Of every normalisation.
-        gain: See `MultiscaleCell`.
-        solver: Of the DEQ.
-        gradient: Likewise.
-        on_failure: Likewise.
-
-    Example:
-        >>> import torch
-        >>> features, readout = multiscale(3, [8, 16], 10)
-        >>> maps = features(torch.randn(2, 3, 16, 16))
-        >>> maps.shape, readout(maps).shape
-        (torch.Size([2, 8, 16, 16]), torch.Size([2, 10]))
-    """
-    check_channels(channels, groups)
-    check_count("halvings", halvings, least=0)
-    check_count("num_inputs", num_inputs)
-    check_count("num_outputs", num_outputs)
-    stem: list[nn.Module] = []
-    for i in range(max(1, halvings)):
-        stem += [
-            nn.Conv2d(channels[0] if i else num_inputs, channels[0], 3, 2 if halvings else 1, 1),
-            nn.GroupNorm(groups, channels[0]),
-            nn.ReLU(),
-        ]
-    cell = MultiscaleCell(channels[0], channels, groups=groups, gain=gain)
-    deq = DEQ(cell, solver=solver, gradient=gradient, on_failure=on_failure)
-    features = nn.Sequential(nn.Sequential(*stem), deq, Resolution(0))
-    return nn.Sequential(features, pooled_readout(channels[0], num_outputs))
 
 
 def _filters(shapes: Iterable[tuple[int, int, int]]) -> nn.ParameterList:
