@@ -12,13 +12,13 @@ import deqlab
 
 LAYERS = [
     {"containers"},
-    {"version", "costs", "linalg", "arguments", "reachable", "tracing", "turns", "graph_break"},
-    {"state", "auxiliary", "held", "random_numbers", "attention", "own_derivatives"},
-    {"buffers", "watch"},
-    {"solution", "flat_map", "tangents"},
+    {"version", "costs", "linalg", "arguments", "tracing", "graph_break"},
+    {"state"},
+    {"solution"},
     {"errors"},
+    {"maps"},
     {"solvers"},
-    {"gradients", "narrowing"},
+    {"gradients"},
     {"compiled"},
     {"solve", "activations"},
     {"nn", "kernels", "stability", "tasks"},

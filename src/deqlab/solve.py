@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
-from deqlab.auxiliary import WithAux, apart
 from deqlab.containers import State
 from deqlab.errors import OnFailure, check_on_failure, report_failure, report_lost_gradient
-from deqlab.flat_map import FlatMap, check_not_followed
 from deqlab.gradients import Gradient, Implicit
 from deqlab.gradients.base import Problem, check_gradient
 from deqlab.gradients.coupling import couples_rows, report_coupled_value
-from deqlab.narrowing import narrowing
+from deqlab.maps.auxiliary import WithAux, apart
+from deqlab.maps.flat_map import FlatMap, check_not_followed
+from deqlab.maps.narrowing import narrowing
 from deqlab.solution import Solution, StateT, Status
 from deqlab.solvers import Anderson, Solver
 from deqlab.solvers.base import check_solver

@@ -6,7 +6,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention as attend
 
 from deqlab import Anderson, Implicit, JacobianFree, Phantom, fixed_point
-from deqlab.attention import uses_fused_attention
+from deqlab.linalg.attention import uses_fused_attention
 from tests.problems import F64, normal
 
 SOLVER = Anderson(rtol=1e-12, max_steps=300)

@@ -7,7 +7,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from deqlab.linalg import products
 from deqlab.linalg.products import jacobian
-from deqlab.tangents import jvp
+from deqlab.linalg.tangents import jvp
 from tests.problems import F64, matrix, normal
 
 # Torch's own: the formulas of its forward mode are scripted.

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from deqlab import fixed_point
+from deqlab.maps.matrix_map import Bound
 from deqlab.solvers import Anderson, Auto, Picard
 from deqlab.solvers.auto import ANDERSON, NEWTON, PICARD
-from deqlab.solvers.map import Bound
 from tests.problems import F64, matrix, normal, symmetric_with
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch._higher_order_ops import while_loop
 from torch.utils._pytree import tree_map_only
 
-from deqlab.auxiliary import state_and_aux
 from deqlab.compiled.criterion import Rules, scale_at_start
 from deqlab.compiled.gradients import MatrixMap, attach, check_gradient
 from deqlab.compiled.judge import Verdicts, close, judge, unknown
@@ -19,6 +18,7 @@ from deqlab.compiled.report import report
 from deqlab.compiled.steps import Memory, init, step
 from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient
+from deqlab.maps.auxiliary import state_and_aux
 from deqlab.solution import Solution, Status
 from deqlab.solvers import Solver
 from deqlab.state import Layout

@@ -17,14 +17,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.attention import plain_attention, uses_fused_attention
-from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients, pull
 from deqlab.gradients.missing import check_twice_differentiable, missing_derivatives_are_named
 from deqlab.gradients.node import AdjointMethod, Backward, Node
 from deqlab.gradients.relink import relink
 from deqlab.gradients.tape import Arguments, Tape
+from deqlab.linalg.attention import plain_attention, uses_fused_attention
 from deqlab.linalg.products import tapes_are_packed, vjp
+from deqlab.maps.matrix_map import MapWithArgs
 
 
 def attach(

@@ -1,21 +1,18 @@
 """What a gradient is: how a solve and its derivative belong together."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName, check_kind
 from deqlab.errors import OnFailure
+from deqlab.maps.matrix_map import Bound, MapWithArgs, MatrixMap, Narrow
 from deqlab.solution import Solution
 from deqlab.solvers import Solver
-from deqlab.solvers.map import Bound, MatrixMap, Narrow
-
-MapWithArgs: TypeAlias = Callable[..., Tensor]
-"""f(z, *args), with z one (B, D) matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)

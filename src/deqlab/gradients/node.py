@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients, pull
 from deqlab.gradients.tape import Arguments, Tape
 from deqlab.linalg.products import Product, vjp
+from deqlab.maps.matrix_map import MapWithArgs
 
 
 class AdjointMethod(ABC):

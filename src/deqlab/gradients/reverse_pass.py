@@ -27,13 +27,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.errors import OnFailure, speak
-from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows
 from deqlab.gradients.reverse_step import Pair, Point, reverse_step
 from deqlab.gradients.tape import Arguments, Tape
 from deqlab.linalg.norms import block_norms
 from deqlab.linalg.products import Product, vjp
+from deqlab.maps.matrix_map import MapWithArgs
 from deqlab.solvers.reversible import advance, take
 
 LOST = 0.01

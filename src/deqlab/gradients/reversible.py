@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.gradients.base import Gradient, MapWithArgs, Problem
+from deqlab.gradients.base import Gradient, Problem
 from deqlab.gradients.reverse_pass import ReversePass, Route, steps_between_pairs
 from deqlab.gradients.tape import Arguments, Tape
 from deqlab.gradients.without_tape import attached_states
+from deqlab.maps.matrix_map import MapWithArgs
 from deqlab.solution import Solution, Status
 from deqlab.solvers.reversible import Reversible
 

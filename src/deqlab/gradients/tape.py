@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from deqlab.gradients.base import MapWithArgs
 from deqlab.gradients.captured import captured_tensors
+from deqlab.maps.matrix_map import MapWithArgs
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
-from deqlab.gradients.base import Gradient, MapWithArgs, Problem
+from deqlab.gradients.base import Gradient, Problem
 from deqlab.gradients.without_tape import attached_states
+from deqlab.maps.matrix_map import MapWithArgs
 from deqlab.solution import Solution, Status
 
 

@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
+from deqlab.maps.matrix_map import MatrixMap, Narrow
 from deqlab.solution import Solution
 from deqlab.solvers.coupling import settle
 from deqlab.solvers.criterion import DIVERGENCE, GROWTH, Rules
 from deqlab.solvers.error_control import ErrorControl
 from deqlab.solvers.ledger import Ledger, take_rows
-from deqlab.solvers.map import Map, MatrixMap, Narrow
+from deqlab.solvers.map import Map
 from deqlab.solvers.monitor import Monitor
 from deqlab.state import share_memory
 

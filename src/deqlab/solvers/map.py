@@ -1,38 +1,11 @@
 """f as a method sees it: every evaluation is counted."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from deqlab.maps.matrix_map import MatrixMap
 from deqlab.solvers.criterion import Look
-
-MatrixMap: TypeAlias = Callable[[Tensor], Tensor]
-"""One (B, D) matrix to another, row to row; it must not write to its argument."""
-
-
-class Bound:
-    """f(., *args) for given args.
-
-    Attributes:
-        origin: The caller's own f, if f does no more than call it on the same matrices; methods
-            that need the structure of a map look for it here.
-        args: The args.
-    """
-
-    def __init__(self, f: Callable[..., Tensor], args: Sequence[object]) -> None:
-        self.f, self.args = f, tuple(args)
-        self.origin: object = getattr(f, "origin", f)
-
-    def __call__(self, z: Tensor) -> Tensor:
-        """Return f(z, *args)."""
-        return self.f(z, *self.args)
-
-
-Narrow: TypeAlias = Callable[[Tensor], MatrixMap]
-"""Indices of rows -> the map on these rows alone."""
 
 
 class Map:

@@ -31,11 +31,11 @@ from typing_extensions import override
 from deqlab.linalg.arrays import choose_rows
 from deqlab.linalg.norms import weighted_norms
 from deqlab.linalg.products import Product, jacobian
+from deqlab.linalg.tangents import jvp
 from deqlab.solvers.base import Solver
 from deqlab.solvers.line_search import LineSearch
 from deqlab.solvers.map import Map
 from deqlab.solvers.recordable import recordable
-from deqlab.tangents import jvp
 
 LARGEST = 1024
 """Numbers in a row at most: its Jacobian takes 4 MB then in float32, and as much to factorise."""

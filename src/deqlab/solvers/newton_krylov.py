@@ -27,12 +27,12 @@ from deqlab.linalg.arrays import choose_rows
 from deqlab.linalg.gmres import gmres
 from deqlab.linalg.norms import weighted_norms
 from deqlab.linalg.products import Product
+from deqlab.linalg.tangents import jvp
 from deqlab.solvers.base import Solver
 from deqlab.solvers.criterion import Look
 from deqlab.solvers.line_search import LineSearch
 from deqlab.solvers.map import Map
 from deqlab.solvers.recordable import recordable
-from deqlab.tangents import jvp
 
 GAMMA, ALPHA = 0.9, 2.0
 """Of Eisenstat & Walker."""

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from deqlab.solvers.map import Bound, Map, MatrixMap
+from deqlab.maps.matrix_map import Bound, MatrixMap
+from deqlab.solvers.map import Map
 
 
 def recordable(f: Map) -> MatrixMap:

@@ -24,9 +24,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.linalg.arrays import choose_rows
+from deqlab.maps.matrix_map import MatrixMap
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
-from deqlab.solvers.map import Map, MatrixMap
+from deqlab.solvers.map import Map
 from deqlab.solvers.picard import check_damping
 
 

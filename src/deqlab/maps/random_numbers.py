@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
-from deqlab.turns import TURNS, alone
+from deqlab.maps.turns import TURNS, alone
 
 TRIES = 100
 """Evaluations that other threads may spoil before it is an error."""

@@ -21,15 +21,15 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from deqlab.buffers import Buffers
 from deqlab.containers import State
-from deqlab.own_derivatives import OwnDerivatives
-from deqlab.random_numbers import RandomNumbers
-from deqlab.reachable import NOTHING_FOUND, reachable
+from deqlab.maps.buffers import Buffers
+from deqlab.maps.own_derivatives import OwnDerivatives
+from deqlab.maps.random_numbers import RandomNumbers
+from deqlab.maps.reachable import NOTHING_FOUND, reachable
+from deqlab.maps.turns import alone
+from deqlab.maps.watch import Watch
 from deqlab.state import Layout
 from deqlab.tracing import check_not_traced
-from deqlab.turns import alone
-from deqlab.watch import Watch
 
 
 class FlatMap:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from deqlab.reachable import NOTHING_FOUND, reachable
+from deqlab.maps.reachable import NOTHING_FOUND, reachable
 
 GLOBAL = nn.BatchNorm1d(3)
 HOLDER = types.SimpleNamespace(parts=[{"norm": GLOBAL}])

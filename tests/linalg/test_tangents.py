@@ -9,9 +9,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention as attend
 
 from deqlab import Newton, NewtonKrylov, Picard, fixed_point
-from deqlab.attention import plain_attention, uses_fused_attention
+from deqlab.linalg.attention import plain_attention, uses_fused_attention
+from deqlab.linalg.tangents import jvp
 from deqlab.solvers import Auto
-from deqlab.tangents import jvp
 from tests.problems import F64, normal
 
 pytestmark = pytest.mark.filterwarnings(

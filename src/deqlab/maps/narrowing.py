@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map
 
 from deqlab.errors import ConvergenceError
-from deqlab.flat_map import FlatMap
-from deqlab.solvers.map import Bound
+from deqlab.maps.flat_map import FlatMap
+from deqlab.maps.matrix_map import Bound
 
 AT_ONCE = 6
 """Args that are searched for one that samples share; every subset of them is tried."""

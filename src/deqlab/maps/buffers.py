@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
-from deqlab.held import Captured, Held, Owner, Registered
-from deqlab.reachable import PLUMBING, Reachable, is_of_torch
+from deqlab.maps.held import Captured, Held, Owner, Registered
+from deqlab.maps.reachable import PLUMBING, Reachable, is_of_torch
 
 LARGE = 2**16
 """Numbers of a buffer in eval mode, or a tensor beside modules, that is held; more are a table."""

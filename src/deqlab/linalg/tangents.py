@@ -24,7 +24,7 @@ import torch.autograd.forward_ad as forward_ad
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from deqlab.attention import plain_attention, uses_fused_attention
+from deqlab.linalg.attention import plain_attention, uses_fused_attention
 from deqlab.linalg.products import Product, has_holes, plain, pull, taped, unpacked
 
 

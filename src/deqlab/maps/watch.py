@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from deqlab.held import Registered, version
-from deqlab.reachable import Reachable
+from deqlab.maps.held import Registered, version
+from deqlab.maps.reachable import Reachable
 
 
 class Watch:

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from deqlab.turns import Turns
+from deqlab.maps.turns import Turns
 
 
 def test_one_thread_at_a_time_in_the_order_of_asking():
