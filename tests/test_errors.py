@@ -118,7 +118,7 @@ def test_success_is_silent(on_failure):
 
 
 def test_fixed_point_speaks_on_failure():
-    f, z0 = (lambda z: z + 1), torch.zeros(2, 1)
+    f, z0 = (lambda z: 1 - z), torch.zeros(2, 1)
     sentence = r"fixed_point: 2 of 2 samples missed the tolerance .* after 31 steps"
     with pytest.raises(ConvergenceError, match=sentence):
         fixed_point(f, z0, solver=Picard())

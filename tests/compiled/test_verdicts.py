@@ -37,7 +37,7 @@ def f(z, row):
     [(Picard, set(Status)), (Anderson, set(Status) - {Status.MAX_STEPS, Status.DIVERGED})],
 )
 def test_each_row_has_the_verdict_it_has_outside_and_leaves_the_others_alone(solver, verdicts):
-    settings = solver(rtol=1e-8, max_steps=50, patience=8)
+    settings = solver(rtol=1e-8, max_steps=100, patience=8)
     call = lambda z0, row: fixed_point(f, z0, row, solver=settings, on_failure="ignore")  # noqa: E731
     outside, solve = call(START, EACH), compiled(call)
     inside, reference = solve(START, EACH), solve(START, HEALTHY)

@@ -4,14 +4,16 @@ import math
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
-from deqlab import Anderson, Picard, Status, fixed_point
+from deqlab import Anderson, Broyden, Picard, Status, fixed_point
 from deqlab.solvers.criterion import norm_of
-from tests.problems import F64
+from tests.problems import F64, matrix, normal
 
 A = torch.tensor([[1.2, 0.1], [0.0, 0.9]], dtype=F64)
 B = torch.ones(2, 1, dtype=F64)
+TANH = 0.9575040240772688  # tanh(2 z) = z
 
 
 def solve(f, z0, **settings):
@@ -61,6 +63,84 @@ def test_no_tolerance_at_all_is_met_by_standing_still(solver):
     assert (solution.residual == 0).all()
 
 
+def unstable_riccati():
+    a, b = np.array([[1.2, 0.3], [0.0, 1.1]]), np.ones((2, 1))
+    x, y = torch.from_numpy(a), torch.from_numpy(b)
+
+    def f(p):
+        gain = torch.linalg.solve(1 + y.T @ p @ y, y.T @ p @ x)
+        return 1e-6 * torch.eye(2, dtype=F64) + x.T @ p @ x - x.T @ p @ y @ gain
+
+    value = scipy.linalg.solve_discrete_are(a, b, 1e-6 * np.eye(2), np.eye(1))
+    return f, torch.zeros(1, 2, 2, dtype=F64), torch.from_numpy(value)[None]
+
+
+def spiral(radius, angle, chain):
+    """A Jordan chain of rotations that contract: it grows by many orders before it does so."""
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    links = torch.diag(torch.ones(chain - 1), 1)
+    w = torch.kron(torch.eye(chain), radius * turn) + torch.kron(links, torch.eye(2))
+    w, x = w.to(F64), torch.eye(2 * chain, dtype=F64)[-1:]
+    value = torch.linalg.solve(torch.eye(len(w), dtype=F64) - w, x[0])[None]
+    return lambda z: z @ w.T + x, torch.zeros_like(x), value
+
+
+def wave(length, end, start):
+    """A shift register: the residual is the same at every step until the last."""
+    z0, value = (torch.full((1, length), number, dtype=F64) for number in (start, end))
+    return lambda z: torch.cat([value[:, :1], z[:, :-1]], dim=1), z0, value
+
+
+def scalar(f, z0, value):
+    return f, torch.full((1, 1), z0, dtype=F64), torch.full((1, 1), value, dtype=F64)
+
+
+MOVING = {
+    "riccati": unstable_riccati(),
+    "spiral": spiral(0.95, 0.05, 5),
+    "long chain": spiral(0.9, 0.05, 8),
+    "slow spiral": spiral(0.97, 0.3, 2),
+    "wave": wave(50, 1.0, 0.0),
+    "wave downwards": wave(90, -1.0, 1.0),
+    "logistic": scalar(lambda z: z + 0.05 * z * (1 - z), 1e-4, 1.0),
+    "deep logistic": scalar(lambda z: z + 0.1 * z * (1 - z), 1e-8, 1.0),
+    "saddle": scalar(lambda z: 2 * z / (1 + z.abs()), 1e-9, 1.0),
+    "far below": scalar(lambda z: torch.tanh(2 * z + 1e-10), 0.0, TANH),
+    "far far below": scalar(lambda z: torch.tanh(2 * z + 1e-25), 0.0, TANH),
+}
+
+
+@pytest.mark.parametrize("problem", MOVING.values(), ids=MOVING)
+def test_rows_that_get_anywhere_converge_with_the_default_patience(problem):
+    f, z0, value = problem
+    solution = solve(f, z0, rtol=1e-8, max_steps=3000)
+    assert solution.status.tolist() == [Status.CONVERGED]
+    torch.testing.assert_close(solution.value, value, rtol=1e-4, atol=1e-4 * value.norm().item())
+
+
+@pytest.mark.parametrize("depth", [20.0, 200.0])
+@pytest.mark.parametrize("rate", [0.5, 0.9])
+def test_a_block_that_wakes_by_a_tiny_image_has_not_diverged(depth, rate):
+    # Its first image is exp(-20) or exp(-200), up to 87 orders below what it comes to.
+    f = lambda z: (rate * z[0] + 2 - 2 * rate, (z[1] + torch.exp(depth - 2 * depth / z[0])) / 2)  # noqa: E731
+    solution = solve(f, (torch.zeros(1, 1, dtype=F64),) * 2, rtol=1e-8, max_steps=1000)
+    assert solution.converged.all()
+    for block, expected in zip(solution.value, (2.0, 1.0), strict=True):
+        torch.testing.assert_close(block.item(), expected, rtol=1e-4, atol=0)
+
+
+def test_a_block_that_wakes_from_a_rounding_error_has_not_diverged():
+    f = lambda z: (  # noqa: E731
+        0.5 * z[0] + 1,
+        0.5 * z[1] + torch.relu(z[0] - 1.2),
+        0.5 * z[2] + torch.relu(z[1] - 0.7) ** 2,
+    )
+    solution = solve(f, (torch.zeros(1, 1, dtype=F64),) * 3, rtol=1e-8)
+    assert solution.converged.all()
+    for block, expected in zip(solution.value, (2.0, 1.6, 1.62), strict=True):
+        torch.testing.assert_close(block.item(), expected, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("patience", [5, 30])
 @pytest.mark.parametrize(
     ("f", "z0"),
@@ -73,8 +153,12 @@ def test_no_tolerance_at_all_is_met_by_standing_still(solver):
         (lambda z: 3.9 * z * (1 - z), 0.3),  # chaos
         (lambda z: z + z.abs().sqrt(), 1.0),
         (lambda z: torch.cos(z) + 1e-9 * torch.sin(1e9 * z), 1.0),  # a floor of noise
+        (lambda z: -z, 1.0),
+        (lambda z: -(z + 2) / z, 1.0),  # 1, -3, -1/3, 5, ...: it wanders over the whole line
     ],
-    ids=["drift", "rounded drift", "slow growth", "cycle", "jump", "chaos", "root", "noise"],
+    ids="drift,rounded drift,slow growth,cycle,jump,chaos,root,noise,mirror,map of the line".split(
+        ","
+    ),
 )
 def test_what_leads_nowhere_ends_soon(f, z0, patience):
     z0 = torch.full((1, 1), z0, dtype=F64)
@@ -84,7 +168,30 @@ def test_what_leads_nowhere_ends_soon(f, z0, patience):
     assert solution.evaluations <= 40 * patience
 
 
-@pytest.mark.parametrize(("rate", "steps"), [(2.0, 29), (10.0, 10)])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+@pytest.mark.parametrize("angle", [3.0, 1.0, 0.1, 0.01])
+def test_a_rotation_ends_soon(angle, dtype):
+    # In float32 its rounding shrinks the residual a little at every step.
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    solution = solve(lambda z: z @ turn.to(z), torch.tensor([[1.0, 0.3]]).to(dtype), max_steps=5000)
+    assert solution.status.tolist() == [Status.STAGNATED]
+    assert solution.evaluations <= 100
+
+
+@pytest.mark.parametrize("solver", [Picard, Anderson, Broyden])
+def test_a_floor_of_rounding_ends_soon(solver):
+    w, x = matrix(20, norm=0.8, seed=0).float(), normal(6, 20, seed=1).float()
+    solution = fixed_point(
+        lambda z: torch.tanh(z @ w + x),
+        torch.zeros_like(x),
+        solver=solver(rtol=1e-12, max_steps=5000),
+        on_failure="ignore",
+    )
+    assert set(solution.status.tolist()) <= {Status.CONVERGED, Status.STAGNATED}
+    assert solution.evaluations <= 200  # it gets there in 60 to 80; the least ones come rarely
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(2.0, 98), (10.0, 31)])
 def test_what_explodes_has_diverged(rate, steps):
     solution = solve(lambda z: rate * z + 1, torch.zeros(1, 1, dtype=F64), max_steps=1000)
     assert solution.status.tolist() == [Status.DIVERGED]

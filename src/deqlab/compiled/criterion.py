@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from deqlab.solvers import Solver
-from deqlab.solvers.criterion import SCALE_CAP, STANDING
+from deqlab.solvers.criterion import ROUNDING, SCALE_CAP, STANDING
 
 FLOAT = torch.float64
 
@@ -40,6 +40,7 @@ class Look(NamedTuple):
     tolerance: Float64[Tensor, " B"]
     measure: Float64[Tensor, " B"]
     within: Bool[Tensor, " B"]
+    rounding: Float64[Tensor, " B"]  # what the measure may be by rounding alone
     anew: Bool[Tensor, " B"]  # rows with a block that was at rest and has moved
 
 
@@ -79,10 +80,25 @@ def measure(
     within = (counted <= tolerances).all(dim=1)
     scales = Scales(start, reach)
     if len(rules.blocks) == 1:
-        return scales, Look(residuals[:, 0], tolerances[:, 0], counted[:, 0], within, moved[:, 0])
-    relative = counted / start.clamp_min(torch.finfo(FLOAT).tiny)
+        residual, tolerance, counted = residuals[:, 0], tolerances[:, 0], counted[:, 0]
+        rounding = ROUNDING * eps * sizes[:, 0]
+        return scales, Look(residual, tolerance, counted, within, rounding, moved[:, 0])
+    relative, rounding = in_units(counted, scales), ROUNDING * eps * in_units(sizes, scales)
     anew = moved.any(dim=1)
-    return scales, Look(_norm(residuals), _norm(tolerances), _norm(relative), within, anew)
+    return scales, Look(_norm(residuals), _norm(tolerances), relative, within, rounding, anew)
+
+
+def distance(
+    scales: Scales, z: Float[Tensor, "B D"], best: Float[Tensor, "B D"], blocks: Sequence[int]
+) -> Float64[Tensor, " B"]:
+    """Return how far z is from `best`, in units of the measure."""
+    norms = row_norms(z - best, blocks)
+    return norms[:, 0] if len(blocks) == 1 else in_units(norms, scales)
+
+
+def in_units(parts: Float64[Tensor, "B K"], scales: Scales) -> Float64[Tensor, " B"]:
+    """Return the norm of each row, of parts in units of the scale of their block."""
+    return _norm(parts / scales.start.clamp_min(torch.finfo(FLOAT).tiny))
 
 
 def _norm(matrix: Tensor) -> Tensor:

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from deqlab.compiled.criterion import FLOAT, Rules, Scales, measure
+from deqlab.compiled.criterion import FLOAT, Look, Rules, Scales, distance, measure
 from deqlab.solution import Status
-from deqlab.solvers.criterion import DIVERGENCE, FALL, GROWING, GROWTH, SLACK
+from deqlab.solvers.criterion import SLACK
+from deqlab.solvers.progress import Course, grows_without_bound
 
 INTEGER = torch.int64
 
@@ -27,8 +28,8 @@ class Verdicts(NamedTuple):
     tolerance: Float64[Tensor, " B"]
     latest: tuple[Tensor, Tensor]  # both at the last iterate
     least: Float64[Tensor, " B"]  # the measure of the best iterate
-    low: Float64[Tensor, " B"]  # the least measure since the largest
-    peak: Float64[Tensor, " B"]  # the largest measure
+    before: Float64[Tensor, " B"]  # the measure of the last iterate
+    course: Course[Tensor]
     least_at: Int64[Tensor, " B"]
     improved_at: Int64[Tensor, " B"]
     behind: Bool[Tensor, " B"]  # whether the best iterate is an earlier one
@@ -47,9 +48,9 @@ class Verdicts(NamedTuple):
 
     @property
     def unproven(self) -> Bool[Tensor, ""]:
-        """Whether f was never evaluated at the value as a whole, and it matters."""
-        failed = self.behind & (self.status != Status.NONFINITE.value)
-        return failed.any() & (self.converged.any() | self.coupled)
+        """Whether f was never evaluated at the value as a whole."""
+        apart = self.converged.any() | (self.least_at != self.least_at[:1]).any()
+        return (self.behind & self.residual.isfinite()).any() & apart
 
 
 def unknown(z: Float[Tensor, "B D"], scales: Scales) -> Verdicts:
@@ -66,8 +67,8 @@ def unknown(z: Float[Tensor, "B D"], scales: Scales) -> Verdicts:
         tolerance=of_each_row(torch.inf, FLOAT),
         latest=(of_each_row(torch.inf, FLOAT), of_each_row(torch.inf, FLOAT)),
         least=of_each_row(torch.inf, FLOAT),
-        low=of_each_row(torch.inf, FLOAT),
-        peak=of_each_row(torch.inf, FLOAT),
+        before=of_each_row(torch.inf, FLOAT),
+        course=Course(*(of_each_row(torch.inf, FLOAT) for _ in Course._fields)),
         least_at=of_each_row(0, INTEGER),
         improved_at=of_each_row(0, INTEGER),
         behind=of_each_row(False, torch.bool),
@@ -104,26 +105,25 @@ def judge(
     known = known._replace(
         status=torch.where(resumed, Status.MAX_STEPS.value, known.status),
         latest=(look.residual, look.tolerance),
-        least=torch.where(resumed, torch.inf, known.least),
         coupled=known.coupled | resumed.any(),
     )
     running, finite = known.running, look.measure.isfinite()
     if proving is not None:
         running = running & ~proving
-    known = _rebase(known, look.anew & running)
+    known = _forget_best(known, resumed | (look.anew & running))
     gains = running & (look.measure < known.least)  # false for nan
     done = running & look.within & finite & (count >= rules.solver.min_steps)
     take = gains | done
-    known = _note_news(known, look.measure, running, gains, count, rules.solver.patience)
-    least = torch.where(gains, look.measure, known.least)
-    verdict = _give_up(known._replace(least=least), look.measure, count, rules.solver.patience)
-    status = torch.where(running & ~take, verdict, known.status)
+    away = distance(scales, z, best, rules.blocks)
+    known = _note_progress(known, look, gains, running & ~take, away, count)
+    verdict = _give_up(known, look.measure, count, rules.solver.patience)
+    status = torch.where(running, verdict, known.status)
     found = known._replace(
         status=torch.where(done, Status.CONVERGED.value, status),
         steps=torch.where(running, count, known.steps),
         residual=torch.where(take, look.residual, known.residual),
         tolerance=torch.where(take, look.tolerance, known.tolerance),
-        least=least,
+        before=look.measure,
         behind=torch.where(running, ~take, known.behind),
     )
     return found, torch.where(take[:, None], z, best)
@@ -137,7 +137,7 @@ def close(known: Verdicts, proven: Bool[Tensor, ""], out_of_steps: Bool[Tensor, 
         proven: Whether that was the value as a whole.
         out_of_steps: Whether the steps ran out.
     """
-    rows = torch.where(proven, known.status != Status.NONFINITE.value, known.converged)
+    rows = torch.where(proven, known.residual.isfinite(), known.converged)
     residual, tolerance = known.latest
     changed = (rows & _has_changed(known, residual)).any()
     coupled, converged = known.coupled | changed, known.converged
@@ -156,40 +156,48 @@ def _has_changed(known: Verdicts, residual: Float64[Tensor, " B"]) -> Bool[Tenso
     return ~((residual - known.residual).abs() <= SLACK * known.residual)
 
 
-def _rebase(known: Verdicts, rows: Bool[Tensor, " B"]) -> Verdicts:
+def _forget_best(known: Verdicts, rows: Bool[Tensor, " B"]) -> Verdicts:
     """Return the verdicts, where the iterates of these rows are ranked anew from now on."""
+    low = torch.where(rows, torch.inf, known.course.low)
     return known._replace(
-        least=torch.where(rows, torch.inf, known.least),
-        low=torch.where(rows, torch.inf, known.low),
-        peak=torch.where(rows, 0.0, known.peak),
+        least=torch.where(rows, torch.inf, known.least), course=known.course._replace(low=low)
     )
 
 
-def _note_news(
+def _note_progress(
     known: Verdicts,
-    measure: Tensor,
-    running: Tensor,
-    gains: Tensor,
-    count: Tensor,
-    patience: int,
+    look: Look,
+    gains: Bool[Tensor, " B"],
+    rest: Bool[Tensor, " B"],
+    away: Float64[Tensor, " B"],
+    count: Int64[Tensor, ""],
 ) -> Verdicts:
-    """Return the verdicts, now that rows may have shown anything new."""
-    peak = torch.where(count == 1, measure, known.peak)
-    least_at = torch.where(gains, count, known.least_at)
-    grew, lower = measure > GROWTH * peak, FALL * measure < known.low
-    news = gains | (grew & (count - least_at < GROWING * patience)) | lower
+    """Return the verdicts, now that rows may have made progress.
+
+    Args:
+        known: The verdicts on the iterates before.
+        look: The iterate, measured.
+        gains: Rows for which it is the best one.
+        rest: The other rows that still run.
+        away: How far it is from the best one before.
+        count: Its number.
+    """
+    rest = rest & (look.measure > look.rounding)
+    course, progress = known.course.advance(look.measure, gains, rest, away)
     return known._replace(
-        peak=torch.where(grew, measure, peak),
-        low=torch.where(grew | lower, measure, known.low),
-        least_at=least_at,
-        improved_at=torch.where(running & news, count, known.improved_at),
+        course=course,
+        least=torch.where(gains, look.measure, known.least),
+        least_at=torch.where(gains, count, known.least_at),
+        improved_at=torch.where(progress, count, known.improved_at),
     )
 
 
 def _give_up(known: Verdicts, measure: Tensor, count: Tensor, patience: int) -> Tensor:
-    """Return the verdict on rows that did not get better."""
+    """Return the verdict on rows that have not converged."""
     verdict = torch.where(
         count - known.improved_at >= patience, Status.STAGNATED.value, Status.MAX_STEPS.value
     )
-    verdict = torch.where(measure > DIVERGENCE * known.least, Status.DIVERGED.value, verdict)
+    since = count - known.least_at
+    grows = grows_without_bound(measure, known.before, known.least, since)
+    verdict = torch.where(grows, Status.DIVERGED.value, verdict)
     return torch.where(measure.isfinite(), verdict, Status.NONFINITE.value)

@@ -20,11 +20,12 @@ from deqlab.arguments import SettingsByName, check_count, check_kind, check_numb
 from deqlab.maps.matrix_map import MatrixMap, Narrow
 from deqlab.solution import Solution
 from deqlab.solvers.coupling import settle
-from deqlab.solvers.criterion import DIVERGENCE, GROWTH, Rules
+from deqlab.solvers.criterion import Rules
 from deqlab.solvers.error_control import ErrorControl
 from deqlab.solvers.ledger import Ledger, take_rows
 from deqlab.solvers.map import Map
 from deqlab.solvers.monitor import Monitor
+from deqlab.solvers.progress import DIVERGENCE, GROWTH
 from deqlab.state import share_memory
 
 Memory = TypeVar("Memory")
@@ -38,12 +39,14 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         rtol: Relative tolerance on the residual, 0 or more. The error of the value is larger, by
             about 1 / (1 - contraction factor of f).
         atol: Absolute tolerance, 0 or more, in the units of the state. With the default, 0, the
-            units change nothing: a block has come to zero when it is below the rounding of where
-            it started (see `criterion`).
+            units change nothing: a block has come to zero when |f(z) - z| is rtol times the
+            rounding of where it started (see `criterion`). From there on every step counts: 0.9 z
+            takes 220 of them in float32, and 410 in float64. Where less will do, say so by `atol`.
         max_steps: Iterations at most, 1 or more; most methods evaluate f once in each.
         min_steps: No row has converged before this many iterations, 1 or more.
-        patience: A row whose residual shows nothing new for this many steps is STAGNATED: no new
-            minimum, no growth beyond its maximum, no new minimum since then.
+        patience: A row is STAGNATED if for this many steps its residual has not fallen, and its
+            iterate has come no farther, by a tenth, from the best one so far. Raise it for rows
+            that move more slowly than that.
         record: Iterations, counted from 1, whose iterates `Solution.states` keeps.
     """
 

@@ -9,8 +9,9 @@ each verdict is true of it. Where f couples the rows,
 - no row can have its right value while another has not.
 
 So the held rows are measured once more at the last iterate, where f was evaluated for all rows; the
-value as a whole, at the price of one evaluation, if rows have converged beside others that go back;
-and where any residual has changed, the rows have converged together or not at all.
+value as a whole, at the price of one evaluation, if rows go back beside others that have converged
+or that go back to another iterate; and where any residual has changed, the rows have converged
+together or not at all.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.solvers.criterion import Array, Look, has_changed
-from deqlab.solvers.monitor import CONVERGED, MAX_STEPS, NONE, NONFINITE, STAGNATED, Monitor
+from deqlab.solvers.monitor import CONVERGED, MAX_STEPS, NONE, STAGNATED, Monitor
 
 
 def settle(
@@ -57,19 +58,20 @@ def measure_held(monitor: Monitor, z: Float[Tensor, "B D"], fz: Float[Tensor, "B
 
 
 def is_unproven(monitor: Monitor) -> bool:
-    """Return whether f was never evaluated at the value as a whole, and it matters.
+    """Return whether f was never evaluated at the value as a whole.
 
-    Rows go back to an earlier iterate, and others have converged or are known to depend on them.
+    Rows go back to an earlier iterate, and others do not, or go back to another one.
     """
-    if not len(monitor.behind) or not (monitor.coupled or (monitor.status == CONVERGED).any()):
-        return False
-    return bool((monitor.behind & (monitor.status != NONFINITE)).any())
+    if not len(monitor.behind) or not (monitor.behind & np.isfinite(monitor.residual)).any():
+        return False  # a row without a finite residual was held at its start
+    held = monitor.status == CONVERGED
+    return bool(held.any() or (monitor.least_at != monitor.least_at[0]).any())
 
 
 def prove(monitor: Monitor, fz: Float[Tensor, "B D"]) -> None:
     """Measure the value as a whole, given f there."""
     look = _look_closely(monitor, monitor.best, fz)
-    _correct(monitor, look, monitor.status != NONFINITE)
+    _correct(monitor, look, np.isfinite(monitor.residual))
 
 
 def withdraw(monitor: Monitor) -> Array:

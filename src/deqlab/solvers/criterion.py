@@ -28,26 +28,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deqlab.linalg.norms import block_norms, sure_above
+from deqlab.solvers.progress import DIVERGENCE, GROWTH
 
 Array: TypeAlias = NDArray[Any]
 
 SCALE_CAP = 10.0
 """How far |f(z)| may outgrow the start and still loosen the tolerance."""
-
-DIVERGENCE = 1e8
-"""A residual this many times its minimum is not a transient: even the steep nilpotent maps of
-sawtooth constructions grow only to about 2^D before they collapse."""
-
-GROWTH = 1.1
-"""A residual that outgrows the largest so far by less says nothing new: rounding makes z + 0.1
-drift with residuals that differ, and a drift that slows down never ends."""
-
-FALL = 1.01
-"""After growth, a residual that falls below the least since then by less says nothing new: in a
-cycle it does so by rounding."""
-
-GROWING = 2
-"""Times patience that a row may grow before it contracts."""
 
 SLACK = 1e-5
 """By more than this share the residual of a row held still has changed because of other rows; by
@@ -55,6 +41,9 @@ less because a sum was taken in another precision."""
 
 STANDING = 16.0
 """How far above the rounding of f(z) a step must have been for f(z) = z to be believed."""
+
+ROUNDING = 4.0
+"""Times eps |f(z)| below which a residual may be rounding, of a few operations."""
 
 LEAST_UNIT, TINY = 2.0**-1022, 1e-290
 """What to divide by in place of 0; what a sum of squares in float64 loses no digit above."""
@@ -114,6 +103,7 @@ class Criterion:
         self.least_sure = sure_above(z.dtype)
         if not ((sizes > self.least_sure) & (sizes < np.inf)).all():
             sizes = block_norms(fz, blocks)
+        self.sizes = sizes  # |f(z)| at the last iterate
         self.start = np.maximum(block_norms(z, blocks), sizes)
         self.reach = self.start  # the largest |f(z) - z| beyond the cap, or the start
         self.late: Array | None = None  # blocks that started at rest, if there are any
@@ -126,6 +116,7 @@ class Criterion:
 
     def look(self, residuals: Array, sizes: Array) -> Look:
         """Measure an iterate by |f(z) - z| and |f(z)| in each block, (B, K) each."""
+        self.sizes = sizes
         tolerances = np.maximum(self.rtol * np.minimum(sizes, self.cap), self.floor)
         if self.atol:
             tolerances += self.atol
@@ -166,6 +157,14 @@ class Criterion:
         exact = norm_of(residuals) if residuals.shape[1] > 1 else residuals.ravel()
         return self.look(counted, sizes)._replace(residual=exact), moved
 
+    def distance(self, z: Float[Tensor, "B D"], best: Float[Tensor, "B D"]) -> Array:
+        """Return how far z is from `best`, in units of the measure."""
+        return self._measure(block_norms(z.detach() - best.detach(), self.blocks))
+
+    def rounding(self) -> Array:
+        """Return what the measure of the last iterate may be by rounding alone."""
+        return ROUNDING * self.eps * self._measure(self.sizes)
+
     def hold_to(self, rows: Array, tolerances: Array) -> None:
         """Hold these rows to such a tolerance in each block, (B, K), as well."""
         if self.limit is None:
@@ -176,8 +175,7 @@ class Criterion:
         """Return what is allowed, in units of the measure, now that some rows were reopened."""
         if self.limit is None:
             return allowed
-        limit = self.limit.ravel() if len(self.blocks) == 1 else norm_of(self.limit / self.unit)
-        return np.fmin(allowed, limit)
+        return np.fmin(allowed, self._measure(self.limit))
 
     def weights(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"] | None:
         """Return one over the scale of each block, for each number of the state.
@@ -212,6 +210,9 @@ class Criterion:
         for name, known in vars(self).items():
             if isinstance(known, np.ndarray):
                 setattr(self, name, known[rows])
+
+    def _measure(self, parts: Array) -> Array:
+        return parts.ravel() if parts.shape[1] == 1 else norm_of(parts / self.unit)
 
     def _wake(self, sizes: Array) -> Array | None:
         """Give a scale to blocks at rest that have moved; return the rows where there are some."""

@@ -2,10 +2,9 @@
 
 A row runs until it is within its tolerance (CONVERGED), or until nothing is to be hoped for:
 
-- STAGNATED: for `patience` iterates its residual has shown nothing new. New is a least residual,
-  one that outgrows the largest by a tenth, and the least since then: rows may grow before they
-  contract, for twice `patience` iterates.
-- DIVERGED: its residual is 1e8 times its least.
+- STAGNATED: for `patience` iterates its residual has not fallen, and it has come no farther from
+  its best iterate.
+- DIVERGED: its residual has grown by 1e29, over many steps, and grows on; see `progress` for both.
 - NONFINITE: f(z) is not finite.
 
 A finished row is held where it is, and f is evaluated there with the others. If f couples the rows,
@@ -26,7 +25,8 @@ from torch import Tensor
 from deqlab.linalg.arrays import choose_rows
 from deqlab.linalg.norms import residual_norms
 from deqlab.solution import Status
-from deqlab.solvers.criterion import FALL, GROWING, Array, Criterion, Look, Rules, has_changed
+from deqlab.solvers.criterion import Array, Criterion, Look, Rules, has_changed
+from deqlab.solvers.progress import Course, grows_without_bound, is_lower
 
 FORESIGHT = 2.0
 """The end is expected for a residual of this many tolerances at the rate it fell last: to expect
@@ -47,8 +47,7 @@ class Monitor:
         self.count = 0  # iterates judged so far
         self.best = z
         self.least = np.full(batch, np.inf)  # the measure of `best`
-        self.low = self.least  # the least measure since the largest
-        self.peak = self.least  # the largest measure
+        self.course = Course(self.least, self.least, self.least)
         self.latest = self.before = self.least  # |f(z) - z| at the last iterate; the measure before
         never = np.zeros(batch, dtype=bool)
         self.look = Look(*(self.least,) * 3, never, never, self.least)  # at the last iterate
@@ -56,7 +55,7 @@ class Monitor:
         self.tolerance = self.least
         self.status = np.full(batch, MAX_STEPS)
         self.steps = np.zeros(batch, dtype=int)
-        self.improved_at = np.zeros(batch, dtype=int)  # the last iterate that showed anything new
+        self.improved_at = np.zeros(batch, dtype=int)  # the last iterate that was progress
         self.least_at = self.improved_at  # the last iterate that was the best so far
         self.active = np.ones(batch, dtype=bool)
         self.all_active = batch > 0
@@ -81,19 +80,18 @@ class Monitor:
             self.residuals, sizes = residual_norms(fz, z, self.blocks)
             criterion = self.criterion or self._begin(z, fz, sizes)
             look = criterion.look(self.residuals, sizes)
-            gains = look.measure < self.least
-            if self.all_active and _all(gains & look.sure & ~look.within):
+            clear = is_lower(look.measure, self.least)
+            if self.all_active and _all(clear & look.sure & ~look.within):
                 # Every row runs and makes progress, and none is done.
                 self.best, self.tolerance = z, look.tolerance
                 self.latest = self.residual = look.residual
-                self.low = self.least = look.measure
+                self.least = look.measure
+                self.course = Course(self.least, self.least, self.least)
                 self.steps.fill(self.count)
                 self.improved_at.fill(self.count)
                 self.least_at = self.improved_at
                 self.fresh = self.resumed = self.behind = NONE
                 self.look = look
-                if self.count == 1:
-                    self.peak = look.measure
                 return self.count < self.rules.max_steps
             lost = self._lost(look)
             watched = self.active if lost is None else self.active | lost
@@ -141,6 +139,7 @@ class Monitor:
             if isinstance(known, np.ndarray) and len(known):
                 setattr(self, name, known[rows])
         self.look = Look(*(part[rows] for part in self.look))
+        self.course = Course(*(part[rows] for part in self.course))
         if self.criterion is not None:
             self.criterion.keep_only(rows)
         self.all_active = _all(self.active)
@@ -154,9 +153,7 @@ class Monitor:
     def _rebase(self, rows: Array) -> None:
         """Rank the iterates of these rows anew: a block that was at rest counts from now on."""
         self.rescaled = True
-        self.least = np.where(rows, np.inf, self.least)
-        self.low = np.where(rows, np.inf, self.low)
-        self.peak = np.where(rows, 0.0, self.peak)
+        self._forget_best(rows)
 
     def _run_again(self, rows: Array) -> None:
         self.status[rows] = MAX_STEPS
@@ -178,8 +175,12 @@ class Monitor:
         self.resumed = NONE
         if rows is not None:
             self.resumed, self.coupled = rows, True
-            self.least = np.where(rows, np.inf, self.least)
+            self._forget_best(rows)
             self._run_again(rows)
+
+    def _forget_best(self, rows: Array) -> None:
+        self.least = np.where(rows, np.inf, self.least)
+        self.course = self.course._replace(low=np.where(rows, np.inf, self.course.low))
 
     def _decide(self, z: Float[Tensor, "B D"], look: Look) -> None:
         """Pass a verdict on each row that still runs."""
@@ -198,11 +199,11 @@ class Monitor:
         self.residual = np.where(take, look.residual, self.residual)
         self.tolerance = np.where(take, look.tolerance, self.tolerance)
         self.least = np.where(gains, look.measure, self.least)
-        self._note_news(look.measure, gains, all_gain=not any_rest)
+        self._note_progress(z, look.measure, gains, rest)
         self.status[done] = CONVERGED
         self.active = active & ~done
-        if any_rest:
-            self._give_up(look, rest)
+        if any_rest or _any(self.active & (self.improved_at < self.count)):
+            self._give_up(look)
         self.all_active = _all(self.active)
         # A converged row stands still, so that z is its best iterate too: no copy is needed
         # while every row either gains or has converged.
@@ -211,30 +212,37 @@ class Monitor:
         elif _any(take):
             self.best = choose_rows(take, z, self.best)
 
-    def _note_news(self, measure: Array, gains: Array, *, all_gain: bool) -> None:
-        """Note which rows have shown anything new."""
-        if self.count == 1:
-            self.peak = measure
-        if all_gain and self.improved_at is self.least_at:
-            self.low = self.least
-            self.improved_at[gains] = self.count
-            return
+    def _note_progress(
+        self, z: Float[Tensor, "B D"], measure: Array, gains: Array, rest: Array
+    ) -> None:
+        """Note which rows have made progress; `rest` are those that found no better iterate."""
+        any_rest = _any(rest)
+        if not any_rest and self.improved_at is self.least_at:
+            if _all(is_lower(measure, self.course.low) | ~gains):
+                self.course = Course(self.least, self.least, self.least)
+                self.improved_at[gains] = self.count
+                return
+        distance = None
+        if any_rest:
+            assert self.criterion is not None
+            rest = rest & (measure > self.criterion.rounding())
+            if np.isfinite(self.rules.growth):
+                distance = self.criterion.distance(z, self.best)
+        self.course, progress = self.course.advance(
+            measure, gains, rest, distance, self.rules.growth
+        )
         self.least_at = np.where(gains, self.count, self.least_at)
-        grew = measure > self.rules.growth * self.peak
-        lower = FALL * measure < self.low
-        self.peak = np.where(grew, measure, self.peak)
-        self.low = np.where(grew | lower, measure, self.low)
-        early = self.count - self.least_at < GROWING * self.rules.patience
-        news = gains | (grew & early) | lower
-        self.improved_at = np.where(self.active & news, self.count, self.improved_at)
+        self.improved_at = np.where(progress, self.count, self.improved_at)
 
-    def _give_up(self, look: Look, rows: Array) -> None:
-        """Pass a verdict on these rows, which did not get better."""
+    def _give_up(self, look: Look) -> None:
+        """Pass a verdict on the rows that still run."""
         verdict = np.full_like(self.status, MAX_STEPS)
         verdict[self.count - self.improved_at >= self.rules.patience] = STAGNATED
-        verdict[look.measure > self.rules.divergence * self.least] = DIVERGED
+        since, most = self.count - self.least_at, self.rules.divergence
+        grows = grows_without_bound(look.measure, self.before, self.least, since, most)
+        verdict[grows] = DIVERGED
         verdict[~np.isfinite(look.measure)] = NONFINITE
-        self.status = np.where(rows, verdict, self.status)
+        self.status = np.where(self.active, verdict, self.status)
         self.active &= self.status == MAX_STEPS
 
 

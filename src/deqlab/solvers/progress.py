@@ -1,0 +1,115 @@
+"""What is progress of a row that has not converged, and what is growth without bound.
+
+STAGNATED is a row that has made no progress for `patience` steps. Progress is
+
+- a residual that falls below the least one since the last progress, or since its largest;
+- an iterate that is farther from the best one, by a tenth, than any since that was found.
+
+Of a residual below the rounding of f(z) only the least is progress.
+
+A row may so grow, travel or wait as long as it likes, if it gets anywhere: an unstable start, a
+spiral that contracts only in the end, a wave that runs through the state. Cycles, chaos and
+rounding stay in a bounded set, where both end soon; so does a drift of constant speed, after about
+ten times `patience` steps.
+
+DIVERGED is a row whose residual has grown by 1e29, over many steps, and grows on. No finite growth
+proves that a map has no bound: tanh(2 z + c) grows to 1 from any c. This one leaves room for all
+that starts from the rounding of float64, and for blocks that wake late; what is steeper than that
+and has no bound overflows soon.
+
+All is measured in units of the scale of each block. The functions take numpy arrays and tensors.
+"""
+
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Numbers = TypeVar("Numbers", bound=NDArray[Any] | Tensor)
+
+FALL = 1.0001
+"""A residual that falls by less says nothing new: in a cycle it does so by rounding."""
+
+GROWTH = 1.1
+"""Farther is what is this many times as far."""
+
+DIVERGENCE = 1e29
+"""Growth of a residual that no map with a bound is expected to show: with 2 z + 1 it takes 97
+steps, just less than the default of `max_steps`."""
+
+SUSTAINED = 10
+"""Steps that such a growth takes at least. In fewer it is a jump: an extrapolation gone wrong, or a
+block that wakes from a rounding error."""
+
+
+class Course(NamedTuple, Generic[Numbers]):
+    """What the progress of each row is measured by."""
+
+    low: Numbers  # the least residual since the last progress, or since the largest residual
+    peak: Numbers  # the largest residual since the best one
+    farthest: Numbers  # the largest distance from the best iterate since; at first, its residual
+
+    def advance(
+        self,
+        measure: Numbers,
+        gains: Numbers,
+        rest: Numbers,
+        distance: Numbers | None,
+        growth: float = GROWTH,
+    ) -> tuple["Course[Numbers]", Numbers]:
+        """Return the course with this iterate, and which rows have made progress.
+
+        Args:
+            measure: The residual.
+            gains: Rows for which this is the best iterate.
+            rest: The other rows that still run.
+            distance: How far the iterate is from the best one; None if it does not matter.
+            growth: From what growth of the distance on an iterate is farther.
+        """
+        lower = (gains | rest) & is_lower(measure, self.low)
+        anew, higher = gains & lower, rest & (measure > self.peak)
+        farthest, progress = where(anew, measure, self.farthest), lower
+        if distance is not None:
+            farther = rest & (distance > growth * farthest)
+            farthest, progress = where(farther, distance, farthest), lower | farther
+        course = Course(
+            low=where(progress | higher, measure, self.low),
+            peak=where(anew | higher, measure, self.peak),
+            farthest=farthest,
+        )
+        return course, progress
+
+
+def is_lower(measure: Numbers, low: Numbers) -> Numbers:
+    """Return which rows have a residual that is lower by more than rounding."""
+    return cast(Numbers, FALL * measure < low)
+
+
+def grows_without_bound(
+    measure: Numbers,
+    before: Numbers,
+    least: Numbers,
+    steps: Numbers,
+    divergence: float = DIVERGENCE,
+) -> Numbers:
+    """Return which rows have diverged.
+
+    Args:
+        measure: The residual.
+        before: That of the step before.
+        least: That of the best iterate.
+        steps: How many steps ago this was.
+        divergence: How far a residual may grow.
+    """
+    growth = measure / least
+    goes_on = (measure / before) ** (2 * steps) >= growth  # at half of the mean rate or more
+    return cast(Numbers, (growth > divergence) & (steps >= SUSTAINED) & goes_on)
+
+
+def where(mask: Numbers, one: Numbers, other: Numbers) -> Numbers:
+    """Return the numbers of `one` in the rows of `mask`, and those of `other` elsewhere."""
+    if isinstance(mask, Tensor):
+        return cast(Numbers, torch.where(mask, one, other))
+    return cast(Numbers, np.where(mask, one, other))
