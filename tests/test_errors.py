@@ -91,7 +91,9 @@ def test_the_rate_looks_at_the_last_steps_that_the_sample_took():
     [
         (Status.DIVERGED, [1.0, 10.0, 100.0], "The residual grows: f does not contract here"),
         (STUCK, [1.0, 1.0, 1.0], "The residual no longer shrinks: the tolerance may be below"),
+        (STUCK, [1.0, 1.0, 1.0], "Raise patience if it only moves slowly"),
         (SLOW, [1.0, 2.0, 3.0], "The residual no longer shrinks"),
+        (SLOW, [1.0, 10.0, 100.0], "The residual still grows by a factor 10.000 per step: f does"),
         (SLOW, [1.0], "It had one step, which shows no trend: raise max_steps"),
     ],
 )

@@ -44,6 +44,10 @@ class ConvergenceWarning(UserWarning):
         self.solution = None if solution is None else solution.verdicts()
 
 
+GROWN = 10.0
+"""Times its least residual, from which on a sample that runs out of steps is said to grow."""
+
+
 def check_on_failure(on_failure: str) -> None:
     """Raise ValueError unless `on_failure` is one of its three words."""
     if on_failure not in get_args(OnFailure):
@@ -199,15 +203,30 @@ def _advice(solution: Solution[Any], worst: int, lowered: torch.dtype | None, *,
     limit = "max_steps" if solution.evaluations else "max_products"
     if status == Status.MAX_STEPS and int(solution.steps[worst]) < 2:
         return f"It had one step, which shows no trend: raise {limit}."
+    if status == Status.MAX_STEPS and _grows(solution, worst):
+        return (
+            f"The residual still grows{rate}: f does not contract here "
+            "(stability.spectral_radius(f, z) measures it). Constrain or shrink the weights, or "
+            f"damp the solver; raise {limit} if it grows from an unstable start and has a bound."
+        )
     if status == Status.MAX_STEPS and _shrinks(solution, worst):
         return (
             f"The residual still shrinks{rate}: raise {limit}, or make f contract more (a "
             "constraint such as nn.SpectralNorm; stability.spectral_radius(f, z) measures it)."
         )
+    slow = " Raise patience if it only moves slowly." if status == Status.STAGNATED else ""
     return (
         "The residual no longer shrinks: the tolerance may be below what this dtype resolves, or "
-        "f has no attracting fixed point here; see stability.spectral_radius(f, z)."
+        f"f has no attracting fixed point here; see stability.spectral_radius(f, z).{slow}"
     )
+
+
+def _grows(solution: Solution[Any], worst: int) -> bool:
+    rate = _recent_rate(solution, worst)
+    if rate is None or rate <= 1:
+        return False
+    taken = solution.trace[: int(solution.steps[worst]), worst]
+    return bool(taken[-1] > GROWN * taken.min())
 
 
 def _shrinks(solution: Solution[Any], worst: int) -> bool:

@@ -21,9 +21,9 @@ class Status(IntEnum):
     MAX_STEPS = 1
     """The steps ran out before anything else was certain."""
     STAGNATED = 2
-    """The residual showed nothing new for `patience` steps."""
+    """For `patience` steps the residual did not fall, and the iterate came no farther."""
     DIVERGED = 3
-    """The residual grew far above its minimum."""
+    """The residual grew by 29 orders over many steps, and grew on."""
     NONFINITE = 4
     """f returned inf or nan for this sample."""
 
@@ -37,7 +37,8 @@ class Solution(Generic[StateT]):
     Attributes:
         value: The iterate at which the sample converged, else its iterate of least residual; it
             has the structure of z0 and carries the gradient.
-        residual: |f(value) - value|, the Euclidean norm at exactly that iterate.
+        residual: |f(value) - value|, the Euclidean norm at exactly that iterate, also where rows
+            depend on each other.
         tolerance: What `residual` was allowed to be: atol + rtol min(max(|f(value)|, eps s), 10 s)
             with s = max(|z0|, |f(z0)|), see `solvers.criterion`. In a state of several tensors
             each is held to its own; this is then the root of the sum of their squares.

@@ -5,7 +5,7 @@ import torch
 
 from deqlab import Anderson, Picard, Status, fixed_point
 from tests.compiled.both import both, compiled
-from tests.problems import F64, normal
+from tests.problems import F64, normal, rotation
 
 pytestmark = pytest.mark.usefixtures("traceable")
 
@@ -49,6 +49,50 @@ def test_each_row_has_the_verdict_it_has_outside_and_leaves_the_others_alone(sol
     assert inside.value.isfinite().all()
     assert torch.equal(inside.value[0], reference.value[0])
     assert inside.steps[0] == reference.steps[0]
+
+
+def test_rows_that_get_anywhere_end_as_they_do_outside():
+    # A wave, a slow growth, a growth from far below, a rotation and an explosion, as rows of one.
+    turn = rotation(0.3, scale=1.0)
+
+    def f(z):
+        wave, slow, deep, circle, blast = z.split(1)
+        return torch.cat(
+            [
+                torch.cat([torch.ones_like(wave[:, :1]), wave[:, :-1]], dim=1),
+                slow + 0.1 * slow * (1 - slow),
+                torch.tanh(2 * deep + 1e-15),
+                (circle.reshape(-1, 2) @ turn).reshape(1, -1),
+                2 * blast + 1,
+            ]
+        )
+
+    z0 = torch.zeros(5, 50, dtype=F64)
+    z0[1], z0[3] = 1e-4, 1.0
+    outside, inside = both(f, z0, solver=Picard(max_steps=400))
+    expected = [Status.CONVERGED] * 3 + [Status.STAGNATED, Status.DIVERGED]
+    assert inside.status.tolist() == outside.status.tolist() == expected
+    assert inside.steps.tolist() == outside.steps.tolist()
+    torch.testing.assert_close(inside.value[:2], torch.ones(2, 50, dtype=F64), rtol=1e-3, atol=0)
+
+
+def test_a_block_that_wakes_late_by_a_tiny_image_converges():
+    f = lambda z: (0.5 * z[0] + 1, 0.5 * z[1] + 0.5 * torch.exp(20 - 40 / z[0]))  # noqa: E731
+    outside, inside = both(f, (torch.zeros(1, 1, dtype=F64),) * 2, solver=Picard(rtol=1e-8))
+    assert inside.status.tolist() == [Status.CONVERGED]
+    assert inside.steps.tolist() == outside.steps.tolist()
+    torch.testing.assert_close(inside.value[1].item(), 1.0, rtol=1e-6, atol=0)
+
+
+def test_the_residual_is_that_of_the_value_where_all_rows_fail():
+    x = normal(4, 3, seed=0)
+    x[0] *= 1e3
+    f = lambda z, x: 0.5 * z + 0.45 * z.flip(0) + x  # noqa: E731
+    solver = Picard(rtol=1e-12, max_steps=7)
+    outside, inside = both(f, torch.zeros_like(x), x, solver=solver)
+    assert inside.evaluations == outside.evaluations == 8
+    residual = (f(inside.value, x) - inside.value).norm(dim=1)
+    torch.testing.assert_close(inside.residual, residual)
 
 
 @pytest.mark.parametrize("solver", [Picard, Anderson])

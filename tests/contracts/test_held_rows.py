@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deqlab import Picard, Status, fixed_point
-from tests.contracts.solvers import every_solver
+from tests.contracts.solvers import calls_per_step, every_solver
 from tests.contracts.test_coupled_states import PROBLEMS
 from tests.problems import F64, normal, recompute
 
@@ -48,6 +48,47 @@ def test_a_row_that_fails_takes_along_the_row_that_was_solved_beside_its_last_it
     assert solution.status.tolist() == [Status.STAGNATED] * 2
     residual = (f(solution.value) - solution.value).abs()[:, 0]
     torch.testing.assert_close(solution.residual, residual)
+
+
+def far_apart(z, x):
+    """Rows that feed each other, one of them in units a thousand times as large."""
+    return 0.5 * z + 0.45 * z.flip(0) + x
+
+
+@every_solver
+@pytest.mark.parametrize("max_steps", [2, 3, 7, 12])
+def test_the_residual_is_that_of_the_value_where_all_rows_fail(solver, max_steps):
+    # Their best iterates come from different steps, so that f was evaluated at no such state.
+    x = normal(4, 3, seed=0)
+    x[0] *= 1e3
+    solver = replace(solver, rtol=1e-12, max_steps=max_steps)
+    f = lambda z: far_apart(z, x)  # noqa: E731
+    solution = fixed_point(f, torch.zeros_like(x), solver=solver, on_failure="ignore")
+    assert solution.evaluations <= calls_per_step(solver) * max_steps + 1
+    residual, tolerance = recompute(f, torch.zeros_like(x), solution.value, solver)
+    allowed = {"rtol": 2e-5, "atol": 1e-12 * x.norm().item()}
+    torch.testing.assert_close(solution.residual, residual[:, 0], **allowed)
+    torch.testing.assert_close(solution.tolerance, tolerance[:, 0], rtol=1e-4, atol=0)
+
+
+def test_the_residual_is_that_of_the_value_beside_a_row_that_is_not_finite():
+    # Row 0 overflows at 40 and goes back to where it grew least; row 1 has seen all of it.
+    def f(z):
+        sick = torch.where(z[:1] < 40, 3 * z[:1] + 1, torch.inf)
+        return torch.cat([sick, 0.5 * z[1:] + torch.tanh(z[:1])])
+
+    z0 = torch.zeros(2, 1, dtype=F64)
+    solution = fixed_point(f, z0, solver=Picard(), on_failure="ignore")
+    assert solution.status.tolist() == [Status.NONFINITE, Status.STAGNATED]
+    residual = (f(solution.value) - solution.value).abs()[:, 0]
+    torch.testing.assert_close(solution.residual, residual)
+
+
+def test_independent_rows_that_fail_at_the_same_best_iterate_are_not_evaluated_again():
+    solution = fixed_point(
+        lambda z: 3 - z, normal(3, 2, seed=0), solver=Picard(patience=7), on_failure="ignore"
+    )
+    assert solution.evaluations == solution.steps.max() == 8
 
 
 def test_rows_that_are_independent_are_evaluated_once_a_step_and_held_as_they_were():

@@ -6,7 +6,6 @@ judges each row (see `criterion` and `monitor`), and keeps finished rows where t
 them leave.
 """
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from deqlab.solvers.error_control import ErrorControl
 from deqlab.solvers.ledger import Ledger, take_rows
 from deqlab.solvers.map import Map
 from deqlab.solvers.monitor import Monitor
-from deqlab.solvers.progress import DIVERGENCE, GROWTH
 from deqlab.state import share_memory
 
 Memory = TypeVar("Memory")
@@ -135,8 +133,7 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             min_steps=self.min_steps,
             max_steps=self.max_steps,
             patience=self.patience,
-            divergence=math.inf if self.takes_back else DIVERGENCE,
-            growth=math.inf if self.takes_back else GROWTH,
+            takes_back=self.takes_back,
         )
         monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
         ledger, memory = Ledger(self.record), self.init(z)

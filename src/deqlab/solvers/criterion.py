@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deqlab.linalg.norms import block_norms, sure_above
-from deqlab.solvers.progress import DIVERGENCE, GROWTH
 
 Array: TypeAlias = NDArray[Any]
 
@@ -64,8 +63,7 @@ class Rules:
     min_steps: int
     max_steps: int
     patience: int
-    divergence: float = DIVERGENCE
-    growth: float = GROWTH
+    takes_back: bool = False  # whether bad iterates are trials, and say nothing
 
 
 class Look(NamedTuple):

@@ -2,9 +2,8 @@
 
 A row runs until it is within its tolerance (CONVERGED), or until nothing is to be hoped for:
 
-- STAGNATED: for `patience` iterates its residual has not fallen, and it has come no farther from
-  its best iterate.
-- DIVERGED: its residual has grown by 1e29, over many steps, and grows on; see `progress` for both.
+- STAGNATED: for `patience` iterates it has made no progress, see `progress`.
+- DIVERGED: its residual has grown by 1e29, over many steps, and grows on.
 - NONFINITE: f(z) is not finite.
 
 A finished row is held where it is, and f is evaluated there with the others. If f couples the rows,
@@ -186,8 +185,7 @@ class Monitor:
         """Pass a verdict on each row that still runs."""
         active = self.active
         gains = active & (look.measure < self.least)  # false for nan
-        # inf is within a tolerance of inf
-        done = active & look.within & np.isfinite(look.measure)
+        done = active & look.within & np.isfinite(look.measure)  # inf is within inf
         if self.count < self.rules.min_steps:
             done[:] = False
         self.fresh, take = done, gains | done
@@ -216,31 +214,29 @@ class Monitor:
         self, z: Float[Tensor, "B D"], measure: Array, gains: Array, rest: Array
     ) -> None:
         """Note which rows have made progress; `rest` are those that found no better iterate."""
-        any_rest = _any(rest)
-        if not any_rest and self.improved_at is self.least_at:
-            if _all(is_lower(measure, self.course.low) | ~gains):
-                self.course = Course(self.least, self.least, self.least)
-                self.improved_at[gains] = self.count
-                return
-        distance = None
-        if any_rest:
+        any_rest, distance = _any(rest), None
+        lower = is_lower(measure, self.course.low)
+        if not any_rest and self.improved_at is self.least_at and _all(lower | ~gains):
+            self.course = Course(self.least, self.least, self.least)
+            self.improved_at[gains] = self.count
+            return
+        if self.rules.takes_back:
+            rest = np.zeros_like(rest)
+        elif any_rest:
             assert self.criterion is not None
             rest = rest & (measure > self.criterion.rounding())
-            if np.isfinite(self.rules.growth):
-                distance = self.criterion.distance(z, self.best)
-        self.course, progress = self.course.advance(
-            measure, gains, rest, distance, self.rules.growth
-        )
+            distance = self.criterion.distance(z, self.best)
+        self.course, progress = self.course.advance(measure, gains, rest, distance)
         self.least_at = np.where(gains, self.count, self.least_at)
         self.improved_at = np.where(progress, self.count, self.improved_at)
 
     def _give_up(self, look: Look) -> None:
         """Pass a verdict on the rows that still run."""
-        verdict = np.full_like(self.status, MAX_STEPS)
-        verdict[self.count - self.improved_at >= self.rules.patience] = STAGNATED
-        since, most = self.count - self.least_at, self.rules.divergence
-        grows = grows_without_bound(look.measure, self.before, self.least, since, most)
-        verdict[grows] = DIVERGED
+        still = self.count - self.improved_at >= self.rules.patience
+        verdict = np.where(still, STAGNATED, MAX_STEPS)
+        if not self.rules.takes_back:
+            since = self.count - self.least_at
+            verdict[grows_without_bound(look.measure, self.before, self.least, since)] = DIVERGED
         verdict[~np.isfinite(look.measure)] = NONFINITE
         self.status = np.where(self.active, verdict, self.status)
         self.active &= self.status == MAX_STEPS

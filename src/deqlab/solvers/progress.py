@@ -5,7 +5,8 @@ STAGNATED is a row that has made no progress for `patience` steps. Progress is
 - a residual that falls below the least one since the last progress, or since its largest;
 - an iterate that is farther from the best one, by a tenth, than any since that was found.
 
-Of a residual below the rounding of f(z) only the least is progress.
+Of residuals below the rounding of f(z) only the least is progress, as of trial iterates that a line
+search takes back.
 
 A row may so grow, travel or wait as long as it likes, if it gets anywhere: an unstable start, a
 spiral that contracts only in the end, a wave that runs through the state. Cycles, chaos and
@@ -57,22 +58,20 @@ class Course(NamedTuple, Generic[Numbers]):
         gains: Numbers,
         rest: Numbers,
         distance: Numbers | None,
-        growth: float = GROWTH,
     ) -> tuple["Course[Numbers]", Numbers]:
         """Return the course with this iterate, and which rows have made progress.
 
         Args:
             measure: The residual.
             gains: Rows for which this is the best iterate.
-            rest: The other rows that still run.
-            distance: How far the iterate is from the best one; None if it does not matter.
-            growth: From what growth of the distance on an iterate is farther.
+            rest: The other rows whose progress counts.
+            distance: How far the iterate is from the best one; None if `rest` is empty.
         """
         lower = (gains | rest) & is_lower(measure, self.low)
         anew, higher = gains & lower, rest & (measure > self.peak)
         farthest, progress = where(anew, measure, self.farthest), lower
         if distance is not None:
-            farther = rest & (distance > growth * farthest)
+            farther = rest & (distance > GROWTH * farthest)
             farthest, progress = where(farther, distance, farthest), lower | farther
         course = Course(
             low=where(progress | higher, measure, self.low),
@@ -88,11 +87,7 @@ def is_lower(measure: Numbers, low: Numbers) -> Numbers:
 
 
 def grows_without_bound(
-    measure: Numbers,
-    before: Numbers,
-    least: Numbers,
-    steps: Numbers,
-    divergence: float = DIVERGENCE,
+    measure: Numbers, before: Numbers, least: Numbers, steps: Numbers
 ) -> Numbers:
     """Return which rows have diverged.
 
@@ -101,11 +96,10 @@ def grows_without_bound(
         before: That of the step before.
         least: That of the best iterate.
         steps: How many steps ago this was.
-        divergence: How far a residual may grow.
     """
     growth = measure / least
     goes_on = (measure / before) ** (2 * steps) >= growth  # at half of the mean rate or more
-    return cast(Numbers, (growth > divergence) & (steps >= SUSTAINED) & goes_on)
+    return cast(Numbers, (growth > DIVERGENCE) & (steps >= SUSTAINED) & goes_on)
 
 
 def where(mask: Numbers, one: Numbers, other: Numbers) -> Numbers:
