@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from deqlab import Anderson, Broyden, Picard, Status, fixed_point
+from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers.criterion import norm_of
 from tests.problems import F64, matrix, normal
 
@@ -99,7 +99,7 @@ MOVING = {
     "riccati": unstable_riccati(),
     "spiral": spiral(0.95, 0.05, 5),
     "long chain": spiral(0.9, 0.05, 8),
-    "slow spiral": spiral(0.97, 0.3, 2),
+    "short chain": spiral(0.95, 0.2, 3),
     "wave": wave(50, 1.0, 0.0),
     "wave downwards": wave(90, -1.0, 1.0),
     "logistic": scalar(lambda z: z + 0.05 * z * (1 - z), 1e-4, 1.0),
@@ -179,17 +179,17 @@ def test_a_rotation_ends_soon(angle, dtype):
     assert solution.evaluations <= 100
 
 
-@pytest.mark.parametrize("solver", [Picard, Anderson, Broyden])
+@pytest.mark.parametrize("solver", [Picard, Anderson])
 def test_a_floor_of_rounding_ends_soon(solver):
-    w, x = matrix(20, norm=0.8, seed=0).float(), normal(6, 20, seed=1).float()
-    solution = fixed_point(
-        lambda z: torch.tanh(z @ w + x),
-        torch.zeros_like(x),
-        solver=solver(rtol=1e-12, max_steps=5000),
-        on_failure="ignore",
-    )
-    assert set(solution.status.tolist()) <= {Status.CONVERGED, Status.STAGNATED}
-    assert solution.evaluations <= 200  # it gets there in 60 to 80; the least ones come rarely
+    settings, evaluations = solver(rtol=1e-12, max_steps=5000), 0
+    for seed in range(4):
+        w, x = matrix(20, norm=0.8, seed=seed).float(), normal(6, 20, seed=seed + 1).float()
+        f, z0 = (lambda z, w, x: torch.tanh(z @ w + x)), torch.zeros_like(x)
+        solution = fixed_point(f, z0, w, x, solver=settings, on_failure="ignore")
+        assert set(solution.status.tolist()) <= {Status.CONVERGED, Status.STAGNATED}
+        evaluations += solution.evaluations
+    # The floor is reached in 20 steps, and `patience` is 30. Least residuals come ever more rarely.
+    assert evaluations <= 4 * 75
 
 
 @pytest.mark.parametrize(("rate", "steps"), [(2.0, 98), (10.0, 31)])

@@ -14,7 +14,7 @@ from torch import Tensor
 from deqlab.compiled.criterion import FLOAT, Look, Rules, Scales, distance, measure
 from deqlab.solution import Status
 from deqlab.solvers.criterion import SLACK
-from deqlab.solvers.progress import Course, grows_without_bound
+from deqlab.solvers.progress import Course, advance, grows_without_bound
 
 INTEGER = torch.int64
 
@@ -183,7 +183,7 @@ def _note_progress(
         count: Its number.
     """
     rest = rest & (look.measure > look.rounding)
-    course, progress = known.course.advance(look.measure, gains, rest, away)
+    course, progress = advance(known.course, look.measure, gains, rest, away)
     return known._replace(
         course=course,
         least=torch.where(gains, look.measure, known.least),

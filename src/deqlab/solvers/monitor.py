@@ -10,8 +10,8 @@ A finished row is held where it is, and f is evaluated there with the others. If
 a row that has converged may be out of its tolerance later: it then runs again (see `coupling` for
 the end of such a solve). Where f does not, a row held still has the same f(z) each time.
 
-The verdicts are a few numbers per row. They live on the host, in numpy, where an operation on
-them costs a tenth of what it costs torch; the states stay where they are.
+The verdicts live on the host, in numpy, where an operation on them costs a tenth of what it costs
+torch; the states stay where they are.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from deqlab.linalg.arrays import choose_rows
 from deqlab.linalg.norms import residual_norms
 from deqlab.solution import Status
 from deqlab.solvers.criterion import Array, Criterion, Look, Rules, has_changed
-from deqlab.solvers.progress import Course, grows_without_bound, is_lower
+from deqlab.solvers.progress import Course, advance, grows_without_bound, is_lower
 
 FORESIGHT = 2.0
 """The end is expected for a residual of this many tolerances at the rate it fell last: to expect
@@ -226,7 +226,7 @@ class Monitor:
             assert self.criterion is not None
             rest = rest & (measure > self.criterion.rounding())
             distance = self.criterion.distance(z, self.best)
-        self.course, progress = self.course.advance(measure, gains, rest, distance)
+        self.course, progress = advance(self.course, measure, gains, rest, distance)
         self.least_at = np.where(gains, self.count, self.least_at)
         self.improved_at = np.where(progress, self.count, self.improved_at)
 
@@ -235,8 +235,8 @@ class Monitor:
         still = self.count - self.improved_at >= self.rules.patience
         verdict = np.where(still, STAGNATED, MAX_STEPS)
         if not self.rules.takes_back:
-            since = self.count - self.least_at
-            verdict[grows_without_bound(look.measure, self.before, self.least, since)] = DIVERGED
+            ages = self.count - self.least_at
+            verdict[grows_without_bound(look.measure, self.before, self.least, ages)] = DIVERGED
         verdict[~np.isfinite(look.measure)] = NONFINITE
         self.status = np.where(self.active, verdict, self.status)
         self.active &= self.status == MAX_STEPS

@@ -21,14 +21,14 @@ and has no bound overflows soon.
 All is measured in units of the scale of each block. The functions take numpy arrays and tensors.
 """
 
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Numbers = TypeVar("Numbers", bound=NDArray[Any] | Tensor)
+from deqlab.linalg.arrays import where
+
+Numbers = TypeVar("Numbers", NDArray[Any], Tensor)
 
 FALL = 1.0001
 """A residual that falls by less says nothing new: in a cycle it does so by rounding."""
@@ -52,38 +52,40 @@ class Course(NamedTuple, Generic[Numbers]):
     peak: Numbers  # the largest residual since the best one
     farthest: Numbers  # the largest distance from the best iterate since; at first, its residual
 
-    def advance(
-        self,
-        measure: Numbers,
-        gains: Numbers,
-        rest: Numbers,
-        distance: Numbers | None,
-    ) -> tuple["Course[Numbers]", Numbers]:
-        """Return the course with this iterate, and which rows have made progress.
 
-        Args:
-            measure: The residual.
-            gains: Rows for which this is the best iterate.
-            rest: The other rows whose progress counts.
-            distance: How far the iterate is from the best one; None if `rest` is empty.
-        """
-        lower = (gains | rest) & is_lower(measure, self.low)
-        anew, higher = gains & lower, rest & (measure > self.peak)
-        farthest, progress = where(anew, measure, self.farthest), lower
-        if distance is not None:
-            farther = rest & (distance > GROWTH * farthest)
-            farthest, progress = where(farther, distance, farthest), lower | farther
-        course = Course(
-            low=where(progress | higher, measure, self.low),
-            peak=where(anew | higher, measure, self.peak),
-            farthest=farthest,
-        )
-        return course, progress
+def advance(
+    course: Course[Numbers],
+    measure: Numbers,
+    gains: Numbers,
+    rest: Numbers,
+    distance: Numbers | None,
+) -> tuple[Course[Numbers], Numbers]:
+    """Return the course with this iterate, and which rows have made progress.
+
+    Args:
+        course: The course up to the iterate before.
+        measure: The residual.
+        gains: Rows for which this is the best iterate.
+        rest: The other rows whose progress counts.
+        distance: How far the iterate is from the best one; None if `rest` is empty.
+    """
+    lower = (gains | rest) & is_lower(measure, course.low)
+    anew, higher = gains & lower, rest & (measure > course.peak)
+    farthest, progress = where(anew, measure, course.farthest), lower
+    if distance is not None:
+        farther = rest & (distance > GROWTH * farthest)
+        farthest, progress = where(farther, distance, farthest), lower | farther
+    advanced = Course(
+        low=where(progress | higher, measure, course.low),
+        peak=where(anew | higher, measure, course.peak),
+        farthest=farthest,
+    )
+    return advanced, progress
 
 
 def is_lower(measure: Numbers, low: Numbers) -> Numbers:
     """Return which rows have a residual that is lower by more than rounding."""
-    return cast(Numbers, FALL * measure < low)
+    return FALL * measure < low
 
 
 def grows_without_bound(
@@ -99,11 +101,5 @@ def grows_without_bound(
     """
     growth = measure / least
     goes_on = (measure / before) ** (2 * steps) >= growth  # at half of the mean rate or more
-    return cast(Numbers, (growth > DIVERGENCE) & (steps >= SUSTAINED) & goes_on)
-
-
-def where(mask: Numbers, one: Numbers, other: Numbers) -> Numbers:
-    """Return the numbers of `one` in the rows of `mask`, and those of `other` elsewhere."""
-    if isinstance(mask, Tensor):
-        return cast(Numbers, torch.where(mask, one, other))
-    return cast(Numbers, np.where(mask, one, other))
+    diverged: Numbers = (growth > DIVERGENCE) & (steps >= SUSTAINED) & goes_on
+    return diverged
