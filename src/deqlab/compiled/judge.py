@@ -29,7 +29,7 @@ class Verdicts(NamedTuple):
     latest: tuple[Tensor, Tensor]  # both at the last iterate
     least: Float64[Tensor, " B"]  # the measure of the best iterate
     before: Float64[Tensor, " B"]  # the measure of the last iterate
-    course: Course[Tensor]
+    course: Course
     least_at: Int64[Tensor, " B"]
     improved_at: Int64[Tensor, " B"]
     behind: Bool[Tensor, " B"]  # whether the best iterate is an earlier one

@@ -10,8 +10,7 @@ A finished row is held where it is, and f is evaluated there with the others. If
 a row that has converged may be out of its tolerance later: it then runs again (see `coupling` for
 the end of such a solve). Where f does not, a row held still has the same f(z) each time.
 
-The verdicts live on the host, in numpy, where an operation on them costs a tenth of what it costs
-torch; the states stay where they are.
+The verdicts live on the host, in numpy, where an operation on them costs a tenth of torch's.
 """
 
 from collections.abc import Sequence
@@ -214,18 +213,17 @@ class Monitor:
         self, z: Float[Tensor, "B D"], measure: Array, gains: Array, rest: Array
     ) -> None:
         """Note which rows have made progress; `rest` are those that found no better iterate."""
-        any_rest, distance = _any(rest), None
-        lower = is_lower(measure, self.course.low)
+        any_rest, lower = _any(rest), is_lower(measure, self.course.low)
         if not any_rest and self.improved_at is self.least_at and _all(lower | ~gains):
             self.course = Course(self.least, self.least, self.least)
             self.improved_at[gains] = self.count
             return
-        if self.rules.takes_back:
+        distance, criterion = None, self.criterion
+        if self.rules.takes_back or criterion is None:
             rest = np.zeros_like(rest)
         elif any_rest:
-            assert self.criterion is not None
-            rest = rest & (measure > self.criterion.rounding())
-            distance = self.criterion.distance(z, self.best)
+            rest = rest & (measure > criterion.rounding())
+            distance = criterion.distance(z, self.best)
         self.course, progress = advance(self.course, measure, gains, rest, distance)
         self.least_at = np.where(gains, self.count, self.least_at)
         self.improved_at = np.where(progress, self.count, self.improved_at)

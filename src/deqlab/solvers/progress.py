@@ -21,14 +21,9 @@ and has no bound overflows soon.
 All is measured in units of the scale of each block. The functions take numpy arrays and tensors.
 """
 
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
-from numpy.typing import NDArray
-from torch import Tensor
-
-from deqlab.linalg.arrays import where
-
-Numbers = TypeVar("Numbers", NDArray[Any], Tensor)
+from deqlab.linalg.arrays import Array, where
 
 FALL = 1.0001
 """A residual that falls by less says nothing new: in a cycle it does so by rounding."""
@@ -45,21 +40,21 @@ SUSTAINED = 10
 block that wakes from a rounding error."""
 
 
-class Course(NamedTuple, Generic[Numbers]):
+class Course(NamedTuple):
     """What the progress of each row is measured by."""
 
-    low: Numbers  # the least residual since the last progress, or since the largest residual
-    peak: Numbers  # the largest residual since the best one
-    farthest: Numbers  # the largest distance from the best iterate since; at first, its residual
+    low: Array  # the least residual since the last progress, or since the largest residual
+    peak: Array  # the largest residual since the best one
+    farthest: Array  # the largest distance from the best iterate since; at first, its residual
 
 
 def advance(
-    course: Course[Numbers],
-    measure: Numbers,
-    gains: Numbers,
-    rest: Numbers,
-    distance: Numbers | None,
-) -> tuple[Course[Numbers], Numbers]:
+    course: Course,
+    measure: Array,
+    gains: Array,
+    rest: Array,
+    distance: Array | None,
+) -> tuple[Course, Array]:
     """Return the course with this iterate, and which rows have made progress.
 
     Args:
@@ -83,14 +78,12 @@ def advance(
     return advanced, progress
 
 
-def is_lower(measure: Numbers, low: Numbers) -> Numbers:
+def is_lower(measure: Array, low: Array) -> Array:
     """Return which rows have a residual that is lower by more than rounding."""
     return FALL * measure < low
 
 
-def grows_without_bound(
-    measure: Numbers, before: Numbers, least: Numbers, steps: Numbers
-) -> Numbers:
+def grows_without_bound(measure: Array, before: Array, least: Array, steps: Array) -> Array:
     """Return which rows have diverged.
 
     Args:
@@ -101,5 +94,4 @@ def grows_without_bound(
     """
     growth = measure / least
     goes_on = (measure / before) ** (2 * steps) >= growth  # at half of the mean rate or more
-    diverged: Numbers = (growth > DIVERGENCE) & (steps >= SUSTAINED) & goes_on
-    return diverged
+    return (growth > DIVERGENCE) & (steps >= SUSTAINED) & goes_on
