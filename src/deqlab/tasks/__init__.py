@@ -1,11 +1,11 @@
 """Data to learn: sawtooths, steep steps, waves, boolean functions, and four image sets."""
 
 from deqlab.tasks import boolean, frequencies, gotu, sawtooth, steep
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.images import ImageData, load
-from deqlab.tasks.sources import NAMES, SOURCES
-from deqlab.tasks.status import FileState, FileStatus, fetch, inspect
-from deqlab.tasks.store import cache_dir
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.images import ImageData, load
+from deqlab.tasks.files.sources import NAMES, SOURCES
+from deqlab.tasks.files.status import FileState, FileStatus, fetch, inspect
+from deqlab.tasks.files.store import cache_dir
 
 __all__ = [
     "NAMES",

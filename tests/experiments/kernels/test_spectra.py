@@ -14,7 +14,7 @@ from deqlab.experiments.kernels.spectrum import KernelSpectrumConfig
 from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
-from deqlab.tasks.tables import read_samples
+from deqlab.tasks.files.tables import read_samples
 
 
 def rows_of(name, **changes):

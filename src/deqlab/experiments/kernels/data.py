@@ -15,7 +15,7 @@ from deqlab.experiments.kernels.inputs import load_inputs
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import NAMES as IMAGES
 from deqlab.tasks import DataError
-from deqlab.tasks.tables import SUFFIXES, Samples, read_samples
+from deqlab.tasks.files.tables import SUFFIXES, Samples, read_samples
 
 MIXTURE = "mixture"
 NAMES = (MIXTURE, *IMAGES)

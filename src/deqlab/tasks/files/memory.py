@@ -7,7 +7,7 @@ called in, without a sentence; so the size of an array is compared with what is 
 import os
 from pathlib import Path
 
-from deqlab.tasks.errors import DataError
+from deqlab.tasks.files.errors import DataError
 
 _UNITS = ("bytes", "KB", "MB", "GB", "TB", "PB")
 _MEMINFO = Path("/proc/meminfo")

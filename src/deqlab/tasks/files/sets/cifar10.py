@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from deqlab.tasks.arrays import members, read_array, read_header
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.sources import CIFAR10
-from deqlab.tasks.store import ENVIRONMENT_VARIABLE, listing, search_folders
+from deqlab.tasks.files.arrays import members, read_array, read_header
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.sources import CIFAR10
+from deqlab.tasks.files.store import ENVIRONMENT_VARIABLE, listing, search_folders
 
 FILE = "cifar10_lossless_4000.npz"
 

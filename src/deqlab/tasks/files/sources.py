@@ -8,7 +8,7 @@ Rasul & Vollgraf (2017), arXiv:1708.07747.
 import difflib
 from dataclasses import dataclass
 
-from deqlab.tasks.errors import DataError
+from deqlab.tasks.files.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)

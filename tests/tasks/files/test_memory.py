@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from deqlab.tasks import DataError, memory
+from deqlab.tasks import DataError
+from deqlab.tasks.files import memory
 
 
 def test_what_is_free_is_less_than_the_machine_has():

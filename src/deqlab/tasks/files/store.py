@@ -14,10 +14,10 @@ import numpy as np
 import platformdirs
 from jaxtyping import UInt8
 
-from deqlab.tasks.download import UnreachableError, download_file
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.originals import OtherFileError, read_original
-from deqlab.tasks.sources import Source, SourceFile
+from deqlab.tasks.files.download import UnreachableError, download_file
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.originals import OtherFileError, read_original
+from deqlab.tasks.files.sources import Source, SourceFile
 
 ENVIRONMENT_VARIABLE = "DEQLAB_DATA"
 

@@ -24,9 +24,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.originals import read_original
-from deqlab.tasks.sources import SourceFile
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.originals import read_original
+from deqlab.tasks.files.sources import SourceFile
 
 _CHUNK = 1 << 16  # bytes
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.idx import decompress, parse
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.idx import decompress, parse
 
 LABELS = bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9])
 IMAGES = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6])

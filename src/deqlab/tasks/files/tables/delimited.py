@@ -11,12 +11,12 @@ from typing import TextIO
 import numpy as np
 from jaxtyping import Float64
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.memory import require_memory
-from deqlab.tasks.tables.cells import Numbers, is_number
-from deqlab.tasks.tables.classes import OPTION, plural, shown
-from deqlab.tasks.tables.columns import Columns, columns_of, refuse_a_doubt
-from deqlab.tasks.tables.records import SEPARATORS, Record, opened, records, separator_of
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.memory import require_memory
+from deqlab.tasks.files.tables.cells import Numbers, is_number
+from deqlab.tasks.files.tables.classes import OPTION, plural, shown
+from deqlab.tasks.files.tables.columns import Columns, columns_of, refuse_a_doubt
+from deqlab.tasks.files.tables.records import SEPARATORS, Record, opened, records, separator_of
 
 _OFTEN = 512  # pixels have 256 values: looking a number up is three times as fast as float()
 _FIRST_ESTIMATE = 1 << 20  # numbers, after which the memory for all of them is estimated

@@ -21,7 +21,7 @@ import zlib
 import numpy as np
 from jaxtyping import UInt8
 
-from deqlab.tasks.errors import DataError
+from deqlab.tasks.files.errors import DataError
 
 _GZIP_MAGIC = b"\x1f\x8b"  # an IDX file starts with zeros, so the two cannot be confused
 _UNSIGNED_BYTE = 0x08

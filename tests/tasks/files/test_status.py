@@ -5,8 +5,8 @@ import gzip
 import pytest
 
 from deqlab.tasks import DataError, FileState, fetch, inspect
-from deqlab.tasks.sources import SOURCES
-from deqlab.tasks.status import fetch_source
+from deqlab.tasks.files.sources import SOURCES
+from deqlab.tasks.files.status import fetch_source
 
 
 def test_an_empty_machine_has_the_digits_and_misses_the_rest(cache):

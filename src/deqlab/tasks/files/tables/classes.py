@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 from jaxtyping import Int64
 
-from deqlab.tasks.errors import DataError
+from deqlab.tasks.files.errors import DataError
 
 NAMES = ("label", "labels", "class", "target", "y")
 """What labels are called if nobody says what they are called."""

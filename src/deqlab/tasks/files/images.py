@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
-from deqlab.tasks import cifar10
-from deqlab.tasks.sources import CIFAR10, DIGITS, find_source
-from deqlab.tasks.store import read_arrays
+from deqlab.tasks.files.sets import cifar10
+from deqlab.tasks.files.sources import CIFAR10, DIGITS, find_source
+from deqlab.tasks.files.store import read_arrays
 
 # The seed of the split of digits and cifar10, which come without one; it is part of the data set.
 _SPLIT_SEED = 0

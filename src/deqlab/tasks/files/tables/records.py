@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO, TypeAlias
 
-from deqlab.tasks.errors import DataError
+from deqlab.tasks.files.errors import DataError
 
 SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 """In the order in which they are tried: a comma may be a decimal comma, a tab is nothing else."""

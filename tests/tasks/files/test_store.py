@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.store import cache_dir, read_arrays, search_folders
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.store import cache_dir, read_arrays, search_folders
 
 
 def assert_reads(tiny, **kwargs):

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from deqlab.tasks.download import UnreachableError, download_file
-from deqlab.tasks.errors import DataError
+from deqlab.tasks.files.download import UnreachableError, download_file
+from deqlab.tasks.files.errors import DataError
 
 
 @pytest.fixture

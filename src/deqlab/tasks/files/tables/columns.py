@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.tables.cells import is_number
-from deqlab.tasks.tables.classes import find_label, listed, shown
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.tables.cells import is_number
+from deqlab.tasks.files.tables.classes import find_label, listed, shown
 
 _INDEX = ("", "Unnamed: 0")
 """What pandas and R call the first column if it holds the names of the rows: nothing; and what

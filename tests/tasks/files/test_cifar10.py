@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deqlab.tasks import DataError, FileState, inspect, load
-from deqlab.tasks.cifar10 import FILE, Original, read_arrays, read_file
+from deqlab.tasks.files.sets.cifar10 import FILE, Original, read_arrays, read_file
 
 
 class Small:
@@ -104,7 +104,7 @@ def test_arrays_of_another_size_are_not_unpacked(tmp_path, monkeypatch):
     Small.write(
         tmp_path, images=np.zeros((1 << 20, 4, 4, 3), np.uint8)
     )  # of 50 MB, packed to 50 KB
-    monkeypatch.setattr("deqlab.tasks.cifar10.read_array", None)
+    monkeypatch.setattr("deqlab.tasks.files.sets.cifar10.read_array", None)
     with pytest.raises(DataError, match=r"its images are uint8 of shape \(1048576, 4, 4, 3\), exp"):
         read_file(tmp_path / FILE, Small.originals())
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from deqlab.tasks import cifar10
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.sources import CIFAR10, DIGITS, SOURCES, Source, SourceFile, find_source
-from deqlab.tasks.store import download_into, find, listing, search_folders
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.sets import cifar10
+from deqlab.tasks.files.sources import CIFAR10, DIGITS, SOURCES, Source, SourceFile, find_source
+from deqlab.tasks.files.store import download_into, find, listing, search_folders
 
 
 class FileState(StrEnum):

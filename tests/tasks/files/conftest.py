@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deqlab.tasks.sources import Source, SourceFile
+from deqlab.tasks.files.sources import Source, SourceFile
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def loopback_only(monkeypatch):
 
 
 def _folder_with(*names):
-    shared = Path(__file__).parents[3] / "shared" / "data"
+    shared = Path(__file__).parents[4] / "shared" / "data"
     folder = Path(os.environ.get("DEQLAB_DATA", shared))
     for name in names:
         if not (folder / name).is_dir():

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from deqlab.tasks.arrays import members, read_array, type_of
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.tables.classes import (
+from deqlab.tasks.files.arrays import members, read_array, type_of
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.tables.classes import (
     Classes,
     classes_of_array,
     classes_of_texts,
@@ -21,7 +21,7 @@ from deqlab.tasks.tables.classes import (
     refuse_a_regression,
     shown,
 )
-from deqlab.tasks.tables.delimited import read_delimited
+from deqlab.tasks.files.tables.delimited import read_delimited
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv")
 SAMPLES = "x"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deqlab.tasks import DataError
-from deqlab.tasks.tables import read_samples
+from deqlab.tasks.files.tables import read_samples
 
 X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
 

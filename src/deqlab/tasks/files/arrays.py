@@ -14,8 +14,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.memory import require_memory
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.memory import require_memory
 
 ENDING = ".npy"
 """Of a member of an .npz archive, after the name of its array."""

@@ -1,7 +1,7 @@
 """Numbers as cells of a text have them, with a decimal point or, in some files, a comma."""
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.tables.classes import shown
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.tables.classes import shown
 
 
 class Numbers:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from deqlab.tasks import DataError
-from deqlab.tasks.tables import read_samples
+from deqlab.tasks.files.tables import read_samples
 
 
 @pytest.fixture
@@ -288,13 +288,13 @@ def test_numbers_come_back_to_the_last_bit(tmp_path, x, separator, quoting):
 
 def test_a_table_that_memory_does_not_hold_is_refused_while_it_is_read(read, refusal, monkeypatch):
     text = "a,b\n" + "1,2\n" * 12_000
-    monkeypatch.setattr("deqlab.tasks.tables.delimited._FIRST_ESTIMATE", 10_000)
+    monkeypatch.setattr("deqlab.tasks.files.tables.delimited._FIRST_ESTIMATE", 10_000)
     # 48 KB of text, 192 KB of numbers: 80 of them are read when the rest is estimated.
-    monkeypatch.setattr("deqlab.tasks.memory.available_memory", lambda: 60_000)
+    monkeypatch.setattr("deqlab.tasks.files.memory.available_memory", lambda: 60_000)
     assert re.search(r"the rest of a.csv takes 7\S+ KB .* 60 KB are free", refusal(text))
-    monkeypatch.setattr("deqlab.tasks.memory.available_memory", lambda: 40_000)
+    monkeypatch.setattr("deqlab.tasks.files.memory.available_memory", lambda: 40_000)
     assert re.search("^a.csv takes 48 KB .* 40 KB are free", refusal(text))
-    monkeypatch.setattr("deqlab.tasks.memory.available_memory", lambda: 200_000)
+    monkeypatch.setattr("deqlab.tasks.files.memory.available_memory", lambda: 200_000)
     assert np.shape(read(text)[0]) == (12_000, 2)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deqlab.tasks import DataError
-from deqlab.tasks.tables import read_samples
+from deqlab.tasks.files.tables import read_samples
 
 X = np.arange(6.0).reshape(3, 2)
 
@@ -198,7 +198,7 @@ def bomb(path, shape):
 
 def test_a_member_that_memory_does_not_hold_is_not_unpacked(tmp_path, monkeypatch):
     bomb(tmp_path / "a.npz", (1 << 20, 16))
-    monkeypatch.setattr("deqlab.tasks.memory.available_memory", lambda: 10**8)
+    monkeypatch.setattr("deqlab.tasks.files.memory.available_memory", lambda: 10**8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert (tmp_path / "a.npz").stat().st_size < 1 << 20
     with pytest.raises(DataError, match=r"1048576 x 16 of float64\) takes 268 MB of memory, and"):

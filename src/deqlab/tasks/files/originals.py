@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 from jaxtyping import UInt8
 
-from deqlab.tasks.errors import DataError
-from deqlab.tasks.idx import decompress, parse
-from deqlab.tasks.sources import SourceFile, owner_of
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.idx import decompress, parse
+from deqlab.tasks.files.sources import SourceFile, owner_of
 
 
 class OtherFileError(DataError):

@@ -1,0 +1,1 @@
+"""What is read from disk: named data sets, their files, and files of the user's."""

@@ -1,0 +1,1 @@
+"""One file a data set, or a family of data sets in one format."""
