@@ -154,7 +154,7 @@ def kernel(
     data: Annotated[
         str,
         typer.Argument(
-            help="mixture, digits, mnist, fashion_mnist, cifar10 (features), or a file of samples: "
+            help="mixture, a classification set that `deqlab data` lists, or a file of samples: "
             ".csv, .tsv, .npy or .npz."
         ),
     ],
@@ -245,13 +245,13 @@ def data(
     """Show which data is here and sound; with --fetch, get what is not."""
     from deqlab.experiments.running.overrides import one_of
     from deqlab.tasks import NAMES, SOURCES
-    from deqlab.tasks import fetch as fetch_images
+    from deqlab.tasks import fetch as fetch_files
 
     chosen = [one_of(name, NAMES, what="data set") for name in names or NAMES]
     if fetch:
         for name in chosen:
             if name in SOURCES:
-                fetch_images(name, data_dir=data_dir)
+                fetch_files(name, data_dir=data_dir)
     if not _show_data(chosen, data_dir):
         raise typer.Exit(1)
 

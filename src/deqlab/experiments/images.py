@@ -26,8 +26,8 @@ from deqlab.experiments.comparing import arms
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Training, train
-from deqlab.tasks import NAMES, ImageData
-from deqlab.tasks import load as load_images
+from deqlab.tasks import ClassificationData, names_of
+from deqlab.tasks import load as load_data
 
 ACCURACY = Metric(field="test_accuracy", label="a test accuracy of", is_accuracy=True)
 
@@ -37,7 +37,7 @@ class ImagesConfig(arms.ArmsConfig):
     """The fields of the experiment.
 
     Attributes:
-        dataset: "digits" (bundled), "mnist", "fashion_mnist" or "cifar10".
+        dataset: A classification set of `tasks`; "digits" is bundled.
         epochs: Passes over the training set.
     """
 
@@ -46,7 +46,7 @@ class ImagesConfig(arms.ArmsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "dataset", NAMES)
+        check_choice(self, "dataset", names_of(ClassificationData))
         check_at_least(self, 1, "epochs")
 
 
@@ -56,9 +56,10 @@ def check(config: ImagesConfig) -> None:
 
 
 @lru_cache(maxsize=1)
-def load(dataset: str) -> ImageData:
+def load(dataset: str) -> ClassificationData:
     """Return the data set, kept in memory for the next job."""
-    return load_images(dataset)
+    data: ClassificationData = load_data(dataset)
+    return data
 
 
 def plan(config: ImagesConfig, rows: Sequence[Row]) -> list[Job]:
@@ -92,7 +93,7 @@ def _shape(config: ImagesConfig) -> arms.Shape:
     return arms.Shape(config=config, num_inputs=data.x_train.shape[1], num_outputs=data.num_classes)
 
 
-def _batches(data: ImageData, config: ImagesConfig, seed: int) -> Iterator[Batch]:
+def _batches(data: ClassificationData, config: ImagesConfig, seed: int) -> Iterator[Batch]:
     order, dtype = torch.Generator().manual_seed(seed), arms.DTYPES[config.dtype]
     for _ in range(config.epochs):
         shuffled = torch.randperm(_num_trained_on(data, config), generator=order)
@@ -100,19 +101,19 @@ def _batches(data: ImageData, config: ImagesConfig, seed: int) -> Iterator[Batch
             yield data.x_train[part].to(dtype), data.y_train[part]
 
 
-def _batches_per_epoch(data: ImageData, config: ImagesConfig) -> int:
+def _batches_per_epoch(data: ClassificationData, config: ImagesConfig) -> int:
     # The last, smaller batch of an epoch is left out, so that every step costs the same; it
     # is another one in the next epoch.
     return max(1, _num_trained_on(data, config) // config.batch_size)
 
 
-def _num_trained_on(data: ImageData, config: ImagesConfig) -> int:
+def _num_trained_on(data: ClassificationData, config: ImagesConfig) -> int:
     # The last tenth of the images decides between learning rates, where there are several.
     count = len(data.x_train)
     return count if len(config.learning_rates) == 1 else count - count // 10
 
 
-def _held_out(data: ImageData, config: ImagesConfig) -> Batch | None:
+def _held_out(data: ClassificationData, config: ImagesConfig) -> Batch | None:
     first = _num_trained_on(data, config)
     if first == len(data.x_train):
         return None

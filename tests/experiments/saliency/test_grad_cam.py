@@ -10,6 +10,7 @@ from deqlab.experiments.running.overrides import UsageError
 from deqlab.experiments.saliency import grad_cam, rows
 from deqlab.experiments.saliency.grad_cam import EXPERIMENT, SaliencyConfig
 from deqlab.tasks import DataError, load
+from deqlab.tasks.files.sets.cifar10 import CLASSES
 
 SMOKE = replace(EXPERIMENT.presets["smoke"], resnet_epochs=3)
 
@@ -160,7 +161,7 @@ def test_a_field_outside_its_domain_is_refused(fields, sentence):
 
 
 def test_the_classes_of_the_figure_are_horses_and_dogs():
-    data = replace(grad_cam.read("digits"), name="cifar10")
+    data = replace(grad_cam.read("digits"), class_names=CLASSES)
     for label, name in zip(SaliencyConfig().shown, ("horse", "dog"), strict=True):
         places = (data.y_test == label).nonzero()[:2, 0]
         assert [row["picture"] for row in rows.photos(data, places)] == [f"{name} 1", f"{name} 2"]

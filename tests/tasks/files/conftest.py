@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deqlab.tasks.files.sources import Source, SourceFile
+from deqlab.tasks.files.dataset import Dataset
+from deqlab.tasks.files.idx import IdxFile
 
 
 @pytest.fixture(autouse=True)
@@ -81,15 +82,21 @@ class Tiny:
 
     def source(self, *mirrors):
         files = tuple(
-            SourceFile(
-                name=name,
-                sha256=hashlib.sha256(raw).hexdigest(),
-                num_bytes=len(raw),
-                num_dims=3 if "images" in name else 1,
-            )
-            for name, raw in self.raw.items()
+            IdxFile(name=name, sha256=hashlib.sha256(raw).hexdigest(), shape=items.shape)
+            for (name, raw), items in zip(self.raw.items(), self.items, strict=True)
         )
-        return Source(name="tiny", files=files, mirrors=mirrors, licence="none")
+        return Dataset(
+            name="tiny",
+            kind=tuple,
+            splits={"train": 30, "test": 10},
+            shape=(5, 4),
+            num_classes=10,
+            source="made here",
+            licence="none",
+            files=files,
+            mirrors=mirrors,
+            make=lambda _, *items: items,
+        )
 
     def answers(self):
         return {f"/{name}.gz": gzip.compress(raw) for name, raw in self.raw.items()}

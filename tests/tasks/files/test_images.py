@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from deqlab.tasks import NAMES, DataError, load
+from deqlab.tasks import DataError, load
 
 SHAPES = {
     # name: (training images, test images, shape)
@@ -19,7 +19,7 @@ SHAPES = {
 }
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=SHAPES)
 def data(request):
     if request.param == "digits":
         return load("digits")
@@ -140,5 +140,5 @@ def test_absent_and_offline_is_one_sentence(cache):
 
 
 def test_a_misspelt_name_is_answered_with_the_right_one():
-    with pytest.raises(DataError, match="no image data set is named 'fashion-mnist'; did you mean"):
+    with pytest.raises(DataError, match="no data set is named 'fashion-mnist'; did you mean"):
         load("fashion-mnist")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from deqlab.tasks.files.errors import DataError
-from deqlab.tasks.files.store import cache_dir, read_arrays, search_folders
+from deqlab.tasks.files.store import cache_dir, read_files, search_folders
 
 
 def assert_reads(tiny, **kwargs):
     """All four arrays come back as they were written, without a download."""
-    arrays = read_arrays(tiny.source(), download=False, **kwargs)
+    arrays = read_files(tiny.source(), download=False, **kwargs)
     for array, items in zip(arrays, tiny.items, strict=True):
         np.testing.assert_array_equal(array, items)
 
@@ -99,7 +99,7 @@ def test_the_first_copy_counts_and_its_damage_is_not_passed_over(tiny, tmp_path,
         r"[0-9a-f]{16}\.\.\., expected [0-9a-f]{16}\.\.\.; delete the file and fetch it again$"
     )
     with pytest.raises(DataError, match=message):
-        read_arrays(tiny.source(), data_dir=tmp_path / "data", download=False)
+        read_files(tiny.source(), data_dir=tmp_path / "data", download=False)
 
 
 def test_a_truncated_file_is_named(tiny, cache):
@@ -108,7 +108,7 @@ def test_a_truncated_file_is_named(tiny, cache):
     path.write_bytes(path.read_bytes()[:-3])
     message = rf"^{path} is truncated: its header promises 10 x 5 x 4 = 200 bytes .* 197 follow"
     with pytest.raises(DataError, match=message):
-        read_arrays(tiny.source(), download=False)
+        read_files(tiny.source(), download=False)
 
 
 def test_an_unreadable_file_is_named(tiny, cache, monkeypatch):
@@ -119,7 +119,7 @@ def test_an_unreadable_file_is_named(tiny, cache, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.read_bytes", refuse)  # root may read anything
     with pytest.raises(DataError, match=r"train-images\.gz cannot be read \(Permission denied\)"):
-        read_arrays(tiny.source(), download=False)
+        read_files(tiny.source(), download=False)
 
 
 def test_what_is_absent_is_downloaded_once_into_the_cache(tiny, make_mirror, tmp_path, cache):
@@ -127,7 +127,7 @@ def test_what_is_absent_is_downloaded_once_into_the_cache(tiny, make_mirror, tmp
     (tmp_path / "data" / "tiny" / "train-labels.gz").unlink()
     mirror = make_mirror(tiny.answers())
     for _ in range(2):
-        arrays = read_arrays(tiny.source(mirror.url), data_dir=tmp_path / "data", progress=False)
+        arrays = read_files(tiny.source(mirror.url), data_dir=tmp_path / "data", progress=False)
         np.testing.assert_array_equal(arrays[1], tiny.items[1])
     assert mirror.requests == ["/train-labels.gz"]
     assert [path.name for path in (cache / "tiny").iterdir()] == ["train-labels.gz"]
@@ -145,7 +145,7 @@ def test_offline_and_absent_is_one_sentence_that_says_where_to_put_which_file(
         rf"{cached}, or point --data-dir or DEQLAB_DATA at a folder that holds tiny/$"
     )
     with pytest.raises(DataError, match=message):
-        read_arrays(tiny.source(closed_port), data_dir=tmp_path / "data", progress=False)
+        read_files(tiny.source(closed_port), data_dir=tmp_path / "data", progress=False)
     assert not cache.exists()
 
 
@@ -157,7 +157,7 @@ def test_the_sentence_asks_only_for_what_is_missing(tiny, cache):
         r"put t10k-labels\.gz into "
     )
     with pytest.raises(DataError, match=message):
-        read_arrays(tiny.source("http://127.0.0.1:1/"), download=False)
+        read_files(tiny.source("http://127.0.0.1:1/"), download=False)
 
 
 @pytest.mark.parametrize("gzipped", [True, False])
@@ -167,4 +167,4 @@ def test_a_longer_file_is_not_read(tiny, cache, gzipped):
     with (cache / "tiny" / name).open("r+b") as file:
         file.truncate(1 << 40)  # of zeros that take no place
     with pytest.raises(DataError, match=rf"{name} is not the original: it has more than \d+ bytes"):
-        read_arrays(tiny.source(), download=False)
+        read_files(tiny.source(), download=False)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from deqlab.experiments.kernels.features import convolutional_features
 from deqlab.experiments.kernels.preprocessing import centred_and_scaled
-from deqlab.tasks import load
+from deqlab.tasks import ClassificationData, ImageData, load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,12 +32,13 @@ def load_inputs(name: str, extractor_epochs: int) -> Inputs:
     """Return all inputs of a data set, kept in memory for the next job.
 
     Args:
-        name: A data set of `tasks`. Of cifar10 these are features, of the others pixels.
+        name: A data set of `tasks`. Of photographs (images in colour) these are features,
+            of the others what they hold, such as pixels.
         extractor_epochs: For which the extractor of the features is trained.
     """
-    data = load(name)
+    data: ClassificationData = load(name)
     x_train, x_test, accuracy = data.x_train, data.x_test, None
-    if name == "cifar10":
+    if isinstance(data, ImageData) and data.shape[0] > 1:
         found = convolutional_features(data, epochs=extractor_epochs)
         x_train, x_test, accuracy = found.train, found.test, found.test_accuracy
     return Inputs(

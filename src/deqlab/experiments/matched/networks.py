@@ -42,7 +42,7 @@ from deqlab.experiments.matched.frozen import (
 from deqlab.experiments.matched.page import PAGE
 from deqlab.experiments.matched.verdict import verdict
 from deqlab.kernels import ImplicitNetwork
-from deqlab.tasks import NAMES, load
+from deqlab.tasks import ClassificationData, load, names_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class MatchedConfig:
     Attributes:
         seeds: One job of every arm for each; they fix the images that are drawn, the random
             layers, and the order of training.
-        data: "digits", "mnist", "fashion_mnist" or "cifar10".
+        data: A classification set of `tasks`.
         train_per_class: Training images of each class, or all of those that have fewer.
         test_per_class: Test images, likewise.
         widths: Of the networks, increasing.
@@ -65,7 +65,7 @@ class MatchedConfig:
         max_steps: Its evaluations of f at most.
         timing_repeats: Forward passes of which the median time is taken.
         kernel_samples: Training images on which the exact kernels are compared.
-        extractor_epochs: Epochs of the feature extractor, for cifar10.
+        extractor_epochs: Epochs of the feature extractor, for photographs.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -86,7 +86,7 @@ class MatchedConfig:
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
-        check_choice(self, "data", NAMES)
+        check_choice(self, "data", names_of(ClassificationData))
         check_choice(self, "solver", ("anderson", "picard"))  # others need small widths
         check_at_least(self, 1, "train_per_class", "test_per_class", "epochs", "batch_size")
         check_at_least(self, 1, "max_steps", "timing_repeats", "kernel_samples")

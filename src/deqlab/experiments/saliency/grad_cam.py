@@ -38,7 +38,7 @@ from deqlab.experiments.saliency.rows import heat_maps, photos, spread
 from deqlab.experiments.saliency.training import Images, Nearest, Recipe, epochs, tested
 from deqlab.experiments.saliency.verdict import MATCHED, UNTRAINED, judge
 from deqlab.solvers import Anderson
-from deqlab.tasks import NAMES, ImageData, load
+from deqlab.tasks import ImageData, load, names_of
 
 LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
 
@@ -49,7 +49,7 @@ class SaliencyConfig:
 
     Attributes:
         seeds: They fix initialisation and the order of the images.
-        dataset: "digits", "mnist", "fashion_mnist" or "cifar10".
+        dataset: An image set of `tasks`.
         channels: Of the DEQ's state, the finest resolution first: two numbers, multiples of 4.
         epochs: Of the DEQ.
         resnet_epochs: Of the residual network, which needs more of them and less time for each.
@@ -79,7 +79,7 @@ class SaliencyConfig:
 
     def __post_init__(self) -> None:
         check_seeds(self.seeds)
-        check_choice(self, "dataset", NAMES)
+        check_choice(self, "dataset", names_of(ImageData))
         counts = ("epochs", "resnet_epochs", "batch_size", "max_steps", "num_images", "shown_each")
         check_at_least(self, 1, *counts)
         check_at_least(self, 0, "weight_decay")
@@ -108,7 +108,8 @@ def check(config: SaliencyConfig) -> None:
 @lru_cache(maxsize=1)
 def read(dataset: str) -> ImageData:
     """Return the data set, kept in memory for the next job."""
-    return load(dataset)
+    data: ImageData = load(dataset)
+    return data
 
 
 def plan(config: SaliencyConfig, rows: Sequence[Row]) -> list[Job]:

@@ -11,9 +11,6 @@ from deqlab.experiments.saliency import maps, networks
 from deqlab.experiments.saliency.training import Images
 from deqlab.tasks import ImageData
 
-CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck"
-"""Its classes, in order."""
-
 
 def spread(
     model: nn.Sequential, images: Images, count: int, trained: Row, taken: str
@@ -78,8 +75,8 @@ def heat_maps(
 
 def _names(data: ImageData, places: Int64[Tensor, " n"]) -> list[str]:
     labels = data.y_test[places].tolist()
-    if data.name == "cifar10":
-        return [f"{CIFAR10.split()[label]} {i}" for i, label in enumerate(labels, start=1)]
+    if data.class_names:
+        return [f"{data.class_names[label]} {i}" for i, label in enumerate(labels, start=1)]
     return [f"class {label}, no. {i}" for i, label in enumerate(labels, start=1)]
 
 

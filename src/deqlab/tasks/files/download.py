@@ -24,9 +24,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from deqlab.tasks.files.dataset import File
 from deqlab.tasks.files.errors import DataError
 from deqlab.tasks.files.originals import read_original
-from deqlab.tasks.files.sources import SourceFile
 
 _CHUNK = 1 << 16  # bytes
 
@@ -36,7 +36,7 @@ class UnreachableError(DataError):
 
 
 def download_file(
-    file: SourceFile,
+    file: File,
     mirrors: Sequence[str],
     folder: Path,
     *,
@@ -81,7 +81,7 @@ def download_file(
     raise UnreachableError(f"{file.archive} could not be downloaded ({'; '.join(reasons)})")
 
 
-def _receive(url: str, file: SourceFile, *, progress: bool, timeout: float) -> bytes:
+def _receive(url: str, file: File, *, progress: bool, timeout: float) -> bytes:
     """Read the whole answer to a request for `url`, and not a byte less than it promised."""
     request = urllib.request.Request(url, headers={"User-Agent": "deqlab"})
     most = file.most_bytes

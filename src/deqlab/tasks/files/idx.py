@@ -14,18 +14,78 @@ http://yann.lecun.com/exdb/mnist/, "File formats for the MNIST database".
 """
 
 import gzip
+import hashlib
 import io
 import math
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
+from typing_extensions import override
 
-from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.dataset import File
+from deqlab.tasks.files.errors import DataError, NotOriginalError
 
 _GZIP_MAGIC = b"\x1f\x8b"  # an IDX file starts with zeros, so the two cannot be confused
 _UNSIGNED_BYTE = 0x08
 _OTHER_ITEMS = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdxFile(File):
+    """An IDX file, which may be gzipped; `name` is without ".gz".
+
+    What is verified is the uncompressed bytes: the same items are in circulation under several
+    compressions.
+
+    Attributes:
+        sha256: The checksum of the uncompressed bytes, in hexadecimal.
+        shape: The sizes of the items: (count, height, width) of images, (count,) of labels.
+    """
+
+    sha256: str
+    shape: tuple[int, ...]
+
+    @property
+    @override
+    def archive(self) -> str:
+        return f"{self.name}.gz"
+
+    @property
+    def num_bytes(self) -> int:
+        """The number of uncompressed bytes: 4, then 4 for each size, then the items."""
+        return 4 + 4 * len(self.shape) + math.prod(self.shape)
+
+    @property
+    @override
+    def most_bytes(self) -> int:
+        # What gzip adds at worst is under 1 in 1000.
+        return self.num_bytes + (1 << 16)
+
+    @property
+    @override
+    def checksums(self) -> tuple[str, ...]:
+        return (self.sha256,)
+
+    @override
+    def read(self, data: bytes, *, where: str) -> UInt8[np.ndarray, "..."]:
+        raw = decompress(data, where=where, max_bytes=self.num_bytes)
+        if len(raw) > self.num_bytes:
+            raise NotOriginalError(
+                f"{where} is not the original: it holds more than the {self.num_bytes} "
+                f"uncompressed bytes of {self.name}; delete the file and fetch it again"
+            )
+        items = parse(raw, num_dims=len(self.shape), where=where)
+        digest = hashlib.sha256(raw).hexdigest()
+        if digest != self.sha256:
+            raise NotOriginalError(
+                f"{where} is not the original: the sha256 checksum of its uncompressed bytes is "
+                f"{digest[:16]}..., expected {self.sha256[:16]}...; delete the file and fetch it "
+                "again",
+                checksum=digest,
+            )
+        return items
 
 
 def decompress(data: bytes, *, where: str, max_bytes: int) -> bytes:

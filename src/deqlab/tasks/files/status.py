@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from deqlab.tasks.files.dataset import Dataset, File
 from deqlab.tasks.files.errors import DataError
-from deqlab.tasks.files.sets import cifar10
-from deqlab.tasks.files.sources import CIFAR10, DIGITS, SOURCES, Source, SourceFile, find_source
-from deqlab.tasks.files.store import download_into, find, listing, search_folders
+from deqlab.tasks.files.registry import DATASETS, find_dataset
+from deqlab.tasks.files.store import absent, download_into, find, listing, search_folders
 
 
 class FileState(StrEnum):
@@ -31,30 +32,18 @@ class FileStatus:
 
 
 def inspect(data_dir: Path | None = None) -> list[FileStatus]:
-    """Look for every file of every image set, verify what is there, and download nothing.
+    """Look for every file of every data set, verify what is there, and download nothing.
 
     Args:
         data_dir: The user's folder; if None, that of DEQLAB_DATA, if it is set.
 
     Returns:
-        One entry per file, set by set; the bundled digits count as one file.
+        One entry per file, set by set; a set that is bundled counts as one file.
 
     Raises:
         DataError: The user's folder was given and is not a folder.
     """
-    bundled = FileStatus(
-        data_set=DIGITS,
-        file="(none)",
-        state=FileState.FOUND,
-        path=None,
-        sentence="bundled with scikit-learn",
-    )
-    published = [
-        _status(source, file, search_folders(source.name, data_dir))
-        for source in SOURCES.values()
-        for file in source.files
-    ]
-    return [bundled, *published, _cifar10(data_dir)]
+    return [status for dataset in DATASETS.values() for status in _states(dataset, data_dir)]
 
 
 def fetch(name: str, *, data_dir: Path | None = None, progress: bool = True) -> list[Path]:
@@ -66,73 +55,85 @@ def fetch(name: str, *, data_dir: Path | None = None, progress: bool = True) -> 
     replacement is verified.
 
     Args:
-        name: "mnist" or "fashion_mnist".
+        name: One of `SOURCES`.
         data_dir: Where to put the files; created if absent.
         progress: Whether to draw progress bars, on standard error.
 
     Returns:
-        The paths of the four files.
+        The paths of the files.
 
     Raises:
-        DataError: The name is unknown; a file could not be downloaded or written; or
-            DEQLAB_DATA holds a damaged one, which is not ours to replace.
+        DataError: The name is unknown, or that of a set without download; a file could not be
+            downloaded or written; or DEQLAB_DATA holds a damaged one, which is not ours to replace.
     """
-    return fetch_source(find_source(name), data_dir=data_dir, progress=progress)
+    dataset = find_dataset(name)
+    if not dataset.files:
+        raise DataError(f"{name} is bundled with {dataset.bundled_with} and has no files to fetch")
+    if not dataset.mirrors:
+        files = "file" if len(dataset.files) == 1 else "files"
+        raise DataError(
+            f"{name} has no download; `deqlab data {name}` says where to put its {files}"
+        )
+    return fetch_files(dataset, data_dir=data_dir, progress=progress)
 
 
-def fetch_source(
-    source: Source, *, data_dir: Path | None = None, progress: bool = True
+def fetch_files(
+    dataset: Dataset[Any], *, data_dir: Path | None = None, progress: bool = True
 ) -> list[Path]:
-    """Do what `fetch` does, for a source that need not be one of the public ones."""
+    """Do what `fetch` does, for a data set that need not be one of the registered ones."""
     if data_dir is None:
-        folders = search_folders(source.name)
+        folders = search_folders(dataset.name)
     else:
-        folders = (data_dir.expanduser() / source.name,)
-    paths = {file.name: _usable(source, file, folders) for file in source.files}
-    missing = [file for file in source.files if paths[file.name] is None]
-    fetched = download_into(folders, source, missing, progress=progress)
+        folders = (data_dir.expanduser() / dataset.name,)
+    paths = {file.name: _usable(dataset, file, folders) for file in dataset.files}
+    missing = [file for file in dataset.files if paths[file.name] is None]
+    fetched = download_into(folders, dataset, missing, progress=progress)
     paths.update((file.name, path) for file, path in zip(missing, fetched, strict=True))
     return [path for path in paths.values() if path is not None]
 
 
-def _usable(source: Source, file: SourceFile, folders: Sequence[Path]) -> Path | None:
+def _usable(dataset: Dataset[Any], file: File, folders: Sequence[Path]) -> Path | None:
     """Find a verified copy; damage is an error, save in the last folder, which is ours to mend."""
-    copy = find(source, file, folders[:-1])
+    copy = find(dataset, file, folders[:-1])
     if copy is None:
         try:
-            copy = find(source, file, folders[-1:])
+            copy = find(dataset, file, folders[-1:])
         except DataError:
             return None
     return None if copy is None else copy[0]
 
 
-def _status(source: Source, file: SourceFile, folders: Sequence[Path]) -> FileStatus:
+def _states(dataset: Dataset[Any], data_dir: Path | None) -> list[FileStatus]:
+    """Look for the files of one data set."""
+    if dataset.files:
+        folders = search_folders(dataset.name, data_dir)
+        return [_state(dataset, file, folders) for file in dataset.files]
+    return [
+        FileStatus(
+            data_set=dataset.name,
+            file="(none)",
+            state=FileState.FOUND,
+            path=None,
+            sentence=f"bundled with {dataset.bundled_with}",
+        )
+    ]
+
+
+def _state(dataset: Dataset[Any], file: File, folders: Sequence[Path]) -> FileStatus:
+    """Look for one file."""
+    path = None
     try:
-        copy = find(source, file, folders)
+        copy = find(dataset, file, folders)
     except DataError as error:
-        state, path, sentence = FileState.DAMAGED, None, str(error)
+        state, sentence = FileState.DAMAGED, str(error)
     else:
-        if copy is None:
-            state, path = FileState.MISSING, None
-            sentence = f"not in {listing(folders)}; it can be fetched"
-        else:
+        if copy is not None:
             state, path = FileState.FOUND, copy[0]
             sentence = f"verified in {path.parent}"
-    return FileStatus(
-        data_set=source.name, file=file.archive, state=state, path=path, sentence=sentence
-    )
-
-
-def _cifar10(data_dir: Path | None) -> FileStatus:
-    path = cifar10.find(data_dir)
-    state, sentence = FileState.MISSING, cifar10.absent(data_dir)
-    if path is not None:
-        try:
-            cifar10.read_file(path)
-        except DataError as error:
-            path, state, sentence = None, FileState.DAMAGED, str(error)
         else:
-            state, sentence = FileState.FOUND, f"verified in {path.parent}"
+            state, sentence = FileState.MISSING, absent(dataset, [file], folders)
+            if dataset.mirrors:
+                sentence = f"not in {listing(folders)}; it can be fetched"
     return FileStatus(
-        data_set=CIFAR10, file=cifar10.FILE, state=state, path=path, sentence=sentence
+        data_set=dataset.name, file=file.archive, state=state, path=path, sentence=sentence
     )

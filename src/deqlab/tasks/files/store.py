@@ -1,23 +1,23 @@
-"""Where the files of an image set are looked for, found, and downloaded to.
+"""Where the files of a data set are looked for, found, and downloaded to.
 
 The search goes through a user's own folder, given as an argument or else by the
 environment variable DEQLAB_DATA, and then through the cache directory. The user's folder
-either holds one folder per data set or is itself the folder of one. Files may be gzipped,
-under the published name, or uncompressed, without ".gz".
+either holds one folder per data set or is itself the folder of one. A copy has the name
+under which the file is published or the file's own name: "mnist" is published gzipped, and
+its files may also be uncompressed, without ".gz".
 """
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import platformdirs
-from jaxtyping import UInt8
 
+from deqlab.tasks.files.dataset import Dataset, File
 from deqlab.tasks.files.download import UnreachableError, download_file
-from deqlab.tasks.files.errors import DataError
-from deqlab.tasks.files.originals import OtherFileError, read_original
-from deqlab.tasks.files.sources import Source, SourceFile
+from deqlab.tasks.files.errors import DataError, OtherFileError
+from deqlab.tasks.files.originals import read_original
 
 ENVIRONMENT_VARIABLE = "DEQLAB_DATA"
 
@@ -52,30 +52,29 @@ def search_folders(name: str, data_dir: Path | None = None) -> tuple[Path, ...]:
     return (root / name, root, cached)
 
 
-def find(
-    source: Source, file: SourceFile, folders: Sequence[Path]
-) -> tuple[Path, UInt8[np.ndarray, "..."]] | None:
-    """Return the path and the items of the first copy of `file`, or None if there is none.
+def find(dataset: Dataset[Any], file: File, folders: Sequence[Path]) -> tuple[Path, Any] | None:
+    """Return the path and the content of the first copy of `file`, or None if there is none.
 
     Raises:
         DataError: The first copy is unreadable or not the original. A damaged file is
             never passed over in favour of a later folder.
     """
     for folder in folders:
-        for path in (folder / file.archive, folder / file.name):
+        for name in dict.fromkeys((file.archive, file.name)):
+            path = folder / name
             try:
                 if not path.is_file():
                     continue
                 if path.stat().st_size > file.most_bytes:  # it may be more than memory holds
                     raise DataError(
                         f"{path} is not the original: it has more than {file.most_bytes} bytes; "
-                        "delete the file and fetch it again"
+                        + _remedy(dataset)
                     )
                 return path, read_original(path.read_bytes(), file, where=str(path))
             except OtherFileError:
-                # All sets use the same file names, so in a folder that does not bear the
+                # Sets may use the same file names, so in a folder that does not bear the
                 # set's name this is no damage but another set.
-                if folder.name == source.name:
+                if folder.name == dataset.name:
                     raise
             except OSError as error:
                 raise DataError(
@@ -84,31 +83,33 @@ def find(
     return None
 
 
-def read_arrays(
-    source: Source,
+def read_files(
+    dataset: Dataset[Any],
     *,
     data_dir: Path | None = None,
     download: bool = True,
     progress: bool = True,
-) -> tuple[UInt8[np.ndarray, "..."], ...]:
-    """Return the items of `source.files`, verified, downloading to the cache what is absent.
+) -> tuple[Any, ...]:
+    """Return the content of `dataset.files`, verified, downloading to the cache what is absent.
 
     Raises:
         DataError: A file is damaged; or it is absent and could not be downloaded.
     """
-    folders = search_folders(source.name, data_dir)
-    found = {file.name: find(source, file, folders) for file in source.files}
-    missing = [file for file in source.files if found[file.name] is None]
+    folders = search_folders(dataset.name, data_dir)
+    found = {file.name: find(dataset, file, folders) for file in dataset.files}
+    missing = [file for file in dataset.files if found[file.name] is None]
+    if missing and not dataset.mirrors:
+        raise DataError(absent(dataset, missing, folders))
     if missing and not download:
-        raise _absent(source, missing, folders, reason="downloading is switched off")
-    download_into(folders, source, missing, progress=progress)
+        raise DataError(absent(dataset, missing, folders, reason="downloading is switched off"))
+    download_into(folders, dataset, missing, progress=progress)
     for file in missing:
-        found[file.name] = find(source, file, folders[-1:])
+        found[file.name] = find(dataset, file, folders[-1:])
     return tuple(copy[1] for copy in found.values() if copy is not None)
 
 
 def download_into(
-    folders: Sequence[Path], source: Source, missing: Sequence[SourceFile], *, progress: bool
+    folders: Sequence[Path], dataset: Dataset[Any], missing: Sequence[File], *, progress: bool
 ) -> list[Path]:
     """Download the missing files into the last of the folders that were searched for them.
 
@@ -117,10 +118,26 @@ def download_into(
     """
     try:
         return [
-            download_file(file, source.mirrors, folders[-1], progress=progress) for file in missing
+            download_file(file, dataset.mirrors, folders[-1], progress=progress) for file in missing
         ]
     except UnreachableError as error:
-        raise _absent(source, missing, folders, reason=str(error)) from error
+        raise DataError(absent(dataset, missing, folders, reason=str(error))) from error
+
+
+def absent(
+    dataset: Dataset[Any],
+    missing: Sequence[File],
+    folders: Sequence[Path],
+    *,
+    reason: str = "has no download",
+) -> str:
+    """Return the sentence that says where the files were looked for, and where to put them."""
+    verdict = "not" if len(missing) == len(dataset.files) else "not complete"
+    return (
+        f"{dataset.name} is {verdict} on this machine (looked in {listing(folders)}) and {reason}; "
+        f"put {listing([file.archive for file in missing])} into {folders[-1]}, or point "
+        f"--data-dir or {ENVIRONMENT_VARIABLE} at a folder that holds {dataset.name}/"
+    )
 
 
 def listing(items: Sequence[object]) -> str:
@@ -128,12 +145,7 @@ def listing(items: Sequence[object]) -> str:
     return ", ".join(str(item) for item in items)
 
 
-def _absent(
-    source: Source, missing: Sequence[SourceFile], folders: Sequence[Path], *, reason: str
-) -> DataError:
-    verdict = "not" if len(missing) == len(source.files) else "not complete"
-    return DataError(
-        f"{source.name} is {verdict} on this machine (looked in {listing(folders)}) and {reason}; "
-        f"put {listing([file.archive for file in missing])} into {folders[-1]}, or point "
-        f"--data-dir or {ENVIRONMENT_VARIABLE} at a folder that holds {source.name}/"
-    )
+def _remedy(dataset: Dataset[Any]) -> str:
+    if dataset.mirrors:
+        return "delete the file and fetch it again"
+    return "replace it with the original"
