@@ -171,7 +171,7 @@ class TestData:
     def test_a_file_is_read_once_until_it_changes(self, tmp_path, monkeypatch):
         file, read = tmp_path / "x.npy", []
         monkeypatch.setattr(
-            "deqlab.experiments.kernels.data.read_samples",
+            "deqlab.tasks.files.tables.file.read_samples",
             lambda path, label: read.append(path) or read_samples(path, label=label),
         )
         np.save(file, np.random.default_rng(0).normal(size=(30, 5)))

@@ -1,9 +1,7 @@
-"""The data on which kernels are compared: mixtures, image sets, a file of the user's."""
+"""The data on which kernels are compared: mixtures, data sets by name, a file of the user's."""
 
-import hashlib
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +11,12 @@ from torch import Tensor
 from deqlab.experiments.kernels.features import EPOCHS
 from deqlab.experiments.kernels.inputs import load_inputs
 from deqlab.kernels import GaussianMixture
-from deqlab.tasks import NAMES as IMAGES
-from deqlab.tasks import DataError
-from deqlab.tasks.files.tables import SUFFIXES, Samples, read_samples
+from deqlab.tasks import ClassificationData, DataError, names_of
+from deqlab.tasks.files.classification import balanced_draw
+from deqlab.tasks.files.tables import SUFFIXES, TableFile
 
 MIXTURE = "mixture"
-NAMES = (MIXTURE, *IMAGES)
+NAMES = (MIXTURE, *names_of(ClassificationData))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,11 +68,11 @@ def load(
     """Return the data of one name and one draw.
 
     Args:
-        name: "mixture", an image set (of cifar10 the features, see `features`), or the path of a
-            .csv, .tsv, .npy or .npz file.
+        name: "mixture", a classification set of `tasks` (of photographs the features, see
+            `inputs`), or the path of a .csv, .tsv, .npy or .npz file.
         samples: How many are drawn, balanced over the classes; all, if there are fewer. A
             mixture has 0.8 p.
-        classes: Which classes of an image set.
+        classes: Which classes of a classification set.
         dimension: p of the mixture.
         seed: Of the draw.
         label: Which column or array of a file holds the labels; see `read_samples`.
@@ -86,18 +84,8 @@ def load(
     if name == MIXTURE:
         mixture = published_mixture(dimension)
         return KernelData(x=mixture.sample(generator), classes=mixture)
-    if name in IMAGES:
-        images = load_inputs(name, EPOCHS)
-        x, labels = images.x_train, images.y_train
-        absent = [c for c in classes if not 0 <= c < images.num_classes]
-        if absent:
-            raise DataError(f"{name} has classes 0 to {images.num_classes - 1}, not {absent[0]}")
-        kept = torch.isin(labels, torch.tensor(classes))
-        x, labels = x[kept], labels[kept]
-    else:
-        table = _table(name, label)
-        x, labels = torch.from_numpy(table.x), torch.from_numpy(table.labels)
-    chosen = _balanced(labels, samples, generator)
+    x, labels = _of_classes(name, classes) if name in NAMES else _from_file(name, label)
+    chosen = balanced_draw(labels, samples, generator)
     x, labels = x[chosen].double(), labels[chosen]
     if len(x) < 2:
         raise DataError(f"{name} has one sample, and a kernel compares samples: give more")
@@ -119,7 +107,7 @@ def understood(name: str, label: str | None) -> str:
             no file.
     """
     if name not in NAMES:
-        return _table(name, label).description
+        return _file(name, label).load().description
     if label is not None:
         raise DataError(f"--label is for files; the classes of {name} are known")
     return ""
@@ -131,49 +119,29 @@ def fingerprint(name: str) -> str:
     Raises:
         DataError: It is no name, and no such file.
     """
-    if name in NAMES:
-        return ""
-    try:
-        with _file(name).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{name} does not exist, or cannot be read ({error.strerror})") from error
+    return "" if name in NAMES else _file(name).checksum()
 
 
-def _file(name: str) -> Path:
+def _of_classes(name: str, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Return the training inputs of some classes, and their classes."""
+    data = load_inputs(name, EPOCHS)
+    absent = [c for c in classes if not 0 <= c < data.num_classes]
+    if absent:
+        raise DataError(f"{name} has classes 0 to {data.num_classes - 1}, not {absent[0]}")
+    kept = torch.isin(data.y_train, torch.tensor(classes))
+    return data.x_train[kept], data.y_train[kept]
+
+
+def _from_file(name: str, label: str | None) -> tuple[Tensor, Tensor]:
+    """Return the samples in a file of the user's, and their classes."""
+    samples = _file(name, label).load()
+    return torch.from_numpy(samples.x), torch.from_numpy(samples.labels)
+
+
+def _file(name: str, label: str | None = None) -> TableFile:
     if not Path(name).suffix:
         raise DataError(
             f"no data set is named {name!r}; known are {', '.join(NAMES)}, and any "
             f"{', '.join(SUFFIXES)} file of samples"
         )
-    return Path(name)
-
-
-def _table(name: str, label: str | None) -> Samples:
-    path = _file(name)
-    return _unchanged_table(path, label, *_version(path))
-
-
-@lru_cache(maxsize=1)
-def _unchanged_table(path: Path, label: str | None, *version: int) -> Samples:
-    """Read a file once, not for each draw: large ones take seconds."""
-    return read_samples(path, label=label)
-
-
-def _version(path: Path) -> tuple[int, ...]:
-    """Return what changes with the content of a file; nothing if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _balanced(labels: Tensor, samples: int, generator: torch.Generator) -> Tensor:
-    """Return which samples to take, the classes in turn, each in random order."""
-    found = labels.unique().tolist()
-    members = [(labels == c).nonzero()[:, 0] for c in found]
-    queues = [part[torch.randperm(len(part), generator=generator)] for part in members]
-    turns = np.concatenate([np.arange(len(queue)) for queue in queues])
-    order = torch.from_numpy(np.argsort(turns, kind="stable"))
-    return torch.cat(queues)[order][:samples]
+    return TableFile(name=name, label=label)
