@@ -24,8 +24,8 @@ def dataset(request):
 
 
 def load(dataset):
-    if dataset.files and not (REAL / dataset.name).is_dir():
-        pytest.skip(f"needs {REAL / dataset.name}: point DEQLAB_DATA at the folder that holds it")
+    if dataset.files and not (REAL / dataset.folder).is_dir():
+        pytest.skip(f"needs {REAL / dataset.folder}: point DEQLAB_DATA at the folder that holds it")
     return tasks.load(dataset.name, data_dir=REAL if dataset.files else None, download=False)
 
 
@@ -56,13 +56,13 @@ def test_its_files_can_be_told_from_all_others(dataset):
         assert file.archive.startswith(file.name)
         assert file.most_bytes > 0
         assert all(re.fullmatch(r"[0-9a-f]{64}", checksum) for checksum in file.checksums)
-    every = [c for d in DATASETS.values() for file in d.files for c in file.checksums]
+    every = [file.checksums for d in DATASETS.values() for file in d.files]
     assert len(set(every)) == len(every) > 0
 
 
 @pytest.mark.parametrize("name", UNBUNDLED)
 def test_where_it_is_absent_one_sentence_says_what_to_put_where(name, cache):
-    message = rf"^{name} is not on this machine \(looked in .*; put .* into {cache / name}, or"
+    message = rf"^{name} is not on this machine \(looked in .*; put .* into {cache / DATASETS[name].folder}, or"
     with pytest.raises(DataError, match=message):
         tasks.load(name, download=False)
     found = [status for status in tasks.inspect() if status.data_set == name]

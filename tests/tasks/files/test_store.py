@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ def test_a_folder_of_data_sets_is_read(tiny, tmp_path, gzipped):
 def test_the_folder_of_the_data_set_itself_is_read(tiny, tmp_path, gzipped):
     tiny.write(tmp_path / "anything", gzipped=gzipped)
     assert_reads(tiny, data_dir=tmp_path / "anything")
+
+
+def test_sets_may_share_a_folder(tiny, tmp_path, cache):
+    tiny.write(tmp_path / "family")
+    shared = replace(tiny.source(), shared_folder="family")
+    assert len(read_files(shared, data_dir=tmp_path)) == 4
+    message = rf"put train-images\.gz, .* into {cache}/family, or .* a folder that holds family/$"
+    with pytest.raises(DataError, match=message):
+        read_files(shared)
 
 
 def test_the_environment_variable_is_read(tiny, tmp_path, monkeypatch):

@@ -57,7 +57,7 @@ class Dataset(Generic[Value]):
     """A data set: a name, what it holds, where it comes from, and how it is made of its files.
 
     Attributes:
-        name: What `load` and the command line call it; also the name of its folder.
+        name: What `load` and the command line call it.
         kind: The type of the value that `make` returns.
         splits: The number of samples in each part, such as {"train": 60_000, "test": 10_000}.
         shape: The shape of one sample.
@@ -68,6 +68,8 @@ class Dataset(Generic[Value]):
         files: The files that it is made of.
         mirrors: Folders that serve the files, as URLs that end in "/", tried in this order. If
             there are none, the files have to be put in their place by hand.
+        shared_folder: The folder that the files share with those of other sets; None if the set
+            has a folder of its own, which then has its name.
         make: Called with the data set itself and the content of each file, in the order of
             `files`; returns the value.
     """
@@ -82,4 +84,10 @@ class Dataset(Generic[Value]):
     bundled_with: str | None = None
     files: tuple[File, ...] = ()
     mirrors: tuple[str, ...] = ()
+    shared_folder: str | None = None
     make: Callable[..., Value]
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that holds the files."""
+        return self.shared_folder or self.name

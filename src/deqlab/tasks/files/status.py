@@ -49,7 +49,7 @@ def inspect(data_dir: Path | None = None) -> list[FileStatus]:
 def fetch(name: str, *, data_dir: Path | None = None, progress: bool = True) -> list[Path]:
     """Make sure that the files of a public data set are on this machine, and verified.
 
-    With `data_dir`, they will all be in `<data_dir>/<name>`, ready to be carried
+    With `data_dir`, they will all be in the set's folder, `<data_dir>/<name>` for most, ready to be carried
     elsewhere. Without, what neither DEQLAB_DATA nor the cache holds is downloaded into
     the cache. A damaged file in the folder that is fetched to is replaced, once its
     replacement is verified.
@@ -82,9 +82,9 @@ def fetch_files(
 ) -> list[Path]:
     """Do what `fetch` does, for a data set that need not be one of the registered ones."""
     if data_dir is None:
-        folders = search_folders(dataset.name)
+        folders = search_folders(dataset.folder)
     else:
-        folders = (data_dir.expanduser() / dataset.name,)
+        folders = (data_dir.expanduser() / dataset.folder,)
     paths = {file.name: _usable(dataset, file, folders) for file in dataset.files}
     missing = [file for file in dataset.files if paths[file.name] is None]
     fetched = download_into(folders, dataset, missing, progress=progress)
@@ -106,7 +106,7 @@ def _usable(dataset: Dataset[Any], file: File, folders: Sequence[Path]) -> Path 
 def _states(dataset: Dataset[Any], data_dir: Path | None) -> list[FileStatus]:
     """Look for the files of one data set."""
     if dataset.files:
-        folders = search_folders(dataset.name, data_dir)
+        folders = search_folders(dataset.folder, data_dir)
         return [_state(dataset, file, folders) for file in dataset.files]
     return [
         FileStatus(

@@ -27,20 +27,20 @@ def cache_dir() -> Path:
     return platformdirs.user_cache_path("deqlab") / "data"
 
 
-def search_folders(name: str, data_dir: Path | None = None) -> tuple[Path, ...]:
+def search_folders(folder: str, data_dir: Path | None = None) -> tuple[Path, ...]:
     """List the folders in which the files of a data set are looked for, in order.
 
     Args:
-        name: The name of the data set.
+        folder: The name of the folder of the data set.
         data_dir: The user's folder; if None, that of DEQLAB_DATA, if it is set.
 
     Returns:
-        `<folder>/<name>` and `<folder>` if there is a user's folder, then the cache's.
+        `<data_dir>/<folder>` and `<data_dir>` if there is a user's folder, then the cache's.
 
     Raises:
         DataError: The user's folder was given and is not a folder.
     """
-    cached = cache_dir() / name
+    cached = cache_dir() / folder
     if data_dir is not None:
         given, root = "--data-dir", data_dir.expanduser()
     elif text := os.environ.get(ENVIRONMENT_VARIABLE):
@@ -49,7 +49,7 @@ def search_folders(name: str, data_dir: Path | None = None) -> tuple[Path, ...]:
         return (cached,)
     if not root.is_dir():
         raise DataError(f"{root}, given as {given}, is not a folder; create it or correct the path")
-    return (root / name, root, cached)
+    return (root / folder, root, cached)
 
 
 def find(dataset: Dataset[Any], file: File, folders: Sequence[Path]) -> tuple[Path, Any] | None:
@@ -74,7 +74,7 @@ def find(dataset: Dataset[Any], file: File, folders: Sequence[Path]) -> tuple[Pa
             except OtherFileError:
                 # Sets may use the same file names, so in a folder that does not bear the
                 # set's name this is no damage but another set.
-                if folder.name == dataset.name:
+                if folder.name == dataset.folder:
                     raise
             except OSError as error:
                 raise DataError(
@@ -95,7 +95,7 @@ def read_files(
     Raises:
         DataError: A file is damaged; or it is absent and could not be downloaded.
     """
-    folders = search_folders(dataset.name, data_dir)
+    folders = search_folders(dataset.folder, data_dir)
     found = {file.name: find(dataset, file, folders) for file in dataset.files}
     missing = [file for file in dataset.files if found[file.name] is None]
     if missing and not dataset.mirrors:
@@ -136,7 +136,7 @@ def absent(
     return (
         f"{dataset.name} is {verdict} on this machine (looked in {listing(folders)}) and {reason}; "
         f"put {listing([file.archive for file in missing])} into {folders[-1]}, or point "
-        f"--data-dir or {ENVIRONMENT_VARIABLE} at a folder that holds {dataset.name}/"
+        f"--data-dir or {ENVIRONMENT_VARIABLE} at a folder that holds {dataset.folder}/"
     )
 
 
