@@ -15,7 +15,6 @@ from deqlab.tasks.files import registry
 # Looked at before the fixtures hide it from the tests.
 REAL = Path(os.environ.get("DEQLAB_DATA", Path(__file__).parents[4] / "shared" / "data"))
 UNBUNDLED = [name for name, dataset in DATASETS.items() if dataset.files]
-CLASSIFIED = names_of(ClassificationData)
 
 
 @pytest.fixture(params=NAMES)
@@ -23,10 +22,14 @@ def dataset(request):
     return DATASETS[request.param]
 
 
-def load(dataset):
-    if dataset.files and not (REAL / dataset.folder).is_dir():
+@pytest.fixture(scope="module", params=NAMES)
+def value(request):
+    dataset = DATASETS[request.param]
+    if not dataset.files:
+        return dataset, tasks.load(dataset.name)
+    if not (REAL / dataset.folder).is_dir():
         pytest.skip(f"needs {REAL / dataset.folder}: point DEQLAB_DATA at the folder that holds it")
-    return tasks.load(dataset.name, data_dir=REAL if dataset.files else None, download=False)
+    return dataset, tasks.load(dataset.name, data_dir=REAL, download=False)
 
 
 def test_a_name_belongs_to_one_data_set():
@@ -62,7 +65,8 @@ def test_its_files_can_be_told_from_all_others(dataset):
 
 @pytest.mark.parametrize("name", UNBUNDLED)
 def test_where_it_is_absent_one_sentence_says_what_to_put_where(name, cache):
-    message = rf"^{name} is not on this machine \(looked in .*; put .* into {cache / DATASETS[name].folder}, or"
+    folder = cache / DATASETS[name].folder
+    message = rf"^{name} is not on this machine \(looked in .*; put .* into {folder}, or point "
     with pytest.raises(DataError, match=message):
         tasks.load(name, download=False)
     found = [status for status in tasks.inspect() if status.data_set == name]
@@ -70,15 +74,16 @@ def test_where_it_is_absent_one_sentence_says_what_to_put_where(name, cache):
     assert {status.state for status in found} == {FileState.MISSING}
 
 
-def test_the_value_is_of_its_kind(dataset):
-    assert isinstance(load(dataset), dataset.kind)
+def test_the_value_is_of_its_kind(value):
+    dataset, data = value
+    assert isinstance(data, dataset.kind)
 
 
-@pytest.mark.parametrize("name", CLASSIFIED)
-def test_a_classification_set_holds_what_it_says(name):
-    dataset = DATASETS[name]
-    data = load(dataset)
-    assert data.name == name
+def test_a_classification_set_holds_what_it_says(value):
+    dataset, data = value
+    if not isinstance(data, ClassificationData):
+        pytest.skip("no classification set")
+    assert data.name == dataset.name
     assert data.num_classes == dataset.num_classes
     size = torch.Size(dataset.shape).numel()
     for part, x, y in (
@@ -87,15 +92,11 @@ def test_a_classification_set_holds_what_it_says(name):
     ):
         assert x.shape == (dataset.splits[part], size)
         assert x.dtype == torch.float32
-        assert x.isfinite().all()
         assert y.shape == (dataset.splits[part],)
         assert y.unique().tolist() == list(range(dataset.num_classes))
-    again = load(dataset)
-    assert torch.equal(again.x_train, data.x_train)
-    assert torch.equal(again.y_test, data.y_test)
 
 
 def test_a_kind_has_the_names_of_its_subclasses():
-    assert set(names_of(tasks.ImageData)) <= set(CLASSIFIED)
+    assert set(names_of(tasks.ImageData)) <= set(names_of(ClassificationData))
     assert names_of(object) == NAMES
     assert names_of(int) == ()

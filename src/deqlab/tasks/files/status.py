@@ -49,7 +49,7 @@ def inspect(data_dir: Path | None = None) -> list[FileStatus]:
 def fetch(name: str, *, data_dir: Path | None = None, progress: bool = True) -> list[Path]:
     """Make sure that the files of a public data set are on this machine, and verified.
 
-    With `data_dir`, they will all be in the set's folder, `<data_dir>/<name>` for most, ready to be carried
+    With `data_dir`, they will all be in `<data_dir>/<folder>`, ready to be carried
     elsewhere. Without, what neither DEQLAB_DATA nor the cache holds is downloaded into
     the cache. A damaged file in the folder that is fetched to is replaced, once its
     replacement is verified.
