@@ -20,7 +20,10 @@ def test_an_empty_machine_has_the_digits_and_misses_the_rest(cache):
     for status in rest:
         assert status.state is FileState.MISSING
         assert status.path is None
-        assert status.sentence == f"not in {cache / status.data_set}; it can be fetched"
+        assert (
+            status.sentence
+            == f"not in {cache / SOURCES[status.data_set].folder}; it can be fetched"
+        )
     assert not cache.exists()
 
 
