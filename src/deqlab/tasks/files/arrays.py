@@ -18,22 +18,22 @@ from deqlab.tasks.files.errors import DataError
 from deqlab.tasks.files.memory import require_memory
 
 ENDING = ".npy"
-"""Of a member of an .npz archive, after the name of its array."""
+"""How the name of a member of an .npz archive ends; the name of its array stands before it."""
 
-# By version: how many bytes say how long the header is, and what reads it.
+# By version: the number of bytes that give the header's length, and what reads the header.
 _HEADERS = {
     (1, 0): (2, np.lib.format.read_array_header_1_0),
     (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
-_LONGEST_HEADER = 10_000  # numpy's own limit, which it looks at after reading up to 4 GB
+_LONGEST_HEADER = 10_000  # numpy's own limit, which numpy checks only after reading up to 4 GB
 _BYTES_LATER = 8
-"""A number takes that many once it is float64 (and a class once it is int64)."""
+"""The bytes that a number takes once it is float64, and a class once it is int64."""
 _NO_SUCH_SIZE = 2**63
 
 
 @runtime_checkable
 class Stream(Protocol):
-    """What open files and open members of archives have in common."""
+    """The methods that open files and open members of archives have in common."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Read so many bytes, or all that follow."""
@@ -47,12 +47,12 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What an array is said to be.
+    """The size and the type that a header gives to its array.
 
     Attributes:
-        shape: Its sizes, none of them negative.
-        dtype: Of its items, in any byte order.
-        num_bytes: What the items take.
+        shape: The sizes of the array, none of them negative.
+        dtype: The type of its items, in any byte order.
+        num_bytes: The number of bytes that the items take.
     """
 
     shape: tuple[int, ...]
@@ -95,8 +95,8 @@ def read_array(stream: Stream, size: int, *, where: str) -> np.ndarray:
     """Read the one array of a stream.
 
     Args:
-        stream: Of an .npy file, at its beginning; it can seek.
-        size: How many bytes it has.
+        stream: An open .npy file, at its beginning; it can seek.
+        size: The number of bytes of the file.
         where: The file, and the member if it is one of an archive, for error messages.
 
     Returns:

@@ -57,7 +57,7 @@ class Dataset(Generic[Value]):
     """A data set: a name, what it holds, where it comes from, and how it is made of its files.
 
     Attributes:
-        name: What `load` and the command line call it.
+        name: The name by which `load` and the command line know it.
         kind: The type of the value that `make` returns.
         splits: The number of samples in each part, such as {"train": 60_000, "test": 10_000}.
         shape: The shape of one sample.

@@ -1,4 +1,4 @@
-"""How much memory there is for what a file wants, asked before it is taken.
+"""The memory that is free, compared with what the content of a file needs before it is read.
 
 An operating system that promises more memory than it has ends the process when the promise is
 called in, without a sentence; so the size of an array is compared with what is free first.
@@ -18,8 +18,8 @@ def require_memory(needed: int, *, where: str) -> None:
     """Raise unless that much memory is free, or nobody can tell.
 
     Args:
-        needed: Bytes.
-        where: The file that wants them, for the error message.
+        needed: The number of bytes.
+        where: The file that needs them, for the error message.
 
     Raises:
         DataError: Less is free.

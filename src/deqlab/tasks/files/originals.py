@@ -15,7 +15,7 @@ def read_original(data: bytes, file: File, *, where: str) -> Any:  # noqa: ANN40
 
     Args:
         data: The bytes of a copy of the file.
-        file: What it should be.
+        file: The published file that they should be.
         where: Its path or address, for the error message.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What is there, what is not, and how to get it: the two halves of `deqlab data`."""
+"""Which files are on this machine, and the download of those that are not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from deqlab.tasks.files.store import absent, download_into, find, listing, searc
 
 
 class FileState(StrEnum):
-    """What `inspect` has to say about a file."""
+    """The result of the search for a file."""
 
     FOUND = "found"
     MISSING = "missing"
@@ -22,7 +22,7 @@ class FileState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FileStatus:
-    """One file of one data set: what became of the search for it, in a word and a sentence."""
+    """One file of one data set, and the result of the search for it, in a word and a sentence."""
 
     data_set: str
     file: str

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from deqlab.tasks.files.errors import DataError
 
 NAMES = ("label", "labels", "class", "target", "y")
-"""What labels are called if nobody says what they are called."""
+"""The names by which a column or array of labels is found if the user gives none."""
 
 OPTION = "--label NAME, label=NAME in Python"
 
@@ -30,7 +30,7 @@ class Classes:
 
     Attributes:
         of_samples: The class of each sample.
-        names: What the file calls them: numbers in ascending order, then texts in theirs.
+        names: The labels as the file has them: numbers in ascending order, then texts in order.
     """
 
     of_samples: Int64[np.ndarray, " n"]
@@ -41,9 +41,9 @@ def find_label(names: Sequence[str], asked: str | None, *, where: str, what: str
     """Return the place of the labels among columns or arrays, None if there are none.
 
     Args:
-        names: What the columns or arrays are called.
-        asked: What the user calls that of the labels; if None, it is the only one, if there is
-            one, that has one of `NAMES`, in capitals or not.
+        names: The names of the columns or arrays.
+        asked: The name that the user gives for the labels; if None, the labels are the only
+            column or array, if there is one, that has one of `NAMES`, in capitals or not.
         where: The file.
         what: "column" or "array".
 

@@ -1,4 +1,4 @@
-"""What the columns of a table in a text are: names, an index, labels, features."""
+"""The columns of a table in a text, and their roles: an index, labels, features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ class Columns:
 
     Attributes:
         names: Their names; "1", "2", ... if the table has none.
-        named: Whether the first line holds them.
-        label: Which of them holds the labels.
-        index: Which of them holds names of rows.
+        named: True if the first line of the table holds the names.
+        label: The place of the column that holds the labels, None if none does.
+        index: The place of the column that holds names of rows, None if none does.
     """
 
     names: tuple[str, ...]
@@ -70,7 +70,7 @@ def columns_of(first: Sequence[str], label: str | None, *, where: str, line: int
 
     Args:
         first: Its cells.
-        label: What the user calls the column of labels.
+        label: The name that the user gives for the column of labels.
         where: The file, for error messages.
         line: The number of the line.
 

@@ -1,4 +1,4 @@
-"""Samples in a text with one of them a line."""
+"""Tables as text: one sample a line, cells separated by commas, semicolons or tabs."""
 
 from array import array
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ _SEPARATED = "tabs, semicolons or commas separate cells"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Text:
-    """What a file of text holds.
+    """The content of a file of text.
 
     Attributes:
         x: The features.
-        columns: What the columns are.
-        labels: What stands in the column of labels; nothing if there is none.
-        index: What stands in a column that names the rows.
-        lines: Where each sample begins.
-        notes: How the file was understood, where that is not plain.
+        columns: The names and the roles of the columns.
+        labels: The cells of the column of labels; empty if there is no such column.
+        index: The cells of the column that names the rows; empty if there is no such column.
+        lines: The number of the line in which each sample begins.
+        notes: Phrases on how the file was understood, where that is not plain.
     """
 
     x: Float64[np.ndarray, "n p"]
@@ -49,7 +49,7 @@ def read_delimited(path: Path, label: str | None) -> Text:
 
     Args:
         path: The file.
-        label: What the column of labels is called; None chooses as `find_label` does.
+        label: The name of the column of labels; None chooses as `find_label` does.
 
     Raises:
         DataError: The file is no such table; the message says in which line and column.

@@ -15,7 +15,7 @@ class TableFile:
 
     Attributes:
         name: The path of the file, as the user wrote it.
-        label: What the column or array of labels is called; see `read_samples`.
+        label: The name of the column or array of labels; see `read_samples`.
     """
 
     name: str

@@ -25,7 +25,7 @@ from deqlab.tasks.files.tables.delimited import read_delimited
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv")
 SAMPLES = "x"
-"""What the array of samples is called in an .npz archive."""
+"""The name of the array of samples in an .npz archive."""
 
 NO_LABELS = "no labels, so all are one class (--label names those of a file)"
 
@@ -40,7 +40,7 @@ class Samples:
         x: The samples; all numbers are finite.
         labels: Their classes, numbered from 0 in ascending order of what the file calls them;
             all 0 if the file names none.
-        description: How the file was understood, in one line.
+        description: One line on how the file was understood.
     """
 
     x: Float64[np.ndarray, "n p"]
@@ -59,7 +59,7 @@ def read_samples(path: Path, *, label: str | None = None) -> Samples:
 
     Args:
         path: The file.
-        label: What the column or array of labels is called. If None, it is the only one that is
+        label: The name of the column or array of labels. If None, it is the only one that is
             called "label", "labels", "class", "target" or "y", and `description` says so.
 
     Raises:
