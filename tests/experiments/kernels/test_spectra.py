@@ -14,7 +14,6 @@ from deqlab.experiments.kernels.spectrum import KernelSpectrumConfig
 from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
-from deqlab.tasks.files.tables import read_samples
 
 
 def rows_of(name, **changes):
@@ -167,19 +166,6 @@ class TestData:
         assert understood("digits", None) == ""
         with pytest.raises(DataError, match="--label is for files; the classes of digits"):
             understood("digits", "kinds")
-
-    def test_a_file_is_read_once_until_it_changes(self, tmp_path, monkeypatch):
-        file, read = tmp_path / "x.npy", []
-        monkeypatch.setattr(
-            "deqlab.tasks.files.tables.file.read_samples",
-            lambda path, label: read.append(path) or read_samples(path, label=label),
-        )
-        np.save(file, np.random.default_rng(0).normal(size=(30, 5)))
-        for seed in range(3):
-            self.load(str(file), seed=seed)
-        assert len(read) == 1
-        np.save(file, np.random.default_rng(0).normal(size=(31, 5)))
-        assert len(self.load(str(file)).x) == 31
 
     @pytest.mark.parametrize("scale", [2.0**600, 2.0**-600, -(2.0**1000)])
     def test_the_unit_of_the_samples_does_not_matter(self, tmp_path, scale):
