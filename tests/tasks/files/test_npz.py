@@ -1,4 +1,4 @@
-"""Published arrays of any type in an .npz archive; `test_cifar10` has the damage that can be done."""
+"""Published arrays of any type in an .npz archive; `test_cifar10` has what damage does."""
 
 import hashlib
 import io
@@ -48,9 +48,7 @@ def test_the_size_is_bounded_by_what_the_arrays_take():
 
 
 def test_another_type_is_not_the_original():
-    with pytest.raises(
-        NotOriginalError, match=r"its weights are float64 of shape \(6,\), expected"
-    ):
+    with pytest.raises(NotOriginalError, match=r"its weights are float64 of shape \(6,\), exp"):
         FILE.read(archive(weights=ARRAYS["weights"].astype(np.float64)), where="here")
 
 
