@@ -81,3 +81,10 @@ def test_what_is_not_samples_is_refused(tmp_path, name, write, sentence):
         write(tmp_path / name)
     with pytest.raises(DataError, match=sentence):
         read_samples(tmp_path / name)
+
+
+def test_it_is_found_where_users_import_it_from():
+    from deqlab.tasks import read_samples as public
+    from deqlab.tasks.tables import read_samples as former
+
+    assert public is former is read_samples
