@@ -12,7 +12,7 @@ import deqlab
 
 LAYERS = [
     {"containers"},
-    {"version", "costs", "linalg", "arguments", "tracing", "graph_break"},
+    {"version", "moved", "costs", "linalg", "arguments", "tracing", "graph_break"},
     {"state"},
     {"solution"},
     {"errors"},

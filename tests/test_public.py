@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import deqlab
+from deqlab.moved import MOVED
 
 
 def run(code):
@@ -58,3 +59,17 @@ def test_a_star_import_gives_exactly_the_public_names():
         "print(set(deqlab.__all__) <= set(globals()), fixed_point.__module__)"
     )
     assert done.stdout.strip() == "True deqlab.solve", done.stderr
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_module_that_moved_says_where_to(name):
+    with pytest.raises(ModuleNotFoundError, match=rf"{name} is now {MOVED[name]}") as caught:
+        importlib.import_module(name)
+    assert caught.value.name == name
+    for place in MOVED[name].split(", and "):
+        assert importlib.import_module(place)
+
+
+def test_a_module_that_never_was_is_missing_as_ever():
+    with pytest.raises(ModuleNotFoundError, match="No module named 'deqlab.nothing'"):
+        importlib.import_module("deqlab.nothing")

@@ -9,6 +9,7 @@ once and the report needs no torch.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from deqlab.moved import tell_of_moves
 from deqlab.version import __version__
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ __all__ = [
     "__version__",
     "fixed_point",
 ]
+
+
+tell_of_moves()
 
 
 def __getattr__(name: str) -> object:

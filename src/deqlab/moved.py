@@ -1,0 +1,51 @@
+"""Modules that stood elsewhere before: who imports one of them is told where it is now."""
+
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+from typing_extensions import override
+
+MOVED = {
+    "deqlab.arnoldi": "deqlab.linalg.arnoldi",
+    "deqlab.arrays": "deqlab.linalg.arrays",
+    "deqlab.flat_map": "deqlab.maps.flat_map",
+    "deqlab.hessenberg": "deqlab.linalg.least_squares",
+    "deqlab.krylov": "deqlab.linalg.gmres",
+    "deqlab.nn.constraints": "deqlab.nn.cells.constraints",
+    "deqlab.nn.explicit": "deqlab.nn.models.mlp",
+    "deqlab.nn.monotone": "deqlab.nn.cells.monotone",
+    "deqlab.nn.multiscale": "deqlab.nn.cells.multiscale, and deqlab.nn.models.multiscale",
+    "deqlab.nn.resnet": "deqlab.nn.models.resnet",
+    "deqlab.operators": "deqlab.linalg.products",
+    "deqlab.rates": "deqlab.linalg.rates",
+}
+
+
+class MovedModules(MetaPathFinder):
+    """The last finder that Python asks: a module that no other one has found."""
+
+    @override
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return None: there is no such module.
+
+        Raises:
+            ModuleNotFoundError: It has moved, and its message says where to.
+        """
+        if fullname in MOVED:
+            raise ModuleNotFoundError(
+                f"{fullname} is now {MOVED[fullname]}; its public names are in the packages that "
+                "CONTRIBUTING.md lists",
+                name=fullname,
+            )
+        return None
+
+
+def tell_of_moves() -> None:
+    """Let imports of modules that have moved say where to; done once."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.append(MovedModules())
