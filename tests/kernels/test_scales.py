@@ -24,6 +24,7 @@ from deqlab.kernels import ExplicitKernel, ImplicitKernel, match_explicit, misma
 from deqlab.kernels.coefficients import Coefficients
 from deqlab.kernels.estimator import DEQCovariance, DEQKernel
 from tests.kernels.problems import F64
+from tests.problems import normal
 
 NUMERIC = pytest.param(from_callable(torch.abs, name="abs"), marks=pytest.mark.slow)
 HOMOGENEOUS = [ReLU(), LeakyReLU(0.1), LReLU(0.9, -0.3), Identity(), NUMERIC]
@@ -312,3 +313,23 @@ def test_the_matched_network_has_the_kernel_at_any_scale(tau0):
     target = kernel.coefficients(tau0)
     found = match_explicit(kernel, tau0).coefficients(tau0)
     assert found.conjugate == pytest.approx(target.conjugate, rel=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e-90, 1e-130])
+def test_a_smooth_activation_is_its_tangent_line_at_variances_that_small(scale):
+    # tanh(u) = u to rounding.
+    a = torch.tensor([1.0, 4.0, 2.0], dtype=F64) * scale**2
+    torch.testing.assert_close(Tanh().dual(a, 4 * a, 0.3 * a), 0.3 * a, rtol=1e-10, atol=0)
+    slopes = Tanh().dual_derivative(a, 4 * a, 0.3 * a)
+    torch.testing.assert_close(slopes, torch.ones_like(a), rtol=1e-10, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scale", [1e-90, 1e-130])
+def test_a_kernel_of_a_smooth_activation_is_that_of_its_tangent_line(scale):
+    x = normal(5, 4, seed=0)
+    tanh, line = ImplicitKernel(Tanh(), sigma_a2=0.3), ImplicitKernel(Identity(), sigma_a2=0.3)
+    expected = line.conjugate(x) * scale**2
+    torch.testing.assert_close(tanh.conjugate(scale * x), expected, rtol=1e-10, atol=0)
+    expected = line.tangent(x, trained="all") * scale**2
+    torch.testing.assert_close(tanh.tangent(scale * x, trained="all"), expected, rtol=1e-10, atol=0)

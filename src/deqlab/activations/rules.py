@@ -92,7 +92,8 @@ def settled(
         previous, found = found, rule(finer)
         if bool(((found - previous).abs() <= AGREEMENT * scale).all()):
             return count
-    gap = float(((found - previous).abs() / scale)[scale > 0].max())
+    gaps = ((found - previous).abs() / scale)[scale > 0]
+    gap = float(gaps.max()) if len(gaps) else math.inf
     raise RuntimeError(
         f"Gaussian integrals of {name} are not resolved: {counts[-1]} nodes still change them by "
         f"{gap:.1e}; it is too steep for these variances, has a kink that was not named, or "

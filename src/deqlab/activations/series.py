@@ -58,7 +58,8 @@ def pair_series(f: Function, pair: Covariance, name: str) -> Float[Tensor, "*S"]
     first = settled(lambda count: _norms(f, ends, count, reach), COUNTS, scale, name)
     few, other = ends[[0, 0, 0, 1, 2, 1]], ends[[0, 0, 1, 1, 2, 0]]
     cosines = ends.new_tensor([1.0, 0.5, -0.7, 0.97, 1.0, 0.3])
-    sizes = torch.sqrt(scale[[0, 0, 0, 1, 2, 1]] * scale[[0, 0, 1, 1, 2, 0]])
+    roots = torch.sqrt(scale)  # each by itself: the product of two leaves the range of float64
+    sizes = roots[[0, 0, 0, 1, 2, 1]] * roots[[0, 0, 1, 1, 2, 0]]
     counts = COUNTS[COUNTS.index(first) :]
     count = settled(
         lambda count: _sum(f, few, other, cosines, trapezoidal(count, reach, a.device)),
