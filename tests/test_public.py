@@ -71,5 +71,5 @@ def test_a_module_that_moved_says_where_to(name):
 
 
 def test_a_module_that_never_was_is_missing_as_ever():
-    with pytest.raises(ModuleNotFoundError, match="No module named 'deqlab.nothing'"):
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'deqlab\.nothing'"):
         importlib.import_module("deqlab.nothing")
