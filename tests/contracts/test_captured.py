@@ -264,3 +264,27 @@ def linear_cell(linear):
             return 0.5 * torch.tanh(self.linear(z) + x)
 
     return Cell()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("way", ["closure", "list", "attribute"])
+def test_a_captured_result_that_torchscript_alone_uses_gets_its_gradient(way):
+    @torch.jit.script
+    def scripted(z, w):
+        return 0.3 * torch.tanh(z * w)
+
+    w0 = normal(3, seed=0).requires_grad_()
+    w, x = 2 * w0, normal(2, 3, seed=1)
+    holder = nn.Module()
+    holder.w, held = w, [w]
+    f = {
+        "closure": lambda z: scripted(z, w) + x,
+        "list": lambda z: scripted(z, held[0]) + x,
+        "attribute": lambda z: scripted(z, holder.w) + x,
+    }[way]
+    value = fixed_point(f, torch.zeros_like(x), solver=Anderson(rtol=1e-12)).value
+    found = torch.autograd.grad(value.sum(), [w, w0])
+    z = value.detach()
+    slope = 0.3 * (1 - torch.tanh(z * w.detach()) ** 2)
+    by_w = (slope * z / (1 - slope * w.detach())).sum(dim=0)  # the implicit function theorem
+    torch.testing.assert_close(found, (by_w, 2 * by_w), rtol=1e-8, atol=1e-10)

@@ -116,14 +116,15 @@ def test_a_training_step_with_every_gradient_is_one_update(case, place):
     assert isinstance(cell.codebook, nn.Parameter) is (place == "parameter")
 
 
+@pytest.mark.parametrize("write", [past_autograd, in_place])
 @pytest.mark.parametrize("place", ["parameter", "attribute"])
-def test_the_gradient_is_that_of_the_map_at_the_start(place):
+def test_the_gradient_is_that_of_the_map_at_the_start(place, write):
     class Scaling(Quantised):
         def forward(self, z, x):
             self.write(self.read(), 0.01)  # the same for any z: J is that of the rest
             return self.read()[0].cos() * torch.tanh(z @ self.w.T + x)
 
-    cell, x, u = Scaling(place, past_autograd), X.clone().requires_grad_(), normal(N, D, seed=3)
+    cell, x, u = Scaling(place, write), X.clone().requires_grad_(), normal(N, D, seed=3)
     value = DEQ(cell, solver=Anderson(rtol=1e-12))(x)
     value.backward(u)
     scale = (0.9 * START + 0.01)[0].cos()

@@ -25,7 +25,11 @@ Gradients: TypeAlias = tuple[Tensor | None, ...]
 
 
 def captured_tensors(
-    out: Tensor, given: Sequence[Tensor], since: int, evaluate: Callable[[], object]
+    out: Tensor,
+    given: Sequence[Tensor],
+    since: int,
+    evaluate: Callable[[], object],
+    reached: Sequence[Tensor] = (),
 ) -> tuple[Tensor, ...]:
     """Return the tensors with a gradient on the tape of `out` that f was not given.
 
@@ -34,6 +38,7 @@ def captured_tensors(
         given: The leaves that f was given.
         since: The sequence number of autograd when f was called.
         evaluate: Calls f once more; used only if a captured tensor is a result.
+        reached: Tensors that f can name. TorchScript uses some where Python does not see it.
     """
     if out.grad_fn is None:
         return ()
@@ -42,6 +47,9 @@ def captured_tensors(
     if older:
         with torch.no_grad(), _Sightings(older) as seen:
             evaluate()
+        for tensor in reached:
+            if (edge := (tensor.grad_fn, tensor.output_nr)) in older:
+                seen.found.setdefault(edge, tensor)
         tensors += seen.found.values()
         for node, _ in older - seen.found.keys():  # used where Python does not see it
             behind, _ = _ends(node, -1)

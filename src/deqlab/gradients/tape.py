@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from deqlab.gradients.captured import captured_tensors
+from deqlab.maps.flat_map import FlatMap
 from deqlab.maps.matrix_map import MapWithArgs
 
 
@@ -78,7 +79,9 @@ class Tape:
             out = f(leaf, *aliases)
 
         def find_captured() -> tuple[Tensor, ...]:
-            return captured_tensors(out, (leaf, *sources), since, lambda: f(leaf, *aliases))
+            reached = f.reached if isinstance(f, FlatMap) else ()
+            evaluate = lambda: f(leaf, *aliases)  # noqa: E731
+            return captured_tensors(out, (leaf, *sources), since, evaluate, reached)
 
         return cls(leaf, sources, out, find_captured)
 

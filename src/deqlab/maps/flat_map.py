@@ -12,7 +12,7 @@ What f keeps in another way (a counter in Python, numpy's random numbers) is not
 numbers before the solve, and pass them as an argument.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -41,6 +41,7 @@ class FlatMap:
         self.origin = f if layout.is_matrix else self
         self.autocast = _autocast_settings(device)
         self.held: _Held | None = None  # before the first evaluation
+        self.reached: Sequence[Tensor] = ()  # tensors that f can name
         self.takes_derivatives = self.loses_gradient = False  # see `own_derivatives`
         # z and f(z) of the last evaluation, where somebody will compare another with it.
         self.keeps_latest = False
@@ -116,7 +117,7 @@ class FlatMap:
     def _first(self, z: Tensor, args: tuple[object, ...]) -> Tensor:
         """Evaluate f, and find out what it draws and what it writes."""
         found = reachable(self.f, *args)
-        self.takes_derivatives = found.takes_derivatives
+        self.reached, self.takes_derivatives = found.tensors, found.takes_derivatives
         random = RandomNumbers(self.device, found.generators)
         with alone() if found.modules else nullcontext():
             buffers = Buffers(found, args)

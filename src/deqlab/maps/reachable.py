@@ -150,7 +150,7 @@ def _telling(code: CodeType) -> set[str]:
 
 def is_of_torch(kind: type) -> bool:
     """Return whether a class of modules is one of torch's own, which hold submodules only."""
-    return kind.__module__.startswith("torch.nn.modules.")
+    return kind.__module__.startswith("torch.nn.modules.") and kind is not nn.Module
 
 
 def _of_module(module: nn.Module) -> Iterable[object]:
