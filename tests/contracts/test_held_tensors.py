@@ -122,9 +122,7 @@ def test_the_gradient_is_that_of_the_map_at_the_start(place, write):
     class Scaling(Quantised):
         def forward(self, z, x):
             self.write(self.read(), 0.01)  # the same for any z: J is that of the rest
-            return 0.3 * (
-                self.read()[0] * torch.tanh(z @ self.w.T + x)
-            )  # a tape keeps what is read
+            return 0.3 * (self.read()[0] * torch.tanh(z @ self.w.T + x))  # a tape keeps both
 
     cell, x, u = Scaling(place, write), X.clone().requires_grad_(), normal(N, D, seed=3)
     value = DEQ(cell, solver=Anderson(rtol=1e-12))(x)
