@@ -506,6 +506,24 @@ def test_a_restart_does_not_forget_how_large_x_is():
     assert (true <= 3 * result.residual).all()
 
 
+@pytest.mark.parametrize("dim", [64, 128])
+def test_a_short_basis_gives_way_to_a_longer_one_where_it_brings_little(dim):
+    """On a circle of eigenvalues no polynomial of low degree is small: 30 products gain nothing."""
+    a, b = block_rotation(dim, 0.99).to(F64), normal(2, dim, seed=1)
+
+    def solved(restart):
+        tolerance = 1e-8 * b.norm(dim=1).numpy()
+        return gmres(
+            lambda v: v @ a.T, b, tolerance=tolerance, max_products=3 * dim, restart=restart
+        )
+
+    assert not solved(30).converged.any()
+    long = solved(None)
+    exact = torch.linalg.solve(torch.eye(dim, dtype=F64) - a, b.T).T
+    torch.testing.assert_close(long.x, exact, rtol=1e-5, atol=1e-6)
+    assert long.converged.all()
+
+
 def far_from_normal(seed):
     """A matrix of radius .994 whose singular values span three orders: I - A is nearly singular
     in directions of which b holds little, and residuals do not show it."""
