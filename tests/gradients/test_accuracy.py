@@ -213,3 +213,20 @@ def test_a_row_whose_slope_changes_within_the_error_says_so():
     wrong = error > 3 * accuracy
     # Half of them: a kink that both points lie beyond is seen by neither.
     assert (wrong & (solution.gradient_error <= accuracy)).sum() <= 0.5 * wrong.sum()
+
+
+def test_a_further_round_goes_on_from_the_v_of_the_last_one():
+    """Three rounds take 5, 3 and 3 products; from nothing each takes as many as the first."""
+    dim, accuracy = 256, 3e-2
+    w, x = matrix(dim, norm=0.95, seed=0), 0.1 * normal(8, dim, seed=1)
+    x.requires_grad_()
+    f = lambda z, x: torch.relu(z @ w.T + x)  # noqa: E731
+    options = {"gradient": Implicit(accuracy=accuracy), "solver": SOLVER}
+    solution = fixed_point(f, torch.zeros(8, dim, dtype=F64), x, **options)
+    (got,) = torch.autograd.grad(solution.value.sum(), x)
+    exact = {"gradient": Implicit(solver=Dense()), "solver": replace(SOLVER, rtol=1e-12)}
+    (expected,) = torch.autograd.grad(
+        fixed_point(f, torch.zeros(8, dim, dtype=F64), x, **exact).value.sum(), x
+    )
+    assert ((got - expected).norm(dim=1) <= accuracy * expected.norm(dim=1)).all()
+    assert 6 < solution.adjoint[-1].products <= 12
