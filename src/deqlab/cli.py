@@ -102,8 +102,9 @@ def run(
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
     from deqlab.experiments import EXPERIMENTS
+    from deqlab.experiments.config import UsageError
     from deqlab.experiments.running.opening import check
-    from deqlab.experiments.running.overrides import UsageError, first_seeds, one_of, override
+    from deqlab.experiments.running.overrides import first_seeds, one_of, override
     from deqlab.experiments.running.session import check_config, run_session
     from deqlab.experiments.running.workers import BACKENDS, check_backend
 

@@ -4,16 +4,14 @@ from dataclasses import dataclass
 
 import torch
 
-from deqlab.experiments.base import PROGRESS, Chart, Experiment, Job, Page, Verdict, check_seeds
+from deqlab.experiments.base import PROGRESS, Experiment, Job, Verdict
+from deqlab.experiments.config import Config
+from deqlab.experiments.page import Chart, Page
 
 
 @dataclass(frozen=True, kw_only=True)
-class FakeConfig:
-    seeds: tuple[int, ...] = (0, 1, 2)
+class FakeConfig(Config):
     size: int = 3
-
-    def __post_init__(self):
-        check_seeds(self.seeds)
 
 
 def plan(config, rows):
@@ -49,7 +47,6 @@ EXPERIMENT = Experiment(
         ),
         tables=(),
     ),
-    check=lambda config: None,
     plan=plan,
     run=run,
     judge=judge,

@@ -9,7 +9,7 @@ import pytest
 from deqlab.cli import _members, run
 from deqlab.experiments import EXPERIMENTS, GROUPS, SEPARATION
 from deqlab.experiments.base import Origin
-from deqlab.experiments.running.overrides import UsageError
+from deqlab.experiments.config import UsageError
 from deqlab.tasks import DataError
 
 CLAIMS = [experiment.name for experiment in SEPARATION]

@@ -13,21 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from deqlab.experiments.base import (
-    Column,
-    Experiment,
-    Job,
-    Row,
-    Verdict,
-    check_at_least,
-    check_choice,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing import arms
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Training, train
-from deqlab.tasks import ClassificationData, names_of
-from deqlab.tasks import load as load_data
+from deqlab.experiments.config import check_at_least, check_choice
+from deqlab.experiments.page import Column
+from deqlab.tasks import NAMES, ImageData
+from deqlab.tasks import load as load_images
 
 ACCURACY = Metric(field="test_accuracy", label="a test accuracy of", is_accuracy=True)
 

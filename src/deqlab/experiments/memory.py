@@ -19,21 +19,10 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from deqlab.costs import peak_memory
-from deqlab.experiments.base import (
-    Chart,
-    Column,
-    Experiment,
-    Job,
-    Page,
-    Row,
-    Table,
-    Verdict,
-    check_at_least,
-    check_seeds,
-    require,
-    summaries,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
+from deqlab.experiments.comparing.cost import peak_memory
+from deqlab.experiments.config import Config, check_at_least, require
+from deqlab.experiments.page import Chart, Column, Page, Table
 from deqlab.gradients import Gradient, Implicit, Unrolled
 from deqlab.solve import fixed_point
 from deqlab.solvers import Picard
@@ -46,7 +35,7 @@ LINEAR = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class MemoryConfig:
+class MemoryConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -62,7 +51,7 @@ class MemoryConfig:
     iterations: tuple[int, ...] = (10, 50, 250)
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         check_at_least(self, 1, "width", "batch_size")
         increasing = sorted(set(self.iterations)) == list(self.iterations)
         require(

@@ -8,7 +8,8 @@ import torch
 
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.bias.frequencies import FrequenciesConfig
-from deqlab.experiments.running.overrides import UsageError, override
+from deqlab.experiments.config import UsageError
+from deqlab.experiments.running.overrides import override
 
 EXPERIMENT = EXPERIMENTS["frequencies"]
 SMOKE = EXPERIMENT.presets["smoke"]

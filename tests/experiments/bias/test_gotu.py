@@ -8,7 +8,8 @@ import torch
 
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.bias.gotu import GotuConfig
-from deqlab.experiments.running.overrides import UsageError, override
+from deqlab.experiments.config import UsageError
+from deqlab.experiments.running.overrides import override
 from deqlab.tasks.boolean import gotu_error
 
 # The target and the seen part of each task, from the publication, as Python.

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from deqlab.experiments import EXPERIMENTS
+from deqlab.experiments.config import UsageError
 from deqlab.experiments.expressivity.sawtooth import SawtoothConfig
-from deqlab.experiments.running.overrides import UsageError, override
+from deqlab.experiments.running.overrides import override
 
 PUBLISHED = {  # THEORY: Figures 1(a, d) and 3, and Table 1
     "sawtooth-k1": (1, "Figure 3"),

@@ -8,9 +8,10 @@ from torch import nn
 
 from deqlab.experiments.base import Job
 from deqlab.experiments.comparing import arms
+from deqlab.experiments.config import UsageError
 from deqlab.experiments.expressivity import steep_weights
 from deqlab.experiments.expressivity.steep_weights import EXPERIMENT, SteepWeightsConfig, bound
-from deqlab.experiments.running.overrides import UsageError, override
+from deqlab.experiments.running.overrides import override
 from deqlab.expressivity import steep_ramp
 from deqlab.nn import DEQ
 from deqlab.solvers import Newton

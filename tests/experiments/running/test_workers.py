@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from deqlab.experiments.running.overrides import UsageError
+from deqlab.experiments.config import UsageError
 from deqlab.experiments.running.workers import check_backend
 
 TELL = """

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deqlab.experiments.base import Job
-from deqlab.experiments.running.overrides import UsageError
+from deqlab.experiments.config import UsageError
 from deqlab.experiments.saliency import grad_cam, rows
 from deqlab.experiments.saliency.grad_cam import EXPERIMENT, SaliencyConfig
 from deqlab.tasks import DataError, load

@@ -20,20 +20,12 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from deqlab.bias import participation_ratio
-from deqlab.experiments.base import (
-    Experiment,
-    Job,
-    Row,
-    Verdict,
-    check_at_least,
-    check_positive,
-    check_seeds,
-    require,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.bias.features_page import PAGE
 from deqlab.experiments.bias.features_verdict import verdict
 from deqlab.experiments.bias.networks import LABELS, Network, build
 from deqlab.experiments.comparing.supervised import relative_residual
+from deqlab.experiments.config import Config, check_at_least, check_positive, require
 from deqlab.solution import Solution
 from deqlab.tasks.boolean import MOST_BITS, BooleanTask
 from deqlab.tasks.gotu import frozen_bit
@@ -48,7 +40,7 @@ DENSE = (2.0, 0.6, 1.5, 1.0, 0.5, 1.8, 0.9, 1.2, 0.7, 1.6, 1.1, 0.8, 1.9, 1.3, 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureDensityConfig:
+class FeatureDensityConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -72,7 +64,7 @@ class FeatureDensityConfig:
     gain: float = 0.5
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         check_at_least(self, 1, "samples", "steps", "features")
         check_positive(self, "fit", "learning_rate", "gain")
         require(

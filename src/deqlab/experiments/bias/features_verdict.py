@@ -9,7 +9,7 @@ from statistics import median
 
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
 from deqlab.experiments.bias.networks import LABELS
-from deqlab.experiments.comparing.comparison import WELL_SOLVED
+from deqlab.experiments.comparing.evidence import WELL_SOLVED
 
 
 def verdict(rows: Sequence[Row], *, num_features: int, seeds: Sequence[int]) -> Verdict:

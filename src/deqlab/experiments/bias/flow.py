@@ -18,23 +18,16 @@ import torch
 from jaxtyping import Float
 
 from deqlab.bias import closest_fit, gradient_flow, kkt_residual, participation_ratio
-from deqlab.experiments.base import (
-    Experiment,
-    Job,
-    Row,
-    Verdict,
-    check_at_least,
-    check_seeds,
-    require,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.bias.arms import ARMS, DEQS, Arm, Data, draw, tensors
 from deqlab.experiments.bias.descent import descend
 from deqlab.experiments.bias.flow_page import PAGE
 from deqlab.experiments.bias.flow_verdict import verdict
+from deqlab.experiments.config import Config, check_at_least, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiagonalFlowConfig:
+class DiagonalFlowConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -55,7 +48,7 @@ class DiagonalFlowConfig:
     max_steps: int = 2000
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         check_at_least(self, 1, "samples", "max_steps")
         require(
             self.samples < self.features,

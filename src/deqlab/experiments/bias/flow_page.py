@@ -1,6 +1,6 @@
 """What the report shows of `diagonal-flow`."""
 
-from deqlab.experiments.base import Chart, Column, Page, Table
+from deqlab.experiments.page import Chart, Column, Page, Table
 
 PAGE = Page(
     charts=(

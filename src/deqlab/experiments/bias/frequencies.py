@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deqlab.experiments.base import Chart, Row
+from deqlab.experiments.base import Row
 from deqlab.experiments.comparing.arms import DTYPES
 from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
 from deqlab.experiments.comparing.supervised import Batch, Predict
+from deqlab.experiments.page import Chart
 from deqlab.tasks.frequencies import Waves
 
 _GRID = 4096

@@ -16,17 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deqlab.costs import flops
-from deqlab.experiments.base import (
-    Job,
-    Row,
+from deqlab.experiments.base import Job, Row, summaries
+from deqlab.experiments.comparing.cost import flops
+from deqlab.experiments.config import (
+    Config,
     check_at_least,
     check_at_most,
     check_choice,
     check_positive,
-    check_seeds,
     require,
-    summaries,
 )
 from deqlab.gradients import Dense, Implicit
 from deqlab.nn import DEQ, DenseCell, SpectralNorm, Triangular, Unconstrained, mlp
@@ -61,7 +59,7 @@ class BudgetError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmsConfig:
+class ArmsConfig(Config):
     """The fields of every comparison between a DEQ and FNNs.
 
     Attributes:
@@ -106,7 +104,7 @@ class ArmsConfig:
     num_evaluations: int = 20
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         check_choice(self, "activation", ACTIVATIONS)
         check_choice(self, "constraint", CONSTRAINTS)
         check_choice(self, "solver", SOLVERS)

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
+from deqlab.experiments.comparing.evidence import WELL_SOLVED
 from deqlab.experiments.comparing.paired import Interval, paired_interval
-
-WELL_SOLVED = 0.99
-"""Share of test samples at their equilibrium below which a network is not called a DEQ."""
 
 LEARNED = 0.9
 """Share of the loss of a network that learned nothing below which a median loss shows learning."""

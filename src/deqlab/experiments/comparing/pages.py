@@ -1,6 +1,6 @@
 """What the report shows of a comparison between a DEQ and FNNs."""
 
-from deqlab.experiments.base import Chart, Column, Page, Table
+from deqlab.experiments.page import Chart, Column, Page, Table
 
 RESIDUAL = Chart(
     title="Residual against iteration",

@@ -12,22 +12,13 @@ from typing import Generic, TypeVar
 import torch
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments.base import (
-    Chart,
-    Column,
-    Experiment,
-    Job,
-    Origin,
-    Row,
-    Verdict,
-    check_at_least,
-    check_at_most,
-    require,
-)
+from deqlab.experiments.base import Experiment, Job, Origin, Row, Verdict
 from deqlab.experiments.comparing import arms
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
+from deqlab.experiments.config import check_at_least, check_at_most, require
+from deqlab.experiments.page import Chart, Column
 
 TEST_LOSS = Metric(field="test_loss", label="a test loss of")
 TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2

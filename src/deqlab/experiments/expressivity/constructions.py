@@ -14,16 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deqlab.experiments.base import (
-    Experiment,
-    Job,
-    Row,
-    Verdict,
-    check_at_least,
-    check_seeds,
-    require,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing.arms import num_parameters
+from deqlab.experiments.config import Config, check_at_least, require
 from deqlab.experiments.expressivity.constructions_verdict import ERROR, RAMP, verdict
 from deqlab.experiments.expressivity.page import PAGE
 from deqlab.expressivity import (
@@ -55,7 +48,7 @@ GAIN = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConstructionsConfig:
+class ConstructionsConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -75,7 +68,7 @@ class ConstructionsConfig:
     num_points: int = 4096
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         check_at_least(self, 1, "num_points")
         for name, least, most in (
             ("log2_regions", 1, 16),

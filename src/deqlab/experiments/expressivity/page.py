@@ -1,6 +1,6 @@
 """What the report shows of `constructions`."""
 
-from deqlab.experiments.base import Chart, Column, Page, Table
+from deqlab.experiments.page import Chart, Column, Page, Table
 
 PAGE = Page(
     charts=(

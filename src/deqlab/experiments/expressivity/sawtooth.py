@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import torch
 
-from deqlab.experiments.base import Experiment, check_at_least, require
+from deqlab.experiments.base import Experiment
 from deqlab.experiments.comparing.arms import DTYPES
 from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
 from deqlab.experiments.comparing.supervised import Batch
+from deqlab.experiments.config import check_at_least, require
 from deqlab.tasks import sawtooth
 
 _FIGURES = {1: "Figure 3", 3: "Figure 3", 5: "Figure 1(a)", 10: "Figure 1(d)", 15: "Figure 3"}

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import torch
 
-from deqlab.experiments.base import Experiment, check_at_least, check_choice
+from deqlab.experiments.base import Experiment
 from deqlab.experiments.comparing.arms import DTYPES
 from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
 from deqlab.experiments.comparing.supervised import Batch
+from deqlab.experiments.config import check_at_least, check_choice
 from deqlab.tasks import steep
 
 CURVES: dict[str, Callable[[float], steep.Curve]] = {

@@ -29,19 +29,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments.base import (
-    Experiment,
-    Job,
-    Row,
-    Verdict,
-    check_at_least,
-    check_choice,
-    require,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing import arms
-from deqlab.experiments.comparing.comparison import WELL_SOLVED
+from deqlab.experiments.comparing.evidence import WELL_SOLVED
 from deqlab.experiments.comparing.regression import TEST_SEED, RegressionConfig, full, smoke
 from deqlab.experiments.comparing.supervised import relative_residual
+from deqlab.experiments.config import check_at_least, check_choice, require
 from deqlab.experiments.expressivity.steep import CURVES, SteepConfig, sample
 from deqlab.experiments.expressivity.steep_page import PAGE
 from deqlab.experiments.expressivity.steep_verdict import verdict

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from deqlab.experiments.base import Experiment, Row
+from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.data import fingerprint, understood
 from deqlab.experiments.kernels.spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
 from deqlab.experiments.running.opening import check
-from deqlab.experiments.running.overrides import UsageError, first_seeds
+from deqlab.experiments.running.overrides import first_seeds
 from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.session import check_config, run_session
 

@@ -25,20 +25,10 @@ from deqlab.activations import (
     Swish,
     Tanh,
 )
-from deqlab.experiments.base import (
-    Chart,
-    Column,
-    Experiment,
-    Job,
-    Page,
-    Row,
-    Table,
-    Verdict,
-    check_seeds,
-    require,
-    summaries,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
+from deqlab.experiments.config import Config, require
 from deqlab.experiments.kernels.data import published_mixture
+from deqlab.experiments.page import Chart, Column, Page, Table
 from deqlab.kernels import ImplicitKernel, equivalent
 from deqlab.kernels.kinds import Trained
 
@@ -60,7 +50,7 @@ TRAINED: Trained = "readout+recurrent"
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelErrorConfig:
+class KernelErrorConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -76,7 +66,7 @@ class KernelErrorConfig:
     sigma_a2: float = 0.2
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         for name in self.activations:
             require(name in ACTIVATIONS, f"activations are {', '.join(ACTIVATIONS)}; got {name!r}")
         require(len(self.activations) > 0, "activations needs at least one name")

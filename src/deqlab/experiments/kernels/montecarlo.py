@@ -13,22 +13,11 @@ from statistics import median
 
 import torch
 
-from deqlab.experiments.base import (
-    Chart,
-    Column,
-    Experiment,
-    Job,
-    Page,
-    Row,
-    Table,
-    Verdict,
-    check_at_least,
-    check_seeds,
-    require,
-    summaries,
-)
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
+from deqlab.experiments.config import Config, check_at_least, require
 from deqlab.experiments.kernels.data import published_mixture
 from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
+from deqlab.experiments.page import Chart, Column, Page, Table
 from deqlab.kernels import ImplicitKernel, empirical_conjugate, empirical_tangent
 
 KERNELS = {"conjugate": "CK", "readout+recurrent": "NTK, B frozen", "all": "NTK, all weights"}
@@ -37,7 +26,7 @@ SLOPE = 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelMonteCarloConfig:
+class KernelMonteCarloConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -55,7 +44,7 @@ class KernelMonteCarloConfig:
     sigma_a2: float = 0.2
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         check_at_least(self, 10, "p")
         require(
             self.activation in ACTIVATIONS,

@@ -17,15 +17,13 @@ import torch
 from torch import Tensor
 
 from deqlab.activations import Activation
-from deqlab.experiments.base import (
-    Experiment,
-    Job,
-    Row,
-    Verdict,
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.config import (
+    Config,
+    UsageError,
     check_at_least,
     check_at_most,
     check_choice,
-    check_seeds,
     require,
 )
 from deqlab.experiments.kernels.data import KernelData, load
@@ -33,7 +31,6 @@ from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
 from deqlab.experiments.kernels.page import PAGE
 from deqlab.experiments.kernels.spectrum_rows import cost, curves
 from deqlab.experiments.kernels.spectrum_verdict import verdict
-from deqlab.experiments.running.overrides import UsageError
 from deqlab.kernels import (
     ExplicitKernel,
     ImplicitKernel,
@@ -52,7 +49,7 @@ SPECTRA = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class KernelSpectrumConfig:
+class KernelSpectrumConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -84,7 +81,7 @@ class KernelSpectrumConfig:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         require(len(set(self.data)) == len(self.data) > 0, "data needs one or more different names")
         check_at_least(self, 10, "samples", "dimension")
         check_at_least(self, 0, "width")

@@ -15,20 +15,18 @@ from functools import partial
 
 import torch
 
-from deqlab.costs import flops, seconds
-from deqlab.experiments.base import (
-    Experiment,
-    Job,
-    Row,
-    Verdict,
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.comparing.arms import SOLVERS
+from deqlab.experiments.comparing.cost import flops
+from deqlab.experiments.comparing.evidence import WELL_SOLVED
+from deqlab.experiments.comparing.timing import seconds
+from deqlab.experiments.config import (
+    Config,
     check_at_least,
     check_choice,
     check_positive,
-    check_seeds,
     require,
 )
-from deqlab.experiments.comparing.arms import SOLVERS
-from deqlab.experiments.comparing.comparison import WELL_SOLVED
 from deqlab.experiments.kernels.inputs import Inputs, draw, load_inputs
 from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
 from deqlab.experiments.matched.frozen import (
@@ -46,7 +44,7 @@ from deqlab.tasks import ClassificationData, load, names_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatchedConfig:
+class MatchedConfig(Config):
     """The fields of the experiment; the defaults are the published settings for MNIST.
 
     Attributes:
@@ -85,8 +83,8 @@ class MatchedConfig:
     extractor_epochs: int = 25
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
-        check_choice(self, "data", names_of(ClassificationData))
+        super().__post_init__()
+        check_choice(self, "data", NAMES)
         check_choice(self, "solver", ("anderson", "picard"))  # others need small widths
         check_at_least(self, 1, "train_per_class", "test_per_class", "epochs", "batch_size")
         check_at_least(self, 1, "max_steps", "timing_repeats", "kernel_samples")

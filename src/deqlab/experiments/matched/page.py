@@ -1,6 +1,6 @@
 """What the report shows of `matched-networks`."""
 
-from deqlab.experiments.base import Chart, Column, Page, Table
+from deqlab.experiments.page import Chart, Column, Page, Table
 
 ACCURACY = Chart(
     title="Test accuracy against width",

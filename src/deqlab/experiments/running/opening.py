@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deqlab.experiments.base import FORMAT, Row
+from deqlab.experiments.base import Row
 from deqlab.report.jobs import jobs_of
 from deqlab.report.reading import (
     DamagedError,
@@ -19,6 +19,7 @@ from deqlab.report.reading import (
     read_rows,
     read_sessions,
 )
+from deqlab.report.rows import FORMAT
 from deqlab.report.writing import TEMPORARY, to_json, write_whole
 
 T = TypeVar("T")

@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+from deqlab.experiments.config import UsageError
+
 ConfigT = TypeVar("ConfigT")
-
-
-class UsageError(ValueError):
-    """The command asks for something that is not there or makes no sense."""
 
 
 def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:

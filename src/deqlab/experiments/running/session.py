@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.config import UsageError
 from deqlab.experiments.running.environment import describe
-from deqlab.experiments.running.overrides import UsageError
 from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.runner import missing, run_jobs, short_of_memory
 

@@ -15,8 +15,8 @@ import joblib
 import torch
 
 from deqlab.experiments.base import Job, Row
+from deqlab.experiments.config import UsageError
 from deqlab.experiments.running.opening import RunError
-from deqlab.experiments.running.overrides import UsageError
 
 Finished: TypeAlias = tuple[Job, list[Row]]
 Work: TypeAlias = Callable[[Job], Finished]

@@ -18,20 +18,16 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from deqlab.experiments.base import (
-    Experiment,
-    Job,
-    Row,
-    Verdict,
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
+from deqlab.experiments.comparing.arms import num_parameters
+from deqlab.experiments.config import (
+    Config,
+    UsageError,
     check_at_least,
     check_choice,
     check_positive,
-    check_seeds,
     require,
-    summaries,
 )
-from deqlab.experiments.comparing.arms import num_parameters
-from deqlab.experiments.running.overrides import UsageError
 from deqlab.experiments.saliency import networks
 from deqlab.experiments.saliency.page import PAGE
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
@@ -44,7 +40,7 @@ LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SaliencyConfig:
+class SaliencyConfig(Config):
     """The fields of the experiment.
 
     Attributes:
@@ -78,8 +74,8 @@ class SaliencyConfig:
     shown_each: int = 4
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
-        check_choice(self, "dataset", names_of(ImageData))
+        super().__post_init__()
+        check_choice(self, "dataset", NAMES)
         counts = ("epochs", "resnet_epochs", "batch_size", "max_steps", "num_images", "shown_each")
         check_at_least(self, 1, *counts)
         check_at_least(self, 0, "weight_decay")

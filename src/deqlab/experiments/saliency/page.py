@@ -1,6 +1,6 @@
 """What the report shows of `saliency`."""
 
-from deqlab.experiments.base import Chart, Column, Images, Page, Table
+from deqlab.experiments.page import Chart, Column, Images, Page, Table
 
 GRID = Images(
     title="The same pictures, and where the networks look",

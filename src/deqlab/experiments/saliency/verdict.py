@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
-from deqlab.experiments.comparing.comparison import WELL_SOLVED
+from deqlab.experiments.comparing.evidence import WELL_SOLVED
 
 MATCHED = "matched"
 """Of rows of maps: at the epoch that is compared."""

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from deqlab.experiments.base import check_at_least, check_at_most, check_seeds, require
+from deqlab.experiments.config import Config, check_at_least, check_at_most, require
 from deqlab.experiments.expressivity.open.wiring import Wiring
 
 CLOSE = 0.25
@@ -15,7 +15,7 @@ FRESH = tuple(range(100, 108))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Competition(ABC):
+class Competition(Config, ABC):
     """The fields of an open problem.
 
     Attributes:
@@ -42,7 +42,7 @@ class Competition(ABC):
     known_routes: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        check_seeds(self.seeds)
+        super().__post_init__()
         check_at_least(self, 1, "train_samples", "test_samples", "steps_per_stage")
         check_at_most(self, 2**20, "train_samples", "test_samples")
         for name in ("depths", "routes"):

@@ -1,6 +1,6 @@
 """What the report shows of the open problems."""
 
-from deqlab.experiments.base import Chart, Column, Page, Table
+from deqlab.experiments.page import Chart, Column, Page, Table
 
 _LOSSES = "Networks that no step helps any more stop early."
 

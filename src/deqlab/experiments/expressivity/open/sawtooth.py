@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict, require
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing.arms import num_parameters
 from deqlab.experiments.comparing.regression import TEST_SEED
+from deqlab.experiments.config import require
 from deqlab.experiments.expressivity.open import entrants, monotone, routes, verdict
 from deqlab.experiments.expressivity.open.competition import FRESH
 from deqlab.experiments.expressivity.open.config import OpenConfig

@@ -25,8 +25,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict, require
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing.regression import TEST_SEED
+from deqlab.experiments.config import require
 from deqlab.experiments.expressivity.open import entrants, steep_norms, steep_routes, verdict
 from deqlab.experiments.expressivity.open.competition import FRESH
 from deqlab.experiments.expressivity.open.modules import as_module, solved

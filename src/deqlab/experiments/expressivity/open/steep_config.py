@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from deqlab.experiments.base import check_at_least, require
+from deqlab.experiments.config import check_at_least, require
 from deqlab.experiments.expressivity.open.competition import Competition
 from deqlab.experiments.expressivity.open.wiring import Wiring
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
-from deqlab.experiments.comparing.comparison import WELL_SOLVED
+from deqlab.experiments.comparing.evidence import WELL_SOLVED
 from deqlab.experiments.comparing.paired import Interval, paired_interval
 
 LEAST = 1e-26
