@@ -27,12 +27,12 @@ pytest_collect_file = (_blocks + _doctests).pytest()
 
 # Their tests share a fixture that takes seconds.
 _WHOLE = {
-    "tests/experiments/bias/test_features.py",
-    "tests/experiments/bias/test_flow.py",
+    "tests/experiments/bias/test_feature_density.py",
+    "tests/experiments/bias/test_diagonal_flow.py",
     "tests/experiments/expressivity/open/test_open_sawtooth.py",
-    "tests/experiments/kernels/test_spectra.py",
+    "tests/experiments/kernels/test_kernel_experiments.py",
     "tests/experiments/matched/test_matched_networks.py",
-    "tests/experiments/saliency/test_grad_cam.py",
+    "tests/experiments/saliency/test_saliency_experiment.py",
     "tests/experiments/test_memory.py",
     "tests/integration/test_ddp.py",
     "tests/tasks/test_images.py",

@@ -8,13 +8,13 @@ from typing import Any
 
 from deqlab.experiments import images, memory
 from deqlab.experiments.base import Experiment
-from deqlab.experiments.bias import features, flow, frequencies, gotu
+from deqlab.experiments.bias import diagonal_flow, feature_density, frequencies, gotu
 from deqlab.experiments.expressivity import constructions, sawtooth, steep, steep_weights
 from deqlab.experiments.expressivity.open import sawtooth as open_sawtooth
 from deqlab.experiments.expressivity.open import steep as open_steep
-from deqlab.experiments.kernels import error, montecarlo, spectrum
-from deqlab.experiments.matched import networks
-from deqlab.experiments.saliency import grad_cam
+from deqlab.experiments.kernels import kernel_error, kernel_montecarlo, kernel_spectrum
+from deqlab.experiments.matched import matched_networks
+from deqlab.experiments.saliency import saliency
 
 SEPARATION: tuple[Experiment[Any], ...] = (
     constructions.EXPERIMENT,
@@ -23,11 +23,11 @@ SEPARATION: tuple[Experiment[Any], ...] = (
     steep_weights.EXPERIMENT,
     open_sawtooth.EXPERIMENT,
     open_steep.EXPERIMENT,
-    flow.EXPERIMENT,
-    features.EXPERIMENT,
+    diagonal_flow.EXPERIMENT,
+    feature_density.EXPERIMENT,
     *gotu.EXPERIMENTS,
     frequencies.EXPERIMENT,
-    grad_cam.EXPERIMENT,
+    saliency.EXPERIMENT,
 )
 """The claims of Wu et al. (2024), in the order of the paper, and what they rest on."""
 
@@ -35,10 +35,10 @@ _ALL: tuple[Experiment[Any], ...] = (
     images.EXPERIMENT,
     memory.EXPERIMENT,
     *SEPARATION,
-    error.EXPERIMENT,
-    spectrum.EXPERIMENT,
-    montecarlo.EXPERIMENT,
-    networks.EXPERIMENT,
+    kernel_error.EXPERIMENT,
+    kernel_spectrum.EXPERIMENT,
+    kernel_montecarlo.EXPERIMENT,
+    matched_networks.EXPERIMENT,
 )
 
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}

@@ -8,8 +8,8 @@ import torch
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.base import Job
 from deqlab.experiments.matched.arms import ACTIVATIONS, ARMS, TAU0
-from deqlab.experiments.matched.networks import EXPERIMENT, MatchedConfig
-from deqlab.experiments.matched.verdict import verdict
+from deqlab.experiments.matched.matched_networks import EXPERIMENT, MatchedConfig
+from deqlab.experiments.matched.matched_networks_report import verdict
 from deqlab.kernels import ExplicitNetwork, NoMatchError
 from deqlab.tasks import DataError
 

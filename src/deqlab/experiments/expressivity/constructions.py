@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing.arms import num_parameters
 from deqlab.experiments.config import Config, check_at_least, require
-from deqlab.experiments.expressivity.constructions_verdict import ERROR, RAMP, verdict
+from deqlab.experiments.expressivity.constructions_report import ERROR, RAMP, verdict
 from deqlab.experiments.expressivity.page import PAGE
 from deqlab.expressivity import (
     Pieces,

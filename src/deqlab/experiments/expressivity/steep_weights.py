@@ -37,7 +37,7 @@ from deqlab.experiments.comparing.supervised import relative_residual
 from deqlab.experiments.config import check_at_least, check_choice, require
 from deqlab.experiments.expressivity.steep import CURVES, SteepConfig, sample
 from deqlab.experiments.expressivity.steep_page import PAGE
-from deqlab.experiments.expressivity.steep_verdict import verdict
+from deqlab.experiments.expressivity.steep_weights_report import verdict
 from deqlab.expressivity import largest_infinity_norm, smallest_infinity_norm
 
 MISSES = 2

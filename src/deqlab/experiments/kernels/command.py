@@ -15,7 +15,7 @@ from rich.table import Table
 from deqlab.experiments.base import Experiment, Row
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.data import fingerprint, understood
-from deqlab.experiments.kernels.spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
+from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
 from deqlab.experiments.running.opening import check
 from deqlab.experiments.running.overrides import first_seeds
 from deqlab.experiments.running.rundir import RunDirectory

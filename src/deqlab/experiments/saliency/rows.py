@@ -7,8 +7,9 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Row
-from deqlab.experiments.saliency import maps, networks
+from deqlab.experiments.saliency import networks
 from deqlab.experiments.saliency.training import Images
+from deqlab.nn import saliency
 from deqlab.tasks import ImageData
 
 
@@ -25,14 +26,14 @@ def spread(
         taken: What the rows call it.
     """
     x, y = images.x_test[:count], images.y_test[:count]
-    found = maps.grad_cam(model, x, y)
+    found = saliency.grad_cam(model, x, y)
     with torch.no_grad():
-        each = [networks.forward(model, part)[:2] for part in x.split(maps.ROWS)]
+        each = [networks.forward(model, part)[:2] for part in x.split(saliency.ROWS)]
     features, scores = (torch.cat(parts) for parts in zip(*each, strict=True))
     numbers = {
-        "entropy": maps.normalised_entropy(found),
-        "area": maps.area_above_half(found),
-        "density": maps.density(features),
+        "entropy": saliency.normalised_entropy(found),
+        "area": saliency.area_above_half(found),
+        "density": saliency.density(features),
     }
     yield {
         "kind": "maps",
@@ -66,7 +67,7 @@ def heat_maps(
     x = data.x_test[places].view(-1, *data.shape)
     if len(x) == 0:
         return
-    found = maps.grad_cam(model, x, data.y_test[places])
+    found = saliency.grad_cam(model, x, data.y_test[places])
     most = found.amax(dim=(1, 2), keepdim=True)
     scaled = found / torch.where(most > 0, most, 1.0)
     for name, pixels in zip(_names(data, places), scaled, strict=True):

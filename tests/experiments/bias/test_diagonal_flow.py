@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from deqlab.bias import Recurrent
+from deqlab.bias.descent import FIT, descend
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.bias.arms import ARMS, draw, tensors
-from deqlab.experiments.bias.descent import FIT, descend
-from deqlab.experiments.bias.flow import DiagonalFlowConfig
+from deqlab.experiments.bias.diagonal_flow import DiagonalFlowConfig
 
 EXPERIMENT = EXPERIMENTS["diagonal-flow"]
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deqlab.experiments import EXPERIMENTS
-from deqlab.experiments.bias.features import FeatureDensityConfig, magnitudes, train
+from deqlab.experiments.bias.feature_density import FeatureDensityConfig, magnitudes, train
 from deqlab.experiments.bias.networks import LABELS, TEST, build
 from tests.problems import normal
 

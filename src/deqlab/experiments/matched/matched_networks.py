@@ -29,18 +29,11 @@ from deqlab.experiments.config import (
 )
 from deqlab.experiments.kernels.inputs import Inputs, draw, load_inputs
 from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
-from deqlab.experiments.matched.frozen import (
-    Network,
-    Solves,
-    accuracy,
-    features,
-    outputs,
-    train_readout,
-)
+from deqlab.experiments.matched.matched_networks_report import verdict
 from deqlab.experiments.matched.page import PAGE
-from deqlab.experiments.matched.verdict import verdict
 from deqlab.kernels import ImplicitNetwork
-from deqlab.tasks import ClassificationData, load, names_of
+from deqlab.kernels.frozen import Network, Solves, accuracy, features, outputs, train_readout
+from deqlab.tasks import NAMES, load
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,8 @@ import pytest
 import torch
 
 from deqlab.activations import ReLU
-from deqlab.experiments.matched.frozen import (
-    ROWS,
-    Solves,
-    accuracy,
-    features,
-    outputs,
-    train_readout,
-)
 from deqlab.kernels import ImplicitKernel
+from deqlab.kernels.frozen import ROWS, Solves, accuracy, features, outputs, train_readout
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from torch.nn.functional import mse_loss
 
 from deqlab.bias import participation_ratio
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.bias.feature_density_report import verdict
 from deqlab.experiments.bias.features_page import PAGE
-from deqlab.experiments.bias.features_verdict import verdict
 from deqlab.experiments.bias.networks import LABELS, Network, build
 from deqlab.experiments.comparing.supervised import relative_residual
 from deqlab.experiments.config import Config, check_at_least, check_positive, require

@@ -7,8 +7,8 @@ import torch
 
 from deqlab.experiments.base import Job
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.saliency import grad_cam, rows
-from deqlab.experiments.saliency.grad_cam import EXPERIMENT, SaliencyConfig
+from deqlab.experiments.saliency import rows
+from deqlab.experiments.saliency.saliency import EXPERIMENT, SaliencyConfig
 from deqlab.tasks import DataError, load
 from deqlab.tasks.files.sets.cifar10 import CLASSES
 

@@ -18,11 +18,11 @@ import torch
 from jaxtyping import Float
 
 from deqlab.bias import closest_fit, gradient_flow, kkt_residual, participation_ratio
+from deqlab.bias.descent import descend
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.bias.arms import ARMS, DEQS, Arm, Data, draw, tensors
-from deqlab.experiments.bias.descent import descend
+from deqlab.experiments.bias.diagonal_flow_report import verdict
 from deqlab.experiments.bias.flow_page import PAGE
-from deqlab.experiments.bias.flow_verdict import verdict
 from deqlab.experiments.config import Config, check_at_least, require
 
 

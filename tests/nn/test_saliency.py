@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from deqlab.experiments.saliency import maps
-from deqlab.nn import multiscale, resnet
+from deqlab.nn import multiscale, resnet, saliency
 from tests.problems import F64, normal
 
 pytest.importorskip("captum")
@@ -52,7 +51,7 @@ def test_maps_are_those_of_the_definition(monkeypatch):
     monkeypatch.setattr(maps, "ROWS", 2)  # three batches, the last of one image
     x, y = normal(5, 3, 8, 8, seed=1), torch.tensor([0, 1, 2, 2, 0])
     for model in networks():
-        found = maps.grad_cam(model, x, y)
+        found = saliency.grad_cam(model, x, y)
         assert not found.requires_grad
         assert found.max() > 0
         torch.testing.assert_close(found, by_hand(model, x, y), rtol=1e-6, atol=1e-9)
@@ -65,47 +64,49 @@ def test_behind_an_average_and_a_linear_layer_they_are_class_activation_maps():
     y = torch.tensor([2, 1, 0, 2])
     weights, features = model[1][-1].weight[y], model[0](x)
     expected = torch.einsum("bk,bkhw->bhw", weights, features).clamp_min(0) / 64
-    torch.testing.assert_close(maps.grad_cam(model, x, y), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(saliency.grad_cam(model, x, y), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_entropy_is_that_of_as_many_equal_pixels():
     for count in (1, 2, 5, 12):
         one = torch.zeros(1, 12)
         one[0, :count] = 3.5
-        (found,) = maps.normalised_entropy(one.view(1, 3, 4)).tolist()
+        (found,) = saliency.normalised_entropy(one.view(1, 3, 4)).tolist()
         assert found == pytest.approx(math.log(count) / math.log(12), abs=1e-12)
 
 
 def test_entropy_of_unequal_pixels():
-    (found,) = maps.normalised_entropy(torch.tensor([[[1.0, 3.0], [0.0, 0.0]]])).tolist()
+    (found,) = saliency.normalised_entropy(torch.tensor([[[1.0, 3.0], [0.0, 0.0]]])).tolist()
     expected = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(4)
     assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_area_counts_pixels_above_half_of_the_maximum():
     two = torch.tensor([[[1.0, 0.5], [0.6, 0.0]], [[0.1, 0.1], [0.1, 0.1]]])
-    assert maps.area_above_half(two).tolist() == [0.5, 1.0]
+    assert saliency.area_above_half(two).tolist() == [0.5, 1.0]
 
 
 def test_a_map_of_zeros_has_neither_entropy_nor_area():
     zeros = torch.zeros(1, 2, 2)
-    assert maps.normalised_entropy(zeros).isnan().all()
-    assert maps.area_above_half(zeros).isnan().all()
-    assert maps.density(torch.zeros(1, 1, 2, 2)).isnan().all()
+    assert saliency.normalised_entropy(zeros).isnan().all()
+    assert saliency.area_above_half(zeros).isnan().all()
+    assert saliency.density(torch.zeros(1, 1, 2, 2)).isnan().all()
 
 
 def test_density_is_the_share_of_equal_features():
     features = torch.zeros(2, 3, 2, 2)
     features[0, 1] = -2.0
     features[1] = torch.tensor([1.0, -1.0])[None, None, :]
-    assert maps.density(features).tolist() == pytest.approx([4 / 12, 1.0], abs=1e-12)
+    assert saliency.density(features).tolist() == pytest.approx([4 / 12, 1.0], abs=1e-12)
 
 
 @given(st.floats(1e-3, 1e3), st.integers(0, 100))
 def test_no_measure_depends_on_the_size_of_a_map(scale, seed):
     some = normal(3, 4, 4, seed=seed).abs()
-    for measure in (maps.normalised_entropy, maps.area_above_half):
+    for measure in (saliency.normalised_entropy, saliency.area_above_half):
         torch.testing.assert_close(measure(scale * some), measure(some), rtol=1e-9, atol=1e-9)
         assert ((measure(some) >= 0) & (measure(some) <= 1)).all()
-    torch.testing.assert_close(maps.density(scale * some[:, None]), maps.density(some[:, None]))
-    assert maps.density(some[:, None]).dtype == F64
+    torch.testing.assert_close(
+        saliency.density(scale * some[:, None]), saliency.density(some[:, None])
+    )
+    assert saliency.density(some[:, None]).dtype == F64

@@ -31,8 +31,8 @@ from deqlab.experiments.config import (
 from deqlab.experiments.saliency import networks
 from deqlab.experiments.saliency.page import PAGE
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
+from deqlab.experiments.saliency.saliency_report import MATCHED, UNTRAINED, judge
 from deqlab.experiments.saliency.training import Images, Nearest, Recipe, epochs, tested
-from deqlab.experiments.saliency.verdict import MATCHED, UNTRAINED, judge
 from deqlab.solvers import Anderson
 from deqlab.tasks import ImageData, load, names_of
 

@@ -16,7 +16,7 @@ import torch
 from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
 from deqlab.experiments.config import Config, check_at_least, require
 from deqlab.experiments.kernels.data import published_mixture
-from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
+from deqlab.experiments.kernels.kernel_error import ACTIVATIONS, relative_error
 from deqlab.experiments.page import Chart, Column, Page, Table
 from deqlab.kernels import ImplicitKernel, empirical_conjugate, empirical_tangent
 

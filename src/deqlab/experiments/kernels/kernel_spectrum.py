@@ -27,10 +27,10 @@ from deqlab.experiments.config import (
     require,
 )
 from deqlab.experiments.kernels.data import KernelData, load
-from deqlab.experiments.kernels.error import ACTIVATIONS, relative_error
+from deqlab.experiments.kernels.kernel_error import ACTIVATIONS, relative_error
+from deqlab.experiments.kernels.kernel_spectrum_report import verdict
 from deqlab.experiments.kernels.page import PAGE
 from deqlab.experiments.kernels.spectrum_rows import cost, curves
-from deqlab.experiments.kernels.spectrum_verdict import verdict
 from deqlab.kernels import (
     ExplicitKernel,
     ImplicitKernel,

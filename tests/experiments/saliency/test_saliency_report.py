@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from deqlab.experiments.saliency import verdict
-from deqlab.experiments.saliency.verdict import bootstrap, differences, judge
+from deqlab.experiments.saliency.saliency_report import bootstrap, differences, judge
 from tests.problems import F64, normal
 
 

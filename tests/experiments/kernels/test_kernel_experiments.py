@@ -10,8 +10,8 @@ from deqlab.activations import HardTanh
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.data import fingerprint, load, understood
-from deqlab.experiments.kernels.error import ACTIVATIONS
-from deqlab.experiments.kernels.spectrum import KernelSpectrumConfig
+from deqlab.experiments.kernels.kernel_error import ACTIVATIONS
+from deqlab.experiments.kernels.kernel_spectrum import KernelSpectrumConfig
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
 
