@@ -1,4 +1,4 @@
-"""What a computation costs: floating-point operations, peak memory and seconds, measured.
+"""What a network costs: parameters, floating-point operations, peak memory and seconds.
 
 FLOPs come from `torch.utils.flop_counter`: matrix products, convolutions and linear systems of
 everything that runs, solver and adjoint iterations and the solver's own products included; 2 per
@@ -8,6 +8,8 @@ On a CPU no allocator keeps a peak, so memory is followed from storage to storag
 all that live at the same time, parameters and optimizer state included, but not the scratch
 space inside one kernel; what a cycle of references keeps counts, and so does what a profiler in
 another thread of this process holds. On CUDA it is the allocator's peak.
+
+Seconds of several computations are measured in turns, so that a busy machine is fair to all.
 """
 
 import gc
@@ -19,7 +21,7 @@ from statistics import median
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -44,6 +46,11 @@ def _of_a_linear_system(a: Sequence[int], b: Sequence[int], *args: object, **kwa
 
 _SYSTEMS = {torch.ops.aten._linalg_solve_ex: _of_a_linear_system}
 """torch counts no linear system by itself."""
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Return how many numbers a model trains."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def flops(run: Callable[[], Result]) -> tuple[int, Result]:
@@ -96,6 +103,24 @@ def peak_memory(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
             gc.enable()
     peak: int = tracker.peak
     return peak
+
+
+def seconds(runs: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Return the median wall time of each run, in seconds.
+
+    Args:
+        runs: What to measure; each is called once more beforehand, unmeasured.
+        repeats: Times that each is measured, in turns; at least 1.
+    """
+    for run in runs:
+        run()
+    taken: list[list[float]] = [[] for _ in runs]
+    for _ in range(repeats):
+        for times, run in zip(taken, runs, strict=True):
+            start = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - start)
+    return [median(times) for times in taken]
 
 
 class _StorageTracker(TorchDispatchMode):

@@ -24,10 +24,6 @@ Origin: TypeAlias = Literal["published", "derived", "asked"]
 
 Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
 
-Arms: TypeAlias = Iterable[str] | Mapping[str, Mapping[str, Any]]
-"""The names of arms, or the settings of each by name."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One arm at one seed.
@@ -61,19 +57,28 @@ class Verdict:
 Plan: TypeAlias = Callable[[ConfigT, Sequence[Row]], list[Job]]
 
 
-def every_job(arms: Arms, seeds: Iterable[int]) -> list[Job]:
-    """Return one job for each arm and seed, the seeds of an arm one after the other."""
-    settings = arms if isinstance(arms, Mapping) else {arm: {} for arm in arms}
-    return [Job(arm=arm, seed=seed, settings=of) for arm, of in settings.items() for seed in seeds]
+def every_job(arms: Mapping[str, Mapping[str, Any]], seeds: Iterable[int]) -> list[Job]:
+    """Return one job for each arm and seed, the seeds of an arm one after the other.
+
+    Args:
+        arms: The settings of each arm by its name.
+        seeds: The seeds.
+    """
+    return [Job(arm=arm, seed=seed, settings=of) for arm, of in arms.items() for seed in seeds]
 
 
-def cross(arms: Iterable[str] | Callable[[Any], Arms]) -> Plan[Any]:
+def cross(arms: Iterable[str] | Callable[[Any], Iterable[str]]) -> Plan[Any]:
     """Return the plan of an experiment that runs every arm at every seed.
 
     Args:
-        arms: The names of the arms, or a function of the config that returns them, see `Arms`.
+        arms: The names of the arms, or a function of the config that returns them.
     """
-    return lambda config, rows: every_job(arms(config) if callable(arms) else arms, config.seeds)
+
+    def plan(config: Config, rows: Sequence[Row]) -> list[Job]:
+        names = arms(config) if callable(arms) else arms
+        return every_job({name: {} for name in names}, config.seeds)
+
+    return plan
 
 
 def cross_by_seed(arms: Iterable[str]) -> Plan[Any]:

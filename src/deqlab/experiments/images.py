@@ -14,12 +14,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.comparing import arms
+from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Training, train
 from deqlab.experiments.config import check_at_least, check_choice
-from deqlab.experiments.page import Column
 from deqlab.tasks import NAMES, ImageData
 from deqlab.tasks import load as load_images
 
@@ -46,7 +45,7 @@ class ImagesConfig(arms.ArmsConfig):
 
 def check(config: ImagesConfig) -> None:
     """Raise DataError unless the data set is here, and sound; BudgetError if no FNN matches."""
-    arms.check(_shape(config))
+    matching.check(_shape(config))
 
 
 @lru_cache(maxsize=1)
@@ -59,7 +58,7 @@ def load(dataset: str) -> ClassificationData:
 def plan(config: ImagesConfig, rows: Sequence[Row]) -> list[Job]:
     """Return the DEQ and the FNNs that match it."""
     target = load(config.dataset).y_train[: config.batch_size]
-    return arms.plan(_shape(config), cross_entropy, target, rows)
+    return matching.plan(_shape(config), cross_entropy, target, rows)
 
 
 def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
@@ -79,7 +78,7 @@ def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
 
 def verdict(config: ImagesConfig, rows: Sequence[Row]) -> Verdict:
     """Return who wins in test accuracy."""
-    return judge(ACCURACY, rows, subject=f"On {config.dataset}", views=arms.VIEWS)
+    return judge(ACCURACY, rows, subject=f"On {config.dataset}", views=matching.VIEWS)
 
 
 def _shape(config: ImagesConfig) -> arms.Shape:
@@ -135,10 +134,7 @@ EXPERIMENT = Experiment(
         ),
         "full": ImagesConfig(seeds=tuple(range(8)), width=128, epochs=80),
     },
-    page=comparison_page(
-        Column(field="test_accuracy", label="test accuracy", format="percent", better="higher"),
-        about="Cross-entropy.",
-    ),
+    page=comparison_page("test_accuracy", about="Cross-entropy."),
     check=check,
     plan=plan,
     run=run,

@@ -19,19 +19,20 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
 from deqlab.experiments.comparing.cost import peak_memory
-from deqlab.experiments.config import Config, check_at_least, require
-from deqlab.experiments.page import Chart, Column, Page, Table
+from deqlab.experiments.comparing.evidence import by_seed, outcome, select
+from deqlab.experiments.config import Config, check_at_least, check_increasing
+from deqlab.experiments.page import Page, chart, table
 from deqlab.gradients import Gradient, Implicit, Unrolled
 from deqlab.solve import fixed_point
 from deqlab.solvers import Picard
 
 GRADIENTS: dict[str, Gradient] = {"implicit": Implicit(), "unrolled": Unrolled()}
 FLAT = 0.05
-"""Relative growth from the fewest to the most iterations that still counts as constant."""
+"""The relative growth from the fewest to the most iterations that still counts as constant."""
 LINEAR = 0.05
-"""Relative spread of the bytes per iteration that still counts as linear growth."""
+"""The relative spread of the bytes per iteration that still counts as linear growth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,11 @@ class MemoryConfig(Config):
 
     Attributes:
         seeds: One job of every arm for each.
-        width: Size of the state.
+        width: The size of the state.
         batch_size: Samples.
-        iterations: Numbers of forward iterations to measure, increasing.
+        iterations: The numbers of forward iterations to measure, increasing.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
     width: int = 512
     batch_size: int = 64
     iterations: tuple[int, ...] = (10, 50, 250)
@@ -53,20 +53,7 @@ class MemoryConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "width", "batch_size")
-        increasing = sorted(set(self.iterations)) == list(self.iterations)
-        require(
-            len(self.iterations) >= 2 and self.iterations[0] >= 1 and increasing,
-            f"iterations needs two or more increasing numbers, got {list(self.iterations)}",
-        )
-
-
-def check(config: MemoryConfig) -> None:
-    """Nothing can be absent."""
-
-
-def plan(config: MemoryConfig, rows: Sequence[Row]) -> list[Job]:
-    """Return one job per gradient and seed."""
-    return [Job(arm=arm, seed=seed) for arm in GRADIENTS for seed in config.seeds]
+        check_increasing(self, "iterations", count=2, least=1)
 
 
 def run(config: MemoryConfig, job: Job) -> Iterator[Row]:
@@ -110,8 +97,8 @@ def _step(w: Tensor, q: Tensor, iterations: int, gradient: Gradient) -> None:
 
 def verdict(config: MemoryConfig, rows: Sequence[Row]) -> Verdict:
     """Return whether implicit memory is flat and unrolled memory grows in proportion."""
-    flat = max(row["growth"] for row in summaries(rows) if row["arm"] == "implicit")
-    slopes = _slopes(config, [row for row in rows if row["arm"] == "unrolled"])
+    flat = max(by_seed(rows, "growth", arm="implicit").values())
+    slopes = _slopes(config, rows)
     linear = min(slopes) > 0 and max(slopes) < (1 + LINEAR) * min(slopes)
     few, many = config.iterations[0], config.iterations[-1]
     sentence = (
@@ -120,20 +107,16 @@ def verdict(config: MemoryConfig, rows: Sequence[Row]) -> Verdict:
         "with Unrolled."
     )
     spread = f"Unrolled: {min(slopes) / 1024:.1f} to {max(slopes) / 1024:.1f} KiB per iteration."
-    holds = flat < FLAT and linear
-    return Verdict(
-        outcome="holds" if holds else "does not hold here", sentence=sentence, details=(spread,)
-    )
+    return Verdict(outcome=outcome([flat < FLAT and linear]), sentence=sentence, details=(spread,))
 
 
 def _slopes(config: MemoryConfig, rows: Sequence[Row]) -> list[float]:
-    """Return the bytes per iteration between neighbouring points, over all seeds."""
+    """Return the bytes per iteration between neighbouring points of Unrolled, over all seeds."""
     slopes = []
     for seed in config.seeds:
         points = [
             (row["iterations"], row["peak_memory_bytes"])
-            for row in rows
-            if row["seed"] == seed and row["kind"] == "point"
+            for row in select(rows, "point", arm="unrolled", seed=seed)
         ]
         slopes += [(b - a) / (n - m) for (m, a), (n, b) in pairwise(points)]
     return slopes
@@ -153,31 +136,26 @@ EXPERIMENT = Experiment(
     },
     page=Page(
         charts=(
-            Chart(
+            chart(
+                "point",
+                "iterations",
+                "peak_memory_bytes",
                 title="Peak memory of one training step",
                 caption="Bytes alive at the same time, parameters included.",
-                rows="point",
-                x="iterations",
-                y="peak_memory_bytes",
-                x_label="forward iterations",
-                y_label="peak memory (bytes)",
-                x_scale="log",
-                y_scale="log",
-                y_format="bytes",
             ),
         ),
         tables=(
-            Table(
+            table(
+                "point",
+                "peak_memory_bytes",
                 title="Peak memory of one training step",
                 caption="By gradient and number of forward iterations.",
-                rows="point",
-                columns=(Column(field="peak_memory_bytes", label="peak memory", format="bytes"),),
                 by="iterations",
+                mark_best=False,
             ),
         ),
     ),
-    check=check,
-    plan=plan,
+    plan=cross(GRADIENTS),
     run=run,
     judge=verdict,
 )

@@ -112,7 +112,6 @@ class Field:
 
 
 VOCABULARY = {
-    "adjoint_products": Field("adjoint products"),
     "alignment": Field("alignment", better="higher"),
     "area": Field("area above half maximum", "percent"),
     "converged": Field("converged", "percent"),
@@ -128,7 +127,6 @@ VOCABULARY = {
         "FLOPs per step", "si", "lower", axis="FLOPs per training step", scale="log"
     ),
     "frequency": Field("frequency", "integer", scale="log"),
-    "gotu_error": Field("GOTU error", better="lower"),
     "inference_seconds": Field("inference", "seconds", "lower", axis="time", scale="log"),
     "infinity_norm": Field("largest infinity norm", scale="log"),
     "iteration": Field("evaluation of f", "integer"),
@@ -147,18 +145,13 @@ VOCABULARY = {
     "residual_max": Field("worst relative residual", scale="log"),
     "scale": Field("start s", axis="coefficients s at the start", scale="log"),
     "seconds": Field("training time", "seconds", "lower", scale="log"),
-    "seen_loss": Field("seen loss", better="lower", scale="log"),
-    "share_of_bound": Field("share of the bound", "percent"),
-    "speedup": Field("times as fast as the DEQ"),
     "stage": Field("stage", "integer"),
     "start": Field("start", "integer"),
     "step": Field("step", "integer", axis="training step"),
     "step_flops": Field("FLOPs a step", "si"),
     "steps": Field("steps", "integer"),
     "test_accuracy": Field("test accuracy", "percent", "higher"),
-    "test_evaluations": Field("evaluations of f, test"),
     "test_loss": Field("test loss", better="lower", scale="log"),
-    "train_converged": Field("samples converged, train", "percent"),
     "train_loss": Field("train loss", better="lower", scale="log"),
     "width": Field("width", "integer", scale="log"),
 }

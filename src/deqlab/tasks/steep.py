@@ -82,6 +82,10 @@ class Rational:
         return positive / (positive + self.delta)
 
 
+CURVES: dict[str, Callable[[float], Curve]] = {"ramp": Ramp, "rational": Rational}
+"""The curves by name, each a function of the width of its step."""
+
+
 def sample(
     num_samples: int,
     *,

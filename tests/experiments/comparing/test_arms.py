@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from deqlab.costs import flops
-from deqlab.experiments.comparing import arms
+from deqlab.experiments.comparing import arms, matching
+from deqlab.experiments.comparing.cost import flops, num_parameters
 
 CONFIG = arms.ArmsConfig(width=10, depths=(1, 2, 5), batch_size=32)
 SHAPE = arms.Shape(config=CONFIG, num_inputs=3, num_outputs=2)
 
 
 def plan(rows=()):
-    return arms.plan(SHAPE, mse_loss, torch.zeros(32, 2), rows)
+    return matching.plan(SHAPE, mse_loss, torch.zeros(32, 2), rows)
 
 
 def deq_summary(seed, flops_per_step):
@@ -23,16 +23,16 @@ def deq_summary(seed, flops_per_step):
 
 def test_the_deq_has_the_parameters_of_the_formula():
     # W and V: m^2 + 3 m, one bias m; readout 2 m + 2.
-    assert arms.num_parameters(arms.deq(SHAPE)) == 100 + 30 + 10 + 20 + 2
+    assert num_parameters(arms.deq(SHAPE)) == 100 + 30 + 10 + 20 + 2
 
 
 @pytest.mark.parametrize("depth", CONFIG.depths)
 def test_no_other_width_is_closer_in_parameters(depth):
-    budget = arms.num_parameters(arms.deq(SHAPE))
+    budget = num_parameters(arms.deq(SHAPE))
     (width,) = {j.settings["width"] for j in plan() if j.arm == f"fnn-{depth}-parameters"}
 
     def gap(w):
-        return abs(arms.num_parameters(arms.fnn(SHAPE, depth, w)) - budget)
+        return abs(num_parameters(arms.fnn(SHAPE, depth, w)) - budget)
 
     assert gap(width) == min(gap(w) for w in range(1, 60))
 
@@ -63,7 +63,7 @@ def test_the_plan_is_the_same_whenever_it_is_made():
 def test_a_depth_that_no_width_matches_is_left_out():
     # Depth 40 at width 1 has more parameters than a DEQ of width 4; depth 1 can match it.
     small = arms.Shape(config=replace(CONFIG, width=4, depths=(1, 40)), num_inputs=3, num_outputs=2)
-    names = {job.arm for job in arms.plan(small, mse_loss, torch.zeros(32, 2), [])}
+    names = {job.arm for job in matching.plan(small, mse_loss, torch.zeros(32, 2), [])}
     assert names == {"deq", "fnn-1-parameters"}
 
 
@@ -71,13 +71,13 @@ def test_a_budget_that_no_network_meets_is_one_sentence():
     small = arms.Shape(
         config=replace(CONFIG, width=1, depths=(20, 40)), num_inputs=1, num_outputs=1
     )
-    arms.check(SHAPE)
+    matching.check(SHAPE)
     with pytest.raises(
-        arms.BudgetError,
+        matching.BudgetError,
         match="no FNN of depth 20 or 40 comes within 25% of the DEQ's 5 parameters: the smallest "
         "has 42;",
     ):
-        arms.check(small)
+        matching.check(small)
 
 
 @pytest.mark.parametrize("solver", ["anderson", "picard", "newton"])
@@ -85,7 +85,7 @@ def test_a_test_has_more_patience_than_training(solver):
     impatient = replace(CONFIG, solver=solver, max_steps=2, rtol=1e-6)
     shape = arms.Shape(config=impatient, num_inputs=3, num_outputs=2)
     torch.manual_seed(0)
-    model = arms.build(shape, arms.plan(shape, mse_loss, torch.zeros(32, 2), [])[0])
+    model = arms.build(shape, matching.plan(shape, mse_loss, torch.zeros(32, 2), [])[0])
     x = torch.randn(16, 3)
     _, short = arms.forward(model, x)
     output, long = arms.forward(arms.solved_to_convergence(model, impatient), x)
@@ -100,7 +100,7 @@ def test_a_test_is_more_accurate_than_training(solver, rtol, test_rtol):
     rough = replace(CONFIG, solver=solver, rtol=rtol, test_rtol=test_rtol, dtype="float64")
     shape = arms.Shape(config=rough, num_inputs=3, num_outputs=2)
     torch.manual_seed(0)
-    model = arms.build(shape, arms.plan(shape, mse_loss, torch.zeros(32, 2), [])[0])
+    model = arms.build(shape, matching.plan(shape, mse_loss, torch.zeros(32, 2), [])[0])
     cell, x, z_star = model[0].cell, torch.randn(16, 3, dtype=torch.float64), torch.zeros(16, 10)
     for _ in range(200):
         z_star = cell(z_star.double(), x)
@@ -114,7 +114,7 @@ def test_a_test_is_more_accurate_than_training(solver, rtol, test_rtol):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_networks_have_the_dtype_that_is_asked_for(dtype):
     shape = arms.Shape(config=replace(CONFIG, dtype=dtype), num_inputs=3, num_outputs=2)
-    for job in arms.plan(shape, mse_loss, torch.zeros(32, 2), []):
+    for job in matching.plan(shape, mse_loss, torch.zeros(32, 2), []):
         found = {p.dtype for p in arms.build(shape, job).parameters()}
         assert found == {getattr(torch, dtype)}
 

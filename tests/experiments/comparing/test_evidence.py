@@ -56,6 +56,5 @@ def test_numbers_in_words():
     assert evidence.interval(found) == " (95 % interval 0.25 to 1)"
     single = Interval(estimate=0.5, low=0.5, high=0.5, confidence=0.0)
     assert evidence.interval(single) == ""
-    assert [evidence.num_seeds(n) for n in (1, 2)] == ["1 seed", "2 seeds"]
-    assert evidence.num_seeds((4, 5, 6)) == "3 seeds"
+    assert [evidence.seeds_in_words(n) for n in (1, 2)] == ["1 seed", "2 seeds"]
     assert evidence.percent(0.4567) == "45.7 %"

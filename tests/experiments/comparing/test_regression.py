@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments.comparing import arms
-from deqlab.experiments.comparing.regression import TEST_SEED, RegressionConfig, regression
+from deqlab.experiments.comparing import arms, matching
+from deqlab.experiments.comparing.regression import (
+    TEST_SEED,
+    Regression,
+    RegressionConfig,
+    regression,
+)
 
 CONFIG = RegressionConfig(
     seeds=(0, 1),
@@ -26,18 +31,18 @@ def sample(config, num_samples, generator):
     return x, torch.sin(x)
 
 
-def experiment(**options):
+def experiment(*, about="Mean squared error.", charts=(), **task):
+    task = {"sample": sample, "subject": lambda config: f"At width {config.width}", **task}
     return regression(
+        Regression(**task),
+        CONFIG,
+        about=about,
+        charts=charts,
         name="sine",
         title="A sine",
         claim="It is learnt.",
         source="deqlab",
         origin="asked",
-        presets={"quick": CONFIG},
-        sample=sample,
-        subject=lambda config: f"At width {config.width}",
-        about="Mean squared error.",
-        **options,
     )
 
 
@@ -151,7 +156,9 @@ def test_rows_of_a_trained_network_are_of_the_one_that_is_kept(rates):
 def test_a_budget_that_nothing_meets_is_refused():
     task = experiment()
     assert task.check(CONFIG) is None
-    with pytest.raises(arms.BudgetError, match="no FNN of depth 40 comes within 25% of the DEQ's"):
+    with pytest.raises(
+        matching.BudgetError, match="no FNN of depth 40 comes within 25% of the DEQ's"
+    ):
         task.check(replace(CONFIG, depths=(40,)))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from deqlab.experiments.base import Job
-from deqlab.experiments.comparing import arms
+from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.expressivity import steep_weights
 from deqlab.experiments.expressivity.steep_weights import EXPERIMENT, SteepWeightsConfig, bound
@@ -340,5 +340,5 @@ def test_a_field_outside_its_domain_is_one_sentence(settings, sentence):
 
 
 def test_a_budget_that_nothing_meets_is_refused():
-    with pytest.raises(arms.BudgetError, match="no FNN of depth 40 comes within 25%"):
+    with pytest.raises(matching.BudgetError, match="no FNN of depth 40 comes within 25%"):
         EXPERIMENT.check(replace(SMOKE, depths=(40,)))

@@ -11,15 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from deqlab.experiments.base import Outcome, Row, Verdict, summaries
-from deqlab.experiments.comparing.evidence import WELL_SOLVED
+from deqlab.experiments.base import Outcome, Row, Verdict
+from deqlab.experiments.comparing.evidence import (
+    arms_of,
+    by_seed,
+    interval,
+    least_converged,
+    number,
+    outcome,
+    percent,
+    seeds_in_words,
+    with_range,
+)
 from deqlab.experiments.comparing.paired import Interval, paired_interval
 
 LEARNED = 0.9
-"""Share of the loss of a network that learned nothing below which a median loss shows learning."""
+"""The share of the loss of a network that learned nothing below which a median shows learning."""
 
 NEITHER = "neither"
-"""Learns: instead of a win, a loss or a tie."""
+"""The result where neither network learns, instead of a win, a loss or a tie."""
 
 _TOLD = {
     "win": "Win against",
@@ -36,23 +46,26 @@ class Metric:
     """What is compared: a field of the summary rows.
 
     Attributes:
-        field: Its name.
+        field: The name of the field.
         label: What people call it.
-        is_accuracy: Higher is better, shown in percent, compared by differences; else it is a
-            loss, at least 0, and compared by ratios.
+        is_accuracy: Whether it is an accuracy: then higher is better, shown in percent and
+            compared by differences. Else it is a loss, at least 0, and compared by ratios.
     """
 
     field: str
     label: str
     is_accuracy: bool = False
 
+    def values(self, rows: Sequence[Row], arm: str) -> dict[int, float]:
+        """Return the values of an arm by seed; one that is null on disk is the worst there is."""
+        worst = float("-inf") if self.is_accuracy else float("inf")
+        return by_seed(rows, self.field, arm=arm, missing=worst)
+
     def show(self, values: Sequence[float]) -> str:
         """Return the median and the range."""
         if self.is_accuracy:
-            low, middle, high = (f"{100 * v:.1f}" for v in _range(values))
-            return f"{middle} % ({low} to {high})"
-        low, middle, high = (f"{v:.3g}" for v in _range(values))
-        return f"{middle} ({low} to {high})"
+            return with_range(values, lambda share: f"{100 * share:.1f}", unit=" %")
+        return with_range(values)
 
     def gains(self, ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
         """Return by how much ours are better than theirs, for each seed."""
@@ -62,14 +75,8 @@ class Metric:
     def show_gain(self, gain: Interval) -> str:
         """Return how many points the DEQ is ahead, or how many times its loss the other is."""
         if self.is_accuracy:
-            low, middle, high = (f"{100 * v:+.1f}" for v in (gain.low, gain.estimate, gain.high))
-            told = f"DEQ less FNN {middle} points"
-        else:
-            low, middle, high = (_power(v) for v in (gain.low, gain.estimate, gain.high))
-            told = f"{middle} times the DEQ's"
-        if gain.confidence == 0:
-            return told
-        return f"{told} ({100 * gain.confidence:.0f} % interval {low} to {high})"
+            return f"DEQ less FNN {_points(gain.estimate)} points{interval(gain, _points)}"
+        return f"{_power(gain.estimate)} times the DEQ's{interval(gain, _power)}"
 
     def _difference(self, a: float, b: float) -> float:
         if a == b:  # also both inf
@@ -97,48 +104,42 @@ def judge(
         subject: Where the sentence begins.
         views: Costs at which FNNs should match; a claim with none of them at one of these holds
             partly at best.
-        unlearned: Loss of the best network that has learned nothing, such as a constant; None
+        unlearned: The loss of the best network that has learned nothing, such as a constant; None
             calls every difference one between networks that have learned.
     """
-    last = summaries(rows)
-    deq = {row["seed"]: row for row in last if row["arm"] == "deq"}
-    values = _values(metric, deq)
-    converged = min(row["converged"] for row in deq.values())
+    ours = metric.values(rows, "deq")
     tallies: dict[str, list[str]] = {}
     details = []
-    for arm in dict.fromkeys(row["arm"] for row in last if row["arm"] != "deq"):
-        other = {row["seed"]: row for row in last if row["arm"] == arm}
-        theirs = _values(metric, other)
-        gain = paired_interval(metric.gains(values, theirs))
+    for arm, row in arms_of(rows).items():
+        if arm == "deq":
+            continue
+        theirs = metric.values(rows, arm)
+        gain = paired_interval(metric.gains(ours, theirs))
         result = {1: "win", 0: "tie", -1: "loss"}[gain.sign]
-        if unlearned is not None and _best(values, theirs) > LEARNED * unlearned:
+        better = min(median(ours.values()), median(theirs.values()))
+        if unlearned is not None and better > LEARNED * unlearned:
             result = NEITHER
-        first = next(iter(other.values()))
-        tallies.setdefault(first["matching"], []).append(result)
+        tallies.setdefault(row["matching"], []).append(result)
         details.append(
-            f"{_TOLD[result]} {first['label']} at equal {first['matching']}: "
+            f"{_TOLD[result]} {row['label']} at equal {row['matching']}: "
             f"{metric.show(list(theirs.values()))}, {metric.show_gain(gain)}."
         )
     scores = ", ".join(_score(matching, results) for matching, results in tallies.items())
     sentence = (
-        f"{subject}, the DEQ reaches {metric.label} {metric.show(list(values.values()))} over "
-        f"{len(values)} {'seed' if len(values) == 1 else 'seeds'}: {scores}."
+        f"{subject}, the DEQ reaches {metric.label} {metric.show(list(ours.values()))} over "
+        f"{seeds_in_words(len(ours))}: {scores}."
     )
-    outcome = _outcome([r for results in tallies.values() for r in results], converged)
+    solved = least_converged(rows)
     missing = [view for view in views if view not in tallies]
-    if missing and outcome == "holds":
-        outcome = "holds partly"
     details += [f"No FNN of these depths comes near the DEQ's {view}." for view in missing]
     details.append(
-        f"At evaluation {100 * converged:.1f} % of the test samples were at their equilibrium "
+        f"At evaluation {percent(solved)} of the test samples were at their equilibrium "
         "(in the worst seed)."
     )
-    return Verdict(outcome=outcome, sentence=sentence, details=tuple(details))
-
-
-def _best(ours: dict[int, float], theirs: dict[int, float]) -> float:
-    """Return the smaller of two median losses."""
-    return min(median(ours.values()), median(theirs.values()))
+    found = _outcome([result for results in tallies.values() for result in results], solved)
+    if missing and found == "holds":
+        found = "holds partly"
+    return Verdict(outcome=found, sentence=sentence, details=tuple(details))
 
 
 def _score(matching: str, results: Sequence[str]) -> str:
@@ -150,25 +151,16 @@ def _score(matching: str, results: Sequence[str]) -> str:
     return f"{told} (against {unlearned}, neither learns)" if unlearned else told
 
 
-def _outcome(results: Sequence[str], converged: float) -> Outcome:
-    if converged < WELL_SOLVED or set(results) == {NEITHER}:
+def _outcome(results: Sequence[str], solved: float) -> Outcome:
+    if set(results) == {NEITHER}:
         return "undecided"
-    if all(result == "win" for result in results):
-        return "holds"
-    wins, losses = results.count("win"), results.count("loss")
-    return "holds partly" if wins > 0 and wins >= losses else "does not hold here"
+    wins = [result == "win" for result in results]
+    return outcome(wins, enough=max(1, results.count("loss")), solved=solved)
 
 
-def _values(metric: Metric, rows: dict[int, Row]) -> dict[int, float]:
-    # A loss that overflowed is null on disk; it is the worst there is.
-    worst = float("-inf") if metric.is_accuracy else float("inf")
-    found = {seed: row[metric.field] for seed, row in rows.items()}
-    return {seed: worst if value is None else value for seed, value in found.items()}
-
-
-def _range(values: Sequence[float]) -> tuple[float, float, float]:
-    return min(values), median(values), max(values)
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}"
 
 
 def _power(exponent: float) -> str:
-    return f"{math.exp(exponent):.3g}" if exponent < 700 else "inf"
+    return number(math.exp(exponent)) if exponent < 700 else "inf"

@@ -5,7 +5,7 @@ hold, partly if some do, and does not if none does. Where a DEQ was off its equi
 DEQ, and nothing is decided.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from statistics import median
 
 from deqlab.experiments.base import Outcome, Row
@@ -50,6 +50,14 @@ def by_seed(
 def median_of(rows: Iterable[Row], field: str, kind: str = "summary", **fields: object) -> float:
     """Return the median of a field over the rows that `select` returns."""
     return float(median(row[field] for row in select(rows, kind, **fields)))
+
+
+def arms_of(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return the first summary row of each arm by its name, in the order of the rows."""
+    found: dict[str, Row] = {}
+    for row in select(rows):
+        found.setdefault(row["arm"], row)
+    return found
 
 
 def least_converged(rows: Iterable[Row]) -> float:
@@ -101,7 +109,6 @@ def interval(found: Interval, show: Show = number) -> str:
     return f" ({100 * found.confidence:.0f} % interval {ends})"
 
 
-def num_seeds(seeds: Sequence[object] | int) -> str:
+def seeds_in_words(count: int) -> str:
     """Return "1 seed", "8 seeds"."""
-    count = seeds if isinstance(seeds, int) else len(seeds)
     return f"{count} {'seed' if count == 1 else 'seeds'}"

@@ -7,18 +7,18 @@ seeds; validation samples are drawn like those that networks train on.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch.nn.functional import mse_loss
 
 from deqlab.experiments.base import Experiment, Job, Origin, Row, Verdict
-from deqlab.experiments.comparing import arms
+from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
 from deqlab.experiments.config import check_at_least, check_at_most, require
-from deqlab.experiments.page import Chart, Column
+from deqlab.experiments.page import Chart
 
 TEST_LOSS = Metric(field="test_loss", label="a test loss of")
 TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2
@@ -32,7 +32,7 @@ class RegressionConfig(arms.ArmsConfig):
     Attributes:
         seeds: See `ArmsConfig`; below 2^31 - 2.
         steps: Training steps, each on fresh samples.
-        test_samples: Of the validation set, and of the test set where that is a sample too.
+        test_samples: Samples of the validation set, and of the test set where that is drawn too.
     """
 
     width: int = 10
@@ -82,7 +82,7 @@ def full(config: ConfigT, *, learning_rates: tuple[float, ...] = (3e-3, 1e-2)) -
     return replace(config, seeds=tuple(range(8)), steps=2000, learning_rates=learning_rates)
 
 
-Sample = Callable[[ConfigT, int, torch.Generator], Batch]
+Sample: TypeAlias = Callable[[ConfigT, int, torch.Generator], Batch]
 """Draws so many samples, (n, p) and (n, q), in the dtype of the config."""
 
 
@@ -92,16 +92,16 @@ def constant_loss(config: RegressionConfig, test: Batch) -> float:
     return y.var(dim=0, correction=0).mean().item()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Regression(Generic[ConfigT]):
-    """The functions of the experiment, for one task.
+    """A regression task, and the functions of its experiment.
 
     Attributes:
         sample: Draws the samples.
-        subject: Of the verdict: where the DEQ is compared.
+        subject: Where the DEQ is compared: the beginning of the verdict.
         test: Makes the test set, where it is no sample like those that networks train on.
         after: Yields more rows of a trained network.
-        unlearned: Loss on the test set of the best function that misses what is to be learned.
+        unlearned: The loss on the test set of the best function that misses what is to be learned.
     """
 
     sample: Sample[ConfigT]
@@ -112,13 +112,13 @@ class Regression(Generic[ConfigT]):
 
     def check(self, config: ConfigT) -> None:
         """Raise BudgetError if no FNN matches the DEQ; the data is made, and never absent."""
-        arms.check(self._shape(config))
+        matching.check(self._shape(config))
 
     def plan(self, config: ConfigT, rows: Sequence[Row]) -> list[Job]:
         """Return the DEQ and the FNNs that match it."""
         shape = self._shape(config)
         target = torch.zeros(config.batch_size, shape.num_outputs)
-        return arms.plan(shape, mse_loss, target, rows)
+        return matching.plan(shape, mse_loss, target, rows)
 
     def run(self, config: ConfigT, job: Job) -> Iterator[Row]:
         """Train one arm."""
@@ -139,7 +139,7 @@ class Regression(Generic[ConfigT]):
         if self.test is None:  # elsewhere a network that has learned may be worse than a constant
             unlearned = self.unlearned(config, self._fixed(config, TEST_SEED))
         return judge(
-            TEST_LOSS, rows, subject=self.subject(config), views=arms.VIEWS, unlearned=unlearned
+            TEST_LOSS, rows, subject=self.subject(config), views=matching.VIEWS, unlearned=unlearned
         )
 
     def _shape(self, config: ConfigT) -> arms.Shape:
@@ -156,49 +156,44 @@ class Regression(Generic[ConfigT]):
 
 
 def regression(
+    task: Regression[ConfigT],
+    quick: ConfigT,
     *,
+    about: str,
+    smallest: Mapping[str, Any] | None = None,
+    charts: tuple[Chart, ...] = (),
     name: str,
     title: str,
     claim: str,
     source: str,
     origin: Origin,
-    presets: Mapping[str, ConfigT],
-    sample: Sample[ConfigT],
-    subject: Callable[[ConfigT], str],
-    about: str,
-    test: Callable[[ConfigT], Batch] | None = None,
-    after: Callable[[ConfigT, Predict], Iterator[Row]] | None = None,
-    charts: tuple[Chart, ...] = (),
-    unlearned: Callable[[ConfigT, Batch], float] = constant_loss,
 ) -> Experiment[ConfigT]:
     """Return the experiment of one task.
 
     Args:
-        name: See `Experiment`, as for the next five.
+        task: The task.
+        quick: The config of the preset "quick", from which the others are made.
+        about: A sentence about the test loss.
+        smallest: Fields that are others in the preset "smoke".
+        charts: Charts of the rows of `task.after`; they come first.
+        name: See `Experiment`, as for the following.
         title: Its heading.
         claim: The sentence that is tested.
         source: Who claims it.
-        origin: Of the claim.
-        presets: Configs by name.
-        sample: Draws the samples.
-        subject: Of the verdict.
-        about: A sentence about the test loss.
-        test: Makes the test set, if it is no such sample.
-        after: Yields more rows of a trained network.
-        charts: Of those rows; they come first.
-        unlearned: See `Regression`.
+        origin: Where the claim comes from.
     """
-    task = Regression(sample, subject, test, after, unlearned)
-    page = comparison_page(
-        Column(field="test_loss", label="test loss", format="number", better="lower"), about=about
-    )
+    page = comparison_page("test_loss", about=about)
     return Experiment(
         name=name,
         title=title,
         claim=claim,
         source=source,
         origin=origin,
-        presets=presets,
+        presets={
+            "smoke": replace(smoke(quick), **(smallest or {})),
+            "quick": quick,
+            "full": full(quick),
+        },
         page=replace(page, charts=(*charts, *page.charts)),
         check=task.check,
         plan=task.plan,

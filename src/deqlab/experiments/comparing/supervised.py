@@ -24,9 +24,10 @@ from deqlab.experiments.comparing.arms import (
     ArmsConfig,
     Loss,
     forward,
-    num_parameters,
     solved_to_convergence,
 )
+from deqlab.experiments.comparing.cost import flops, num_parameters, peak_memory
+from deqlab.experiments.comparing.solves import Solves
 from deqlab.solution import Solution
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -196,18 +197,11 @@ def evaluate(model: nn.Sequential, training: Training) -> Row:
     if training.accuracy is not None:
         row["test_accuracy"] = training.accuracy(output, y)
     if solution is not None:
-        relative = relative_residual(solution)
-        row["test_evaluations"] = solution.evaluations
-        row["residual"] = relative.median().item()
-        row["residual_max"] = relative.max().item()
-        row["converged"] = solution.converged.double().mean().item()
+        solves = Solves()
+        solves.add(solution)
+        row |= {"test_evaluations": solution.evaluations}
+        row |= solves.row("residual", "residual_max", "converged")
     return row
-
-
-def relative_residual(solution: Solution) -> Tensor:
-    """Return |f(z) - z| / |z| per sample; a zero state has none, and gives its residual."""
-    size = torch.linalg.vector_norm(solution.matrix, dim=1).double()
-    return solution.residual / torch.where(size > 0, size, 1.0)
 
 
 def _trace(model: nn.Sequential, x: Tensor) -> Iterator[Row]:

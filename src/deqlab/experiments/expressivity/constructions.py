@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.comparing.arms import num_parameters
-from deqlab.experiments.config import Config, check_at_least, require
-from deqlab.experiments.expressivity.constructions_report import ERROR, RAMP, verdict
-from deqlab.experiments.expressivity.page import PAGE
+from deqlab.experiments.base import Experiment, Job, Row, every_job
+from deqlab.experiments.comparing.cost import num_parameters
+from deqlab.experiments.config import Config, check_at_least, check_increasing
+from deqlab.experiments.expressivity.constructions_report import ERROR, PAGE, RAMP, verdict
 from deqlab.expressivity import (
     Pieces,
     ReadoutDEQ,
@@ -44,7 +43,7 @@ SAWTOOTHS: dict[str, tuple[str, Callable[[int], nn.Module]]] = {
 RAMP_LABEL = "DEQ, width 2"
 RANDOM_DEQ = ("deq-random", "random DEQ, lower triangular")
 GAIN = 2.0
-"""Of the random DEQs: the standard deviation of W is 2 / sqrt(width)."""
+"""The gain of the random DEQs: the standard deviation of W is 2 / sqrt(width)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +52,11 @@ class ConstructionsConfig(Config):
 
     Attributes:
         seeds: Draws of the random networks; constructions draw nothing, and run for the first.
-        log2_regions: k of the sawtooths, increasing, 1 to 16.
-        log2_steepness: d of the ramps, increasing, 0 to 24.
-        depths: Hidden layers of the FNNs that are drawn, and for which bounds are.
-        widths: Of the random networks, increasing.
-        num_points: Where errors are measured.
+        log2_regions: The values of k of the sawtooths, increasing, from 1 to 16.
+        log2_steepness: The values of d of the ramps, increasing, from 0 to 24.
+        depths: The numbers of hidden layers of the FNNs that are drawn, and for which bounds are.
+        widths: The widths of the random networks, increasing.
+        num_points: The number of points where errors are measured.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
@@ -70,36 +69,24 @@ class ConstructionsConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "num_points")
-        for name, least, most in (
-            ("log2_regions", 1, 16),
-            ("log2_steepness", 0, 24),
-            ("depths", 1, 100),
-            ("widths", 1, 1000),
-        ):
-            values = getattr(self, name)
-            increasing = len(values) > 0 and sorted(set(values)) == list(values)
-            require(
-                increasing and values[0] >= least and values[-1] <= most,
-                f"{name} needs increasing numbers from {least} to {most}, got {list(values)}",
-            )
-
-
-def check(config: ConstructionsConfig) -> None:
-    """Nothing can be absent."""
+        check_increasing(self, "log2_regions", least=1, most=16)
+        check_increasing(self, "log2_steepness", least=0, most=24)
+        check_increasing(self, "depths", least=1, most=100)
+        check_increasing(self, "widths", least=1, most=1000)
 
 
 def plan(config: ConstructionsConfig, rows: Sequence[Row]) -> list[Job]:
     """Return one job per construction and bound, and one per random network and seed."""
-    first = config.seeds[0]
-    fixed = [*SAWTOOTHS, RAMP]
-    jobs = [Job(arm=arm, seed=first) for arm in fixed]
-    for depth in config.depths:
-        jobs.append(Job(arm=f"bound-{depth}", seed=first, settings={"depth": depth}))
-    for seed in config.seeds:
-        jobs.append(Job(arm=RANDOM_DEQ[0], seed=seed))
-        for depth in config.depths:
-            jobs.append(Job(arm=f"fnn-random-{depth}", seed=seed, settings={"depth": depth}))
-    return jobs
+    fixed = {
+        **{arm: {} for arm in (*SAWTOOTHS, RAMP)},
+        **{f"bound-{depth}": {"depth": depth} for depth in config.depths},
+    }
+    drawn = {
+        RANDOM_DEQ[0]: {},
+        **{f"fnn-random-{depth}": {"depth": depth} for depth in config.depths},
+    }
+    jobs = every_job(fixed, config.seeds[:1])
+    return jobs + [job for seed in config.seeds for job in every_job(drawn, [seed])]
 
 
 def run(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
@@ -123,14 +110,7 @@ def _sawtooths(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
             config.num_points, log2_regions=k, generator=generator, dtype=torch.float64
         )
         regions = _pieces(network, 0.0, 1.0).num_regions
-        points.append(
-            {
-                "k": k,
-                "regions": regions,
-                "expected": 2**k,
-                **_measured(network, x, y),
-            }
-        )
+        points.append({"k": k, "regions": regions, "expected": 2**k, **_measured(network, x, y)})
         yield {"kind": "sawtooth", **points[-1]}
     yield _summary(label, points, parameters=num_parameters(network))
 
@@ -215,17 +195,15 @@ def _pieces(network: nn.Module, low: float, high: float) -> Pieces:
 def _measured(network: nn.Module, x: Tensor, y: Tensor) -> Row:
     """Return error, norm, and how the solve went where there is one."""
     row: Row = {"infinity_norm": largest_infinity_norm(network)}
-    if isinstance(network, ReadoutDEQ):
-        solution = network.layer.solve(x)
-        output = network.output(x, solution)
-        row |= {
-            "residual": solution.residual.max().item(),
-            "converged": solution.converged.double().mean().item(),
-            "evaluations": solution.evaluations,
-        }
-    else:
-        output = network(x)
-    return row | {"error": (output - y).abs().max().item()}
+    if not isinstance(network, ReadoutDEQ):
+        return row | {"error": (network(x) - y).abs().max().item()}
+    solution = network.layer.solve(x)
+    return row | {
+        "residual": solution.residual.max().item(),
+        "converged": solution.converged.double().mean().item(),
+        "evaluations": solution.evaluations,
+        "error": (network.output(x, solution) - y).abs().max().item(),
+    }
 
 
 def _summary(label: str, points: Sequence[Row], *, parameters: int) -> Row:
@@ -241,17 +219,6 @@ def _summary(label: str, points: Sequence[Row], *, parameters: int) -> Row:
         "exact": all(p["error"] == 0 and p["regions"] == p["expected"] for p in points)
         and all(share == 1 for share in solved),
     }
-
-
-def judge(config: ConstructionsConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether all constructions are exact; see `constructions_verdict`."""
-    return verdict(
-        rows,
-        log2_regions=config.log2_regions[-1],
-        log2_steepness=config.log2_steepness[-1],
-        depth=config.depths[-1],
-        width=config.widths[-1],
-    )
 
 
 EXPERIMENT = Experiment(
@@ -281,8 +248,13 @@ EXPERIMENT = Experiment(
         ),
     },
     page=PAGE,
-    check=check,
     plan=plan,
     run=run,
-    judge=judge,
+    judge=lambda config, rows: verdict(
+        rows,
+        log2_regions=config.log2_regions[-1],
+        log2_steepness=config.log2_steepness[-1],
+        depth=config.depths[-1],
+        width=config.widths[-1],
+    ),
 )

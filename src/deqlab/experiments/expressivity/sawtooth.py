@@ -8,14 +8,13 @@ training settings are not public: those here are deqlab's, the same for all k. A
 piecewise linear (ReLU), and work in float64, as 2^15 regions need.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from deqlab.experiments.base import Experiment
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
+from deqlab.experiments.comparing.regression import Regression, RegressionConfig, regression
 from deqlab.experiments.comparing.supervised import Batch
 from deqlab.experiments.config import check_at_least, require
 from deqlab.tasks import sawtooth
@@ -60,33 +59,27 @@ def _subject(config: SawtoothConfig) -> str:
     return f"On a sawtooth of {2**config.log2_regions:,} linear regions"
 
 
+_TASK = Regression(sample=_sample, subject=_subject)
+
+
 def _experiment(
     name: str, log2_regions: int, figure: str, *, depths: tuple[int, ...]
 ) -> Experiment[SawtoothConfig]:
     regions = f"{2**log2_regions:,} linear regions"
-    quick = SawtoothConfig(log2_regions=log2_regions, depths=depths)
     return regression(
+        _TASK,
+        SawtoothConfig(log2_regions=log2_regions, depths=depths),
+        about="Mean squared error; the constant function 1/2 scores 0.083.",
         name=name,
         title=f"DEQ against feed-forward networks on a sawtooth of {regions}",
         claim=f"At equal cost, a width-10 DEQ fits a sawtooth with {regions} better than "
         f"feed-forward networks of {len(depths)} depths.",
         source=f"Wu et al. (2024), {figure}; training settings are deqlab's own.",
         origin="published",
-        presets={
-            "smoke": smoke(quick),
-            "quick": quick,
-            "full": full(quick),
-        },
-        sample=_sample,
-        subject=_subject,
-        about="Mean squared error; the constant function 1/2 scores 0.083.",
     )
 
 
-def _experiments() -> Iterator[Experiment[SawtoothConfig]]:
-    for k, figure in _FIGURES.items():
-        yield _experiment(f"sawtooth-k{k}", k, figure, depths=(1, 2, 3))
-    yield _experiment("sawtooth-table", 5, "Table 1", depths=(1, 2, 3, 4, 5, 6))
-
-
-EXPERIMENTS = tuple(_experiments())
+EXPERIMENTS = (
+    *(_experiment(f"sawtooth-k{k}", k, figure, depths=(1, 2, 3)) for k, figure in _FIGURES.items()),
+    _experiment("sawtooth-table", 5, "Table 1", depths=(1, 2, 3, 4, 5, 6)),
+)

@@ -7,22 +7,16 @@ Learning Dynamics", Figure 1(b, e), delta = 2^-10 and 2^-20. The functions here 
 paper's exact equations are not available to deqlab; nor are its training settings.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from deqlab.experiments.base import Experiment
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
+from deqlab.experiments.comparing.regression import Regression, RegressionConfig, regression
 from deqlab.experiments.comparing.supervised import Batch
 from deqlab.experiments.config import check_at_least, check_choice
 from deqlab.tasks import steep
-
-CURVES: dict[str, Callable[[float], steep.Curve]] = {
-    "ramp": steep.Ramp,
-    "rational": steep.Rational,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +24,7 @@ class SteepConfig(RegressionConfig):
     """The fields of the experiment.
 
     Attributes:
-        log2_steepness: d, for a step of width delta = 2^-d; at most 50 in float64.
+        log2_steepness: d, for a step of width delta = 2^-d, at most 50 in float64.
         curve: "ramp" or "rational".
     """
 
@@ -46,7 +40,7 @@ class SteepConfig(RegressionConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 0, "log2_steepness")
-        check_choice(self, "curve", CURVES)
+        check_choice(self, "curve", steep.CURVES)
         steep.check_resolved(self.delta, DTYPES[self.dtype])
 
     @property
@@ -55,11 +49,10 @@ class SteepConfig(RegressionConfig):
         return 2.0**-self.log2_steepness
 
 
-def sample(config: SteepConfig, num_samples: int, generator: torch.Generator) -> Batch:
-    """Draw samples, half of them near the step."""
+def _sample(config: SteepConfig, num_samples: int, generator: torch.Generator) -> Batch:
     return steep.sample(
         num_samples,
-        curve=CURVES[config.curve](config.delta),
+        curve=steep.CURVES[config.curve](config.delta),
         delta=config.delta,
         generator=generator,
         dtype=DTYPES[config.dtype],
@@ -77,24 +70,20 @@ def _subject(config: SteepConfig) -> str:
     return f"On a {config.curve} with a step of width 2^-{config.log2_steepness}"
 
 
+_TASK = Regression(sample=_sample, subject=_subject, unlearned=unlearned)
+
+
 def _experiment(log2_steepness: int, figure: str) -> Experiment[SteepConfig]:
-    quick = SteepConfig(log2_steepness=log2_steepness)
     return regression(
+        _TASK,
+        SteepConfig(log2_steepness=log2_steepness),
+        about="Mean squared error, half of the points within 4 steps' width of the step.",
         name=f"steep-d{log2_steepness}",
         title=f"DEQ against feed-forward networks on a step of width 2^-{log2_steepness}",
         claim=f"At equal cost, a DEQ fits a function with a step of width 2^-{log2_steepness} "
         "better than feed-forward networks.",
         source=f"Wu et al. (2024), {figure}; the function and the settings are deqlab's own.",
         origin="published",
-        presets={
-            "smoke": smoke(quick),
-            "quick": quick,
-            "full": full(quick),
-        },
-        sample=sample,
-        subject=_subject,
-        about="Mean squared error, half of the points within 4 steps' width of the step.",
-        unlearned=unlearned,
     )
 
 

@@ -29,19 +29,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.comparing import arms
+from deqlab.experiments.base import Experiment, Job, Row, every_job
+from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.evidence import WELL_SOLVED
 from deqlab.experiments.comparing.regression import TEST_SEED, RegressionConfig, full, smoke
-from deqlab.experiments.comparing.supervised import relative_residual
-from deqlab.experiments.config import check_at_least, check_choice, require
-from deqlab.experiments.expressivity.steep import CURVES, SteepConfig, sample
-from deqlab.experiments.expressivity.steep_page import PAGE
-from deqlab.experiments.expressivity.steep_weights_report import verdict
+from deqlab.experiments.comparing.solves import Solves
+from deqlab.experiments.comparing.supervised import Batch
+from deqlab.experiments.config import check_at_least, check_choice, check_increasing, require
+from deqlab.experiments.expressivity.steep_weights_report import PAGE, verdict
 from deqlab.expressivity import largest_infinity_norm, smallest_infinity_norm
+from deqlab.tasks import steep
 
 MISSES = 2
-"""Values of d in a row at which an arm misses before steeper ones are left out."""
+"""The number of misses in a row after which an arm is not tried on steeper functions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +51,10 @@ class SteepWeightsConfig(RegressionConfig):
     Attributes:
         log2_steepness: The values of d, increasing.
         curve: "ramp" or "rational".
-        tolerance: Largest error on the test points at which training ends, below 1/2.
-        steps: Training steps for each d, start and learning rate at most.
-        starts: Initial weights to try at each d, until one gets there.
-        check_every: Steps from one look at the error to the next.
+        tolerance: The largest error on the test points at which training ends, below 1/2.
+        steps: The most training steps for each d, start and learning rate.
+        starts: How many initial weights are tried at each d, until one gets there.
+        check_every: Steps from one measurement of the error to the next.
     """
 
     log2_steepness: tuple[int, ...] = (6, 8, 10, 12, 14, 16, 18, 20)
@@ -73,42 +73,41 @@ class SteepWeightsConfig(RegressionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "curve", CURVES)
+        check_choice(self, "curve", steep.CURVES)
         check_at_least(self, 1, "check_every", "starts")
-        increasing = sorted(set(self.log2_steepness)) == list(self.log2_steepness)
-        require(
-            len(self.log2_steepness) > 0 and increasing,
-            f"log2_steepness needs one or more increasing numbers, got {list(self.log2_steepness)}",
-        )
+        check_increasing(self, "log2_steepness", least=0)
         require(
             0 < self.tolerance < 0.5,
             f"tolerance must be in (0, 1/2), got {self.tolerance}: from 1/2 on a constant will do",
         )
         for d in self.log2_steepness:
-            self.at(d)
-
-    def at(self, log2_steepness: int) -> SteepConfig:
-        """Return what the samples of one d need to know."""
-        return SteepConfig(
-            log2_steepness=log2_steepness, curve=self.curve, dtype=self.dtype, width=self.width
-        )
+            steep.check_resolved(2.0**-d, arms.DTYPES[self.dtype])
 
 
 def check(config: SteepWeightsConfig) -> None:
     """Raise BudgetError if no FNN has the DEQ's parameters."""
-    arms.check(_shape(config))
+    matching.check(_shape(config))
+
+
+def sample(
+    config: SteepWeightsConfig, d: int, num_samples: int, generator: torch.Generator
+) -> Batch:
+    """Draw samples of the step of width 2^-d, half of them near it."""
+    delta = 2.0**-d
+    return steep.sample(
+        num_samples,
+        curve=steep.CURVES[config.curve](delta),
+        delta=delta,
+        generator=generator,
+        dtype=arms.DTYPES[config.dtype],
+    )
 
 
 def plan(config: SteepWeightsConfig, rows: Sequence[Row]) -> list[Job]:
     """Return the DEQ, the FNNs of its parameters, and the bound for each depth."""
-    trained = arms.plan(_shape(config), mse_loss, torch.zeros(config.batch_size, 1), [])
-    bounds = [
-        Job(
-            arm=f"bound-{depth}", seed=config.seeds[0], settings={"family": "bound", "depth": depth}
-        )
-        for depth in config.depths
-    ]
-    return [*trained, *bounds]
+    trained = matching.plan(_shape(config), mse_loss, torch.zeros(config.batch_size, 1), [])
+    bounds = {f"bound-{depth}": {"family": "bound", "depth": depth} for depth in config.depths}
+    return [*trained, *every_job(bounds, config.seeds[:1])]
 
 
 def run(config: SteepWeightsConfig, job: Job) -> Iterator[Row]:
@@ -142,7 +141,7 @@ def bound(config: SteepWeightsConfig, log2_steepness: int, depth: int) -> float:
     if config.curve == "rational":  # its slope falls, and some run bounds the norm best
         root = (2 * error) ** 0.5
         run = min(1.0, delta * root / (1 - root))
-    rise = CURVES[config.curve](delta)(torch.tensor(run, dtype=torch.float64)).item()
+    rise = steep.CURVES[config.curve](delta)(torch.tensor(run, dtype=torch.float64)).item()
     return smallest_infinity_norm(run=run, depth=depth, error=error, rise=rise)
 
 
@@ -169,10 +168,10 @@ def _attempt(config: SteepWeightsConfig, job: Job, d: int, rate: float, num_step
     model = arms.build(_shape(config), job)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    generator, task = torch.Generator().manual_seed(job.seed), config.at(d)
-    test = sample(task, config.test_samples, torch.Generator().manual_seed(TEST_SEED))
+    generator = torch.Generator().manual_seed(job.seed)
+    test = sample(config, d, config.test_samples, torch.Generator().manual_seed(TEST_SEED))
     for step in range(1, num_steps + 1):
-        x, y = sample(task, config.batch_size, generator)
+        x, y = sample(config, d, config.batch_size, generator)
         optimizer.zero_grad()
         mse_loss(arms.forward(model, x)[0], y).backward()
         optimizer.step()
@@ -199,26 +198,15 @@ def _tested(config: SteepWeightsConfig, model: nn.Sequential, x: Tensor, y: Tens
             "error": (output - y).abs().amax().item(),
             "test_loss": mse_loss(output, y).item(),
         }
-    if solution is not None:
-        row["residual"] = relative_residual(solution).median().item()
-        row["converged"] = solution.converged.double().mean().item()
-    return row
+    solves = Solves()
+    solves.add(solution)
+    return row | solves.row("residual", "converged")
 
 
 def _is_reached(config: SteepWeightsConfig, row: Row) -> bool:
     """Whether the error is within the tolerance, and that of a DEQ at its equilibrium."""
     solved = "converged" not in row or row["converged"] >= WELL_SOLVED
     return bool(row["error"] <= config.tolerance and solved)
-
-
-def judge(config: SteepWeightsConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the DEQ's norms are below the FNNs'; see `steep_verdict`."""
-    return verdict(
-        rows,
-        log2_steepness=config.log2_steepness,
-        num_seeds=len(config.seeds),
-        tolerance=config.tolerance,
-    )
 
 
 def _shape(config: SteepWeightsConfig) -> arms.Shape:
@@ -244,5 +232,10 @@ EXPERIMENT = Experiment(
     check=check,
     plan=plan,
     run=run,
-    judge=judge,
+    judge=lambda config, rows: verdict(
+        rows,
+        log2_steepness=config.log2_steepness,
+        num_seeds=len(config.seeds),
+        tolerance=config.tolerance,
+    ),
 )

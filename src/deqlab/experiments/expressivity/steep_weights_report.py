@@ -1,4 +1,4 @@
-"""The verdict of `steep-weights`: the norms of a DEQ against those of FNNs, for each d up to 10.
+"""The page and the verdict of `steep-weights`: norms of a DEQ against those of FNNs, for each d.
 
 At one d an FNN is compared with the DEQ at the seeds at which it gets there, by the ratio of the
 norms; the DEQ's is below if all of the interval (`paired_interval`) is, for every FNN that gets
@@ -12,16 +12,68 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import TypeAlias
 
-from deqlab.experiments.base import Outcome, Row, Verdict, summaries
+from deqlab.experiments.base import Row, Verdict
+from deqlab.experiments.comparing.evidence import (
+    arms_of,
+    by_seed,
+    interval,
+    number,
+    outcome,
+    seeds_in_words,
+    select,
+    with_range,
+)
 from deqlab.experiments.comparing.paired import Interval, paired_interval
+from deqlab.experiments.page import Page, chart, column, table
 
 SURE = 10
-"""Steepness up to which the claim is judged; beyond, whatever is measured is told."""
+"""The steepness up to which the claim is judged; beyond, whatever is measured is told."""
 
 DEQ = "deq"
 
 Norms: TypeAlias = Mapping[int, float]
-"""Of one arm at one d: the norm at each seed that got there."""
+"""The norms of one arm at one d, by the seeds that got there."""
+
+STEPS = {"x_label": "d, for a step of width 2^-d"}
+
+PAGE = Page(
+    charts=(
+        chart(
+            "point",
+            "d",
+            "norm",
+            title="Largest infinity norm where the error is within the tolerance",
+            caption="max |W|_inf of all matrices, when training ends; networks that do not get "
+            "there are not drawn. The bounds are those of FNNs of any width.",
+            **STEPS,
+        ),
+        chart(
+            "point",
+            "d",
+            "error",
+            title="Largest error at the end",
+            caption="On the test points, half of them within four steps' width of the step.",
+            y_label="largest error",
+            **STEPS,
+        ),
+    ),
+    tables=(
+        table(
+            "point",
+            column("norm", "norm", better="lower"),
+            column("error", "largest error", better=None),
+            column("test_loss", better=None),
+            "start",
+            "steps",
+            column("residual", "relative residual"),
+            "converged",
+            title="At each steepness",
+            caption="The residual and the share that converged are those of the test points; a "
+            "start above 1 is that of a network that missed before from other weights.",
+            by="d",
+        ),
+    ),
+)
 
 
 def verdict(
@@ -32,43 +84,36 @@ def verdict(
     Args:
         rows: Of kind "point" and "summary".
         log2_steepness: The values of d, increasing.
-        num_seeds: Of every arm.
-        tolerance: Largest error of a network that gets there.
+        num_seeds: The number of seeds of every arm.
+        tolerance: The largest error of a network that gets there.
     """
-    labels = {row["arm"]: row["label"] for row in summaries(rows) if row["matching"] != "bound"}
-    points = [row for row in rows if row["kind"] == "point"]
-    tried = {(row["arm"], row["d"]) for row in points}
-    norms = {d: {arm: _norms(points, arm, d) for arm in labels} for d in log2_steepness}
+    arms = [arm for arm, row in arms_of(rows).items() if row["matching"] != "bound"]
+    norms = {
+        d: {arm: by_seed(rows, "norm", kind="point", arm=arm, d=d) for arm in arms}
+        for d in log2_steepness
+    }
     judged = [d for d in log2_steepness if d <= SURE]
     answers = {d: _is_below(norms[d], num_seeds) for d in judged}
     below = [d for d in judged if answers[d]]
     missed = [d for d in judged if len(norms[d][DEQ]) < num_seeds]
     done = [d for d in log2_steepness if len(norms[d][DEQ]) == num_seeds]
     sentence = (
-        f"Trained to an error of {tolerance:g} at most, over {num_seeds} "
-        f"{'seed' if num_seeds == 1 else 'seeds'}, the DEQ's largest infinity norm is below that "
-        f"of every FNN that gets there for {len(below)} of {len(judged)} values of d up to {SURE}"
+        f"Trained to an error of {tolerance:g} at most, over {seeds_in_words(num_seeds)}, the "
+        f"DEQ's largest infinity norm is below that of every FNN that gets there for {len(below)} "
+        f"of {len(judged)} values of d up to {SURE}"
         f"{_against(norms[below[-1]], below[-1]) if below else ''}{_undecided(missed)}; "
         f"{_furthest(done)}."
     )
     details = []
     for d in log2_steepness:
-        told = [
-            _told(label, norms[d], arm, num_seeds, tried=(arm, d) in tried)
-            for arm, label in labels.items()
-        ]
+        told = [_told(rows, norms[d], arm, d, num_seeds) for arm in arms]
         details.append(f"d = {d}: {'; '.join(told)}.")
+    decided = [answer for answer in answers.values() if answer is not None]
     return Verdict(
-        outcome=_outcome(list(answers.values())), sentence=sentence, details=tuple(details)
+        outcome=outcome(list(map(bool, answers.values())) if decided else []),
+        sentence=sentence,
+        details=tuple(details),
     )
-
-
-def _norms(points: Sequence[Row], arm: str, d: int) -> Norms:
-    return {
-        row["seed"]: row["norm"]
-        for row in points
-        if row["arm"] == arm and row["d"] == d and row["norm"] is not None
-    }
 
 
 def _is_below(norms: Mapping[str, Norms], num_seeds: int) -> bool | None:
@@ -86,37 +131,26 @@ def _gain(norms: Mapping[str, Norms], arm: str) -> Interval | None:
     return paired_interval(differences) if differences else None
 
 
-def _outcome(answers: Sequence[bool | None]) -> Outcome:
-    if all(answer is None for answer in answers):
-        return "undecided"
-    if all(answers):
-        return "holds"
-    return "holds partly" if any(answers) else "does not hold here"
-
-
-def _told(label: str, norms: Mapping[str, Norms], arm: str, num_seeds: int, *, tried: bool) -> str:
-    if not tried:
+def _told(rows: Sequence[Row], norms: Mapping[str, Norms], arm: str, d: int, num_seeds: int) -> str:
+    label, found = arms_of(rows)[arm]["label"], norms[arm].values()
+    if not select(rows, "point", arm=arm, d=d):
         return f"{label} is left out, as it missed before"
-    found = norms[arm].values()
     if not found:
         return f"{label} never gets there"
-    told = (
-        f"{label} has a norm of {median(found):.3g} ({min(found):.3g} to {max(found):.3g}) at "
-        f"{len(found)} of {num_seeds} seeds"
-    )
+    told = f"{label} has a norm of {with_range(found)} at {len(found)} of {num_seeds} seeds"
     if arm == DEQ or (gain := _gain(norms, arm)) is None:
         return told
-    low, middle, high = (math.exp(e) for e in (gain.low, gain.estimate, gain.high))
-    told = f"{told}, {middle:.3g} times the DEQ's"
-    if gain.confidence == 0:
-        return told
-    return f"{told} ({100 * gain.confidence:.0f} % interval {low:.3g} to {high:.3g})"
+    return f"{told}, {_ratio(gain.estimate)} times the DEQ's{interval(gain, _ratio)}"
+
+
+def _ratio(logarithm: float) -> str:
+    return number(math.exp(logarithm))
 
 
 def _against(norms: Mapping[str, Norms], d: int) -> str:
     ours = median(norms[DEQ].values())
     theirs = min(median(found.values()) for arm, found in norms.items() if arm != DEQ and found)
-    return f" (at d = {d}: {ours:.3g} against {theirs:.3g} or more in median)"
+    return f" (at d = {d}: {number(ours)} against {number(theirs)} or more in median)"
 
 
 def _undecided(missed: Sequence[int]) -> str:

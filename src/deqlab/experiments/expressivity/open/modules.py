@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Row
-from deqlab.experiments.comparing.supervised import relative_residual
+from deqlab.experiments.comparing.solves import relative_residual
 from deqlab.experiments.expressivity.open.wiring import Network
 from deqlab.expressivity import ReadoutDEQ, equilibrium_pieces, layered_pieces
 from deqlab.expressivity.constructions import POLISH
