@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.bias import DiagonalDEQ, Parametrisation
-from deqlab.bias.parametrisations import Parameters
+from deqlab.bias.diagonal import DiagonalDEQ
+from deqlab.bias.parametrisations import Parameters, Parametrisation
 
 FIT = 1e-4
-"""Relative residual at which training stops."""
+"""The relative residual at which training stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,9 @@ class Descent:
         coefficients: beta, measured: the answers of the network on the unit vectors.
         closed_form: beta from the weights.
         fit: |X beta - y| / |y|.
-        steps: How many were taken.
-        residual: Of the last solve, the worst sample, relative to its size.
-        converged: Share of its samples that are at their equilibrium.
+        steps: The number of steps that were taken.
+        residual: The largest residual of the last solve, relative to the size of its sample.
+        converged: The share of samples of that solve that are at their equilibrium.
     """
 
     coefficients: Float[Tensor, " n"]
@@ -57,8 +57,8 @@ def descend(
         start: Its parameters: w, and u if it has them.
         x: Inputs.
         y: Targets.
-        share: c, in (0, 1].
-        max_steps: Steps at most.
+        share: c, the share of a stable step, in (0, 1].
+        max_steps: The most steps.
     """
     network = DiagonalDEQ(*torch.from_numpy(start))
     fit, steps = float("inf"), 0

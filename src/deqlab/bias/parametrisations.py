@@ -46,6 +46,10 @@ class Parametrisation(ABC):
     num_kinds: ClassVar[int]
 
     @abstractmethod
+    def start(self, s: float, n: int) -> Parameters:
+        """Return parameters at which all n coefficients are s, which no model refuses above 0."""
+
+    @abstractmethod
     def coefficients(self, p: Parameters) -> Coefficients:
         """Return beta."""
 
@@ -82,6 +86,10 @@ class Linear(Parametrisation):
     num_kinds = 1
 
     @override
+    def start(self, s: float, n: int) -> Parameters:
+        return np.full((1, n), s)
+
+    @override
     def coefficients(self, p: Parameters) -> Coefficients:
         return np.array(p[0])
 
@@ -102,6 +110,10 @@ class Recurrent(Parametrisation):
     """beta = 1 / (1 - w): the diagonal linear DEQ z = w z + x."""
 
     num_kinds = 1
+
+    @override
+    def start(self, s: float, n: int) -> Parameters:
+        return np.full((1, n), 1 - 1 / s)
 
     @override
     def coefficients(self, p: Parameters) -> Coefficients:
@@ -131,6 +143,10 @@ class Gated(Parametrisation):
     """beta = u / (1 - w): the diagonal linear DEQ z = w z + u x, with p = (w, u)."""
 
     num_kinds = 2
+
+    @override
+    def start(self, s: float, n: int) -> Parameters:
+        return np.stack([np.zeros(n), np.full(n, s)])
 
     @override
     def coefficients(self, p: Parameters) -> Coefficients:
@@ -163,6 +179,10 @@ class Product(Parametrisation):
     """beta = u v: the diagonal linear net, with p = (u, v)."""
 
     num_kinds = 2
+
+    @override
+    def start(self, s: float, n: int) -> Parameters:
+        return np.full((2, n), s**0.5)
 
     @override
     def coefficients(self, p: Parameters) -> Coefficients:

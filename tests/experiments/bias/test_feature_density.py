@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from deqlab.experiments import EXPERIMENTS
-from deqlab.experiments.bias.feature_density import FeatureDensityConfig, magnitudes, train
-from deqlab.experiments.bias.networks import LABELS, TEST, build
+from deqlab.experiments.bias.feature_density import (
+    LABELS,
+    TEST,
+    FeatureDensityConfig,
+    build,
+    magnitudes,
+    train,
+)
 from tests.problems import normal
 
 EXPERIMENT = EXPERIMENTS["feature-density"]

@@ -10,20 +10,57 @@ denser than those of linear regression and of a diagonal net is asked twice: fro
 usual for each, and from one start for all, for models that start dense tend to end dense.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from deqlab.bias import closest_fit, gradient_flow, kkt_residual, participation_ratio
+from deqlab.bias import (
+    Gated,
+    Linear,
+    Parametrisation,
+    Product,
+    Recurrent,
+    closest_fit,
+    gradient_flow,
+    kkt_residual,
+    participation_ratio,
+)
 from deqlab.bias.descent import descend
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.bias.arms import ARMS, DEQS, Arm, Data, draw, tensors
-from deqlab.experiments.bias.diagonal_flow_report import verdict
-from deqlab.experiments.bias.flow_page import PAGE
-from deqlab.experiments.config import Config, check_at_least, require
+from deqlab.experiments.base import Experiment, Job, Row, cross
+from deqlab.experiments.bias.diagonal_flow_report import DEQS, PAGE, verdict
+from deqlab.experiments.config import Config, check_at_least, check_increasing, require
+
+Data: TypeAlias = tuple[Float[np.ndarray, "m n"], Float[np.ndarray, " m"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A linear model that competes.
+
+    Attributes:
+        label: What the report calls it.
+        model: Its parametrisation.
+        usual: The s of the coefficients s (1, .., 1) at which it is started by default.
+    """
+
+    label: str
+    model: Parametrisation
+    usual: float
+
+
+ARMS = {
+    # w = 0
+    "deq": Model(label="DEQ z = w z + x", model=Recurrent(), usual=1.0),
+    # u = 0
+    "gated": Model(label="DEQ z = w z + u x", model=Gated(), usual=0.0),
+    "linear": Model(label="Linear regression", model=Linear(), usual=0.0),
+    # u = v = 0 is a saddle; 0.1 is a common small start.
+    "net": Model(label="Diagonal net u v", model=Product(), usual=0.01),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +73,10 @@ class DiagonalFlowConfig(Config):
         samples: m, below n.
         scales: Starts s of all coefficients, increasing, at least 0.1 (below it the flow of a DEQ
             takes 1 / s^3 times as long, and its limit changes little).
-        share: Of a stable step that gradient descent takes at the start, in (0, 1].
-        max_steps: Of gradient descent.
+        share: The share of a stable step that gradient descent takes at the start, in (0, 1].
+        max_steps: The most steps of gradient descent.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
     features: int = 20
     samples: int = 8
     scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -55,21 +91,15 @@ class DiagonalFlowConfig(Config):
             f"samples must be below features for the limit to depend on the start, got "
             f"{self.samples} and {self.features}",
         )
-        increasing = sorted(set(self.scales)) == list(self.scales)
-        require(
-            len(self.scales) > 0 and increasing and 0.1 <= self.scales[0] <= self.scales[-1] <= 100,
-            f"scales needs increasing numbers from 0.1 to 100, got {list(self.scales)}",
-        )
+        check_increasing(self, "scales", least=0.1, most=100)
         require(0 < self.share <= 1, f"share must be in (0, 1], got {self.share}")
 
 
-def check(config: DiagonalFlowConfig) -> None:
-    """The data is made, not loaded: nothing can be absent."""
-
-
-def plan(config: DiagonalFlowConfig, rows: Sequence[Row]) -> list[Job]:
-    """Return one job per model and seed."""
-    return [Job(arm=arm, seed=seed) for arm in ARMS for seed in config.seeds]
+def draw(seed: int, *, samples: int, features: int) -> Data:
+    """Return Gaussian inputs, and the targets of coefficients drawn from [1/2, 2]."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(samples, features))
+    return x, x @ rng.uniform(0.5, 2, size=features)
 
 
 def run(config: DiagonalFlowConfig, job: Job) -> Iterator[Row]:
@@ -92,10 +122,10 @@ def run(config: DiagonalFlowConfig, job: Job) -> Iterator[Row]:
     }
 
 
-def _point(arm: Arm, scale: float, data: Data) -> Row:
+def _point(arm: Model, scale: float, data: Data) -> Row:
     """Return what the flow from one start shows."""
     x, y = data
-    start = arm.start(scale, x.shape[1])
+    start = arm.model.start(scale, x.shape[1])
     flow = gradient_flow(arm.model, start, x, y)
     potential, first = arm.model.potential(start), arm.model.coefficients(start)
     row: Row = {
@@ -113,15 +143,15 @@ def _point(arm: Arm, scale: float, data: Data) -> Row:
     return row
 
 
-def _closest(arm: Arm, scale: float, data: Data) -> Float[np.ndarray, " n"]:
+def _closest(arm: Model, scale: float, data: Data) -> Float[np.ndarray, " n"]:
     x, y = data
-    start = arm.start(scale, x.shape[1])
+    start = arm.model.start(scale, x.shape[1])
     return closest_fit(arm.model.potential(start), arm.model.coefficients(start), x, y).coefficients
 
 
-def _trained(config: DiagonalFlowConfig, arm: Arm, data: Data) -> Row:
-    x, y = tensors(data)
-    start = arm.start(1.0, config.features)
+def _trained(config: DiagonalFlowConfig, arm: Model, data: Data) -> Row:
+    x, y = map(torch.from_numpy, data)
+    start = arm.model.start(1.0, config.features)
     descent = descend(arm.model, start, x, y, share=config.share, max_steps=config.max_steps)
     measured = descent.coefficients.numpy()
     return {
@@ -143,11 +173,6 @@ def _density(beta: Float[np.ndarray, " n"]) -> float:
     return participation_ratio(torch.from_numpy(beta)).item()
 
 
-def judge(config: DiagonalFlowConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the closed form holds, and whether the DEQ is densest; see `flow_verdict`."""
-    return verdict(rows, scales=config.scales)
-
-
 EXPERIMENT = Experiment(
     name="diagonal-flow",
     title="Gradient flow on a diagonal linear DEQ against its closed form",
@@ -166,8 +191,7 @@ EXPERIMENT = Experiment(
         ),
     },
     page=PAGE,
-    check=check,
-    plan=plan,
+    plan=cross(ARMS),
     run=run,
-    judge=judge,
+    judge=lambda config, rows: verdict(rows, scales=config.scales),
 )

@@ -6,29 +6,39 @@ Learning Dynamics", Figure 2. Its task and training are not public: those here a
 are a linear function of 20 bits, one of them frozen where it is seen, so that part of the answer is
 bias alone; few samples; and full-batch gradient descent, because the claim is about its bias.
 
+The networks are y = sum_j v_j h_j(x) + c with one feature h_j per bit:
+
+    h = z* of a diagonal linear DEQ (v = 1, c = 0), h = z* of a DEQ z = relu(W z + U x + b),
+    h = relu(U x + b) of an FNN (explicit feed-forward network)
+
 The magnitude of feature j is its mean share in the answer, mean_x |v_j h_j(x)| over the unseen
 points (2,048 of them); for the diagonal DEQ that is |beta_j|.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from deqlab.bias import participation_ratio
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.bias.feature_density_report import verdict
-from deqlab.experiments.bias.features_page import PAGE
-from deqlab.experiments.bias.networks import LABELS, Network, build
-from deqlab.experiments.comparing.supervised import relative_residual
+from deqlab.bias import DiagonalDEQ, participation_ratio
+from deqlab.experiments.base import Experiment, Job, Row, cross
+from deqlab.experiments.bias.feature_density_report import LABELS, PAGE, verdict
+from deqlab.experiments.comparing.solves import Solves
 from deqlab.experiments.config import Config, check_at_least, check_positive, require
+from deqlab.gradients import Dense, Implicit
+from deqlab.nn import DEQ, DenseCell, SpectralNorm
 from deqlab.solution import Solution
+from deqlab.solvers import Anderson, Newton
 from deqlab.tasks.boolean import MOST_BITS, BooleanTask
 from deqlab.tasks.gotu import frozen_bit
+
+TRAIN = Newton(rtol=1e-5, max_steps=50)
+TEST = Anderson(rtol=1e-6, max_steps=500)
+"""At test time every DEQ is solved to convergence, by another method than in training."""
 
 _TEST_POINTS = 2048
 
@@ -45,16 +55,16 @@ class FeatureDensityConfig(Config):
 
     Attributes:
         seeds: One draw of the samples and of the initial weights for each.
-        features: Bits, and features of each network; 1 to 20.
-        coefficients: Of the first bits; the others have none. Bit 0 is frozen.
+        features: The number of bits, and of features of each network; 1 to 20.
+        coefficients: The coefficients of the first bits; the others have none. Bit 0 is frozen.
         samples: Training points.
-        steps: Of gradient descent, at most.
-        fit: Training loss at which it stops.
-        learning_rate: Of all arms; the diagonal DEQ, whose curvature grows like beta^4, limits it.
-        gain: Initial scale of the vanilla DEQ's weight.
+        steps: The most steps of gradient descent.
+        fit: The training loss at which it stops.
+        learning_rate: The learning rate of all arms; the diagonal DEQ, whose curvature grows like
+            beta^4, limits it.
+        gain: The initial scale of the vanilla DEQ's weight.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
     features: int = 20
     coefficients: tuple[float, ...] = DENSE
     samples: int = 8
@@ -80,13 +90,70 @@ def task_of(coefficients: tuple[float, ...], features: int) -> BooleanTask:
     return frozen_bit(coefficients, num_bits=features)
 
 
-def check(config: FeatureDensityConfig) -> None:
-    """The data is made, not loaded: nothing can be absent."""
+class Network(nn.Module):
+    """Features, and a linear readout to one output; without a readout the features are summed.
+
+    Args:
+        features: A DEQ, or a module that returns h.
+        readout: The readout; None sums the features.
+    """
+
+    def __init__(self, features: nn.Module, readout: nn.Linear | None) -> None:
+        super().__init__()
+        self.features = features
+        self.readout = readout
+
+    def answer(self, x: Float[Tensor, "N p"]) -> "Answer":
+        """Return output and features at x."""
+        solution = self.features.solve(x) if isinstance(self.features, DEQ) else None
+        h: Tensor = self.features(x) if solution is None else solution.matrix
+        if self.readout is None:
+            return Answer(h.sum(dim=1), h, torch.ones_like(h[0]), solution)
+        return Answer(self.readout(h)[:, 0], h, self.readout.weight[0], solution)
+
+    def test(self) -> None:
+        """Solve to convergence from now on."""
+        if isinstance(self.features, DEQ):
+            self.features.solver = TEST
 
 
-def plan(config: FeatureDensityConfig, rows: Sequence[Row]) -> list[Job]:
-    """Return one job per network and seed."""
-    return [Job(arm=arm, seed=seed) for arm in LABELS for seed in config.seeds]
+@dataclass(frozen=True)
+class Answer:
+    """What a network says at some points.
+
+    Attributes:
+        output: y.
+        features: h.
+        weights: v.
+        solution: The solve of its fixed point, if it has one.
+    """
+
+    output: Float[Tensor, " N"]
+    features: Float[Tensor, "N n"]
+    weights: Float[Tensor, " n"]
+    solution: Solution | None
+
+
+def build(arm: str, num_features: int, gain: float) -> Network:
+    """Return the network of an arm in float64, initialised from torch's global generator.
+
+    Args:
+        arm: A key of `LABELS`.
+        num_features: The number of inputs and of features.
+        gain: The initial scale of the vanilla DEQ's W.
+    """
+    gradient = Implicit(solver=Dense())
+    if arm == "diagonal":
+        # A bit of either sign is a feature of either sign: w = 0 has the coefficient 1.
+        deq = DiagonalDEQ(torch.zeros(num_features, dtype=torch.float64)).deq
+        return Network(deq, None)
+    readout = nn.Linear(num_features, 1)
+    if arm == "deq":
+        cell = DenseCell(num_features, num_features, constraint=SpectralNorm(), gain=gain)
+        features: nn.Module = DEQ(cell, solver=TRAIN, gradient=gradient, on_failure="ignore")
+    else:
+        features = nn.Sequential(nn.Linear(num_features, num_features), nn.ReLU())
+    return Network(features, readout).double()
 
 
 def run(config: FeatureDensityConfig, job: Job) -> Iterator[Row]:
@@ -109,6 +176,8 @@ def run(config: FeatureDensityConfig, job: Job) -> Iterator[Row]:
     for rank, value in enumerate(largest.tolist(), start=1):
         share = value / largest[0].item() if largest[0] > 0 else 0.0
         yield {"kind": "feature", "rank": rank, "magnitude": share, "contribution": value}
+    solves = Solves()
+    solves.add(answer.solution)
     dead = not bool(largest[0] > 0)
     activity = answer.features.abs().mean(dim=0)
     yield {
@@ -121,7 +190,7 @@ def run(config: FeatureDensityConfig, job: Job) -> Iterator[Row]:
         "seen_loss": seen_loss,
         "gotu_error": mse_loss(answer.output, unseen[1]).item(),
         "steps": steps,
-        **_solved(answer.solution),
+        **solves.row("residual", "residual_max", "converged"),
     }
 
 
@@ -149,22 +218,6 @@ def magnitudes(features: Float[Tensor, "N n"], weights: Float[Tensor, " n"]) -> 
     return (features * weights).abs().mean(dim=0)
 
 
-def _solved(solution: Solution | None) -> Row:
-    if solution is None:
-        return {}
-    relative = relative_residual(solution)
-    return {
-        "residual": relative.median().item(),
-        "residual_max": relative.max().item(),
-        "converged": solution.converged.double().mean().item(),
-    }
-
-
-def judge(config: FeatureDensityConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether both DEQs are denser than the FNN; see `features_verdict`."""
-    return verdict(rows, num_features=config.features, seeds=config.seeds)
-
-
 EXPERIMENT = Experiment(
     name="feature-density",
     title="Feature magnitudes of DEQs and a feed-forward network",
@@ -181,8 +234,7 @@ EXPERIMENT = Experiment(
         "full": FeatureDensityConfig(seeds=tuple(range(16)), steps=4000, fit=1e-3),
     },
     page=PAGE,
-    check=check,
-    plan=plan,
+    plan=cross(LABELS),
     run=run,
-    judge=judge,
+    judge=lambda config, rows: verdict(rows, num_features=config.features, seeds=config.seeds),
 )

@@ -11,16 +11,16 @@ they come from.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from deqlab.experiments.base import Row
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
+from deqlab.experiments.comparing.regression import Regression, RegressionConfig, regression
 from deqlab.experiments.comparing.supervised import Batch, Predict
-from deqlab.experiments.page import Chart
+from deqlab.experiments.page import chart
 from deqlab.tasks.frequencies import Waves
 
 _GRID = 4096
@@ -63,34 +63,25 @@ def _subject(config: FrequenciesConfig) -> str:
     return f"On waves of {', '.join(map(str, config.frequencies))} periods"
 
 
-_SHARES = Chart(
+_SHARES = chart(
+    "wave",
+    "frequency",
+    "share",
     title="How much of each wave is learnt",
     caption="Projection of the output on each wave, over the wave's own: 1 is all of it.",
-    rows="wave",
-    x="frequency",
-    y="share",
-    x_label="frequency",
     y_label="share learnt",
-    x_scale="log",
 )
 
-_QUICK = FrequenciesConfig()
-
 EXPERIMENT = regression(
+    Regression(sample=_sample, subject=_subject, after=_shares),
+    FrequenciesConfig(),
+    about="Mean squared error; the zero function scores half the number of waves.",
+    smallest={"frequencies": (1, 4)},
+    charts=(_SHARES,),
     name="frequencies",
     title="DEQ against feed-forward networks on waves of several frequencies",
     claim="At equal cost, a DEQ learns high-frequency components better than feed-forward "
     "networks.",
     source="Wu et al. (2024), a conjecture there; the task is deqlab's own.",
     origin="published",
-    presets={
-        "smoke": replace(smoke(_QUICK), frequencies=(1, 4)),
-        "quick": _QUICK,
-        "full": full(_QUICK),
-    },
-    sample=_sample,
-    after=_shares,
-    charts=(_SHARES,),
-    subject=_subject,
-    about="Mean squared error; the zero function scores half the number of waves.",
 )

@@ -9,7 +9,6 @@ have f3 and f4 as well. The linear target with a frozen bit is deqlab's. Their t
 are not public: those here are deqlab's.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +16,7 @@ import torch
 
 from deqlab.experiments.base import Experiment
 from deqlab.experiments.comparing.arms import DTYPES
-from deqlab.experiments.comparing.regression import RegressionConfig, full, regression, smoke
+from deqlab.experiments.comparing.regression import Regression, RegressionConfig, regression
 from deqlab.experiments.comparing.supervised import Batch
 from deqlab.tasks import gotu
 from deqlab.tasks.boolean import BooleanTask
@@ -76,40 +75,35 @@ def _subject(config: GotuConfig) -> str:
     return f"Where {config.target} was not seen ({config.seen} was)"
 
 
+_TASK = Regression(sample=_sample, subject=_subject, test=_unseen)
+
+
 def _experiment(name: str, task: BooleanTask, source: str) -> Experiment[GotuConfig]:
-    quick = GotuConfig(target=task.target, seen=task.seen, num_bits=task.num_bits)
     return regression(
+        _TASK,
+        GotuConfig(target=task.target, seen=task.seen, num_bits=task.num_bits),
+        about="Mean squared error on the unseen points, on 2^16 of them if there are more; the "
+        "training loss is that on seen ones.",
         name=f"gotu-{name}",
         title=f"DEQ against feed-forward networks on the unseen: {task.target}",
         claim=f"At equal cost, a DEQ that learns {task.target} where {task.seen} has a smaller "
         "error elsewhere than feed-forward networks.",
         source=source,
-        origin="published" if name in ("f1", "f2") else "asked",
-        presets={
-            "smoke": smoke(quick),
-            "quick": quick,
-            "full": full(quick),
-        },
-        sample=_sample,
-        test=_unseen,
-        subject=_subject,
-        about="Mean squared error on the unseen points, on 2^16 of them if there are more; the "
-        "training loss is that on seen ones.",
+        origin="asked" if source.startswith("Asked") else "published",
     )
 
 
-def _experiments() -> Iterator[Experiment[GotuConfig]]:
-    figure = "Wu et al. (2024), Figure 1(c, f)"
-    theirs = "Abbe, Bengio, Lotfi & Rizk (2023)"
-    yield _experiment("f1", gotu.three_products(), f"{figure}; the task is of {theirs}.")
-    yield _experiment("f2", gotu.one_product(), f"{figure}; the task is of {theirs}.")
-    yield _experiment("f3", gotu.cyclic_triples(), f"Asked by deqlab; the task is of {theirs}.")
-    yield _experiment("f4", gotu.majority_of_three(), f"Asked by deqlab; the task is of {theirs}.")
-    yield _experiment(
+_FIGURE, _THEIRS = "Wu et al. (2024), Figure 1(c, f)", "Abbe, Bengio, Lotfi & Rizk (2023)"
+_ASKED = f"Asked by deqlab; the task is of {_THEIRS}."
+
+EXPERIMENTS = (
+    _experiment("f1", gotu.three_products(), f"{_FIGURE}; the task is of {_THEIRS}."),
+    _experiment("f2", gotu.one_product(), f"{_FIGURE}; the task is of {_THEIRS}."),
+    _experiment("f3", gotu.cyclic_triples(), _ASKED),
+    _experiment("f4", gotu.majority_of_three(), _ASKED),
+    _experiment(
         "frozen",
         gotu.frozen_bit(),
         "Asked by deqlab: a linear function, one bit of which is frozen.",
-    )
-
-
-EXPERIMENTS = tuple(_experiments())
+    ),
+)
