@@ -4,7 +4,7 @@ Since only the readout is trained, an epoch never has to go through the random l
 solve for an equilibrium, again: the features are those that it would find.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
@@ -12,57 +12,35 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from deqlab.experiments.base import Row
-from deqlab.experiments.comparing.supervised import relative_residual
-from deqlab.kernels import ExplicitNetwork, ImplicitNetwork
+from deqlab.kernels.network import ExplicitNetwork, ImplicitNetwork
 from deqlab.solution import Solution
 
 Network: TypeAlias = ExplicitNetwork | ImplicitNetwork
 
 ROWS = 1000
-"""Samples that go through the random layers at a time."""
-
-
-@dataclass
-class Solves:
-    """How the equilibria of a network were found; empty for an explicit one."""
-
-    residuals: list[Tensor] = field(default_factory=list)
-    converged: list[Tensor] = field(default_factory=list)
-    evaluations: int = 0
-
-    def add(self, solution: Solution) -> None:
-        """Take the solve of some samples into account."""
-        self.residuals.append(relative_residual(solution))
-        self.converged.append(solution.converged)
-        self.evaluations = max(self.evaluations, solution.evaluations)
-
-    def row(self) -> Row:
-        """Return what rows say of them: shares and residuals over all samples."""
-        if not self.residuals:
-            return {}
-        residual = torch.cat(self.residuals)
-        return {
-            "residual": residual.median().item(),
-            "residual_max": residual.max().item(),
-            "converged": torch.cat(self.converged).double().mean().item(),
-            "evaluations": self.evaluations,
-        }
+"""How many samples go through the random layers at a time."""
 
 
 @torch.no_grad()
 def features(
-    network: Network, x: Float[Tensor, "n p"], solves: Solves | None = None
+    network: Network,
+    x: Float[Tensor, "n p"],
+    on_solve: Callable[[Solution], None] = lambda solution: None,
 ) -> Float[Tensor, "n m"]:
-    """Return the last hidden layer of each row, or its equilibrium; `solves` is added to."""
+    """Return the last hidden layer of each row, or its equilibrium.
+
+    Args:
+        network: A network whose random layers are frozen.
+        x: Inputs, one a row.
+        on_solve: Called with each solve of a DEQ.
+    """
     found = []
     for rows in x.split(ROWS):
         if isinstance(network, ImplicitNetwork):
             solution = network.solve(rows)
             assert isinstance(solution.value, Tensor)
             found.append(solution.value)
-            if solves is not None:
-                solves.add(solution)
+            on_solve(solution)
         else:
             found.append(network.features(rows))
     return torch.cat(found)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from deqlab.activations import HardTanh
+from deqlab.activations.named import ACTIVATIONS
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.data import fingerprint, load, understood
-from deqlab.experiments.kernels.kernel_error import ACTIVATIONS
 from deqlab.experiments.kernels.kernel_spectrum import KernelSpectrumConfig
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError

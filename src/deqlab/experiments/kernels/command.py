@@ -15,7 +15,8 @@ from rich.table import Table
 from deqlab.experiments.base import Experiment, Row
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.data import fingerprint, understood
-from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, SPECTRA, KernelSpectrumConfig
+from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, KernelSpectrumConfig
+from deqlab.experiments.kernels.kernel_spectrum_report import SPECTRA
 from deqlab.experiments.running.opening import check
 from deqlab.experiments.running.overrides import first_seeds
 from deqlab.experiments.running.rundir import RunDirectory

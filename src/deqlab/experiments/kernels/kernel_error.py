@@ -6,47 +6,27 @@ C_a = (1 + 8 a / sqrt(p)) I. Source: Ling et al. (2024, arXiv:2402.02697), the f
 errors against p; its numbers are not listed there, and those of the docs are ours.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import torch
-from torch import Tensor
 
-from deqlab.activations import (
-    ELU,
-    Activation,
-    Erf,
-    HardTanh,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Swish,
-    Tanh,
-)
-from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
-from deqlab.experiments.config import Config, require
+from deqlab.activations.named import ACTIVATIONS
+from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
+from deqlab.experiments.comparing.evidence import median_of, outcome, select
+from deqlab.experiments.config import Config, check_increasing, require
 from deqlab.experiments.kernels.data import published_mixture
-from deqlab.experiments.page import Chart, Column, Page, Table
+from deqlab.experiments.page import Page, chart, column, table
 from deqlab.kernels import ImplicitKernel, equivalent
 from deqlab.kernels.kinds import Trained
+from deqlab.kernels.spectra import power_law, relative_error
 
-ACTIVATIONS: dict[str, Activation] = {
-    "relu": ReLU(),
-    "tanh": Tanh(),
-    "leaky_relu": LeakyReLU(0.1),
-    "elu": ELU(),
-    "swish": Swish(),
-    "erf": Erf(),
-    "hard_tanh": HardTanh(),
-    "identity": Identity(),
-}
 PUBLISHED = ("relu", "tanh", "leaky_relu", "elu", "swish", "erf")
-"""Those of the figure."""
+"""The activations of the figure."""
 
 TRAINED: Trained = "readout+recurrent"
-"""The NTK of the figure."""
+"""The weights of the NTK of the figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +35,11 @@ class KernelErrorConfig(Config):
 
     Attributes:
         seeds: One draw of the data for each.
-        activations: Arms, of `ACTIVATIONS`.
-        dimensions: p, increasing; n is 0.8 p.
-        sigma_a2: Variance of the recurrent weights, in [0, 1).
+        activations: The arms: keys of `ACTIVATIONS`.
+        dimensions: The values of p, increasing; n is 0.8 p.
+        sigma_a2: The variance of the recurrent weights, in [0, 1).
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
     activations: tuple[str, ...] = PUBLISHED
     dimensions: tuple[int, ...] = (100, 200, 400, 800)
     sigma_a2: float = 0.2
@@ -70,22 +49,8 @@ class KernelErrorConfig(Config):
         for name in self.activations:
             require(name in ACTIVATIONS, f"activations are {', '.join(ACTIVATIONS)}; got {name!r}")
         require(len(self.activations) > 0, "activations needs at least one name")
-        increasing = sorted(set(self.dimensions)) == list(self.dimensions)
-        require(
-            len(self.dimensions) >= 2 and self.dimensions[0] >= 10 and increasing,
-            f"dimensions needs two or more increasing numbers of at least 10, got "
-            f"{list(self.dimensions)}",
-        )
+        check_increasing(self, "dimensions", count=2, least=10)
         require(0 <= self.sigma_a2 < 1, f"sigma_a2 must be in [0, 1), got {self.sigma_a2}")
-
-
-def check(config: KernelErrorConfig) -> None:
-    """Nothing can be absent."""
-
-
-def plan(config: KernelErrorConfig, rows: Sequence[Row]) -> list[Job]:
-    """Return one job per activation and seed."""
-    return [Job(arm=arm, seed=seed) for arm in config.activations for seed in config.seeds]
 
 
 def run(config: KernelErrorConfig, job: Job) -> Iterator[Row]:
@@ -95,13 +60,12 @@ def run(config: KernelErrorConfig, job: Job) -> Iterator[Row]:
     for p in config.dimensions:
         mixture = published_mixture(p)
         x = mixture.sample(torch.Generator().manual_seed(job.seed))
-        error = relative_error(equivalent(kernel, x, mixture).dense(), kernel.conjugate(x))
+        errors.append(relative_error(equivalent(kernel, x, mixture).dense(), kernel.conjugate(x)))
         tangent = equivalent(kernel, x, mixture, kind="tangent", trained=TRAINED).dense()
-        errors.append(error)
         yield {
             "kind": "point",
             "p": p,
-            "error": error,
+            "error": errors[-1],
             "tangent_error": relative_error(tangent, kernel.tangent(x, trained=TRAINED)),
         }
     yield {
@@ -110,54 +74,36 @@ def run(config: KernelErrorConfig, job: Job) -> Iterator[Row]:
         "matching": None,
         "error": errors[-1],
         "fall": errors[-1] / errors[0],
-        # Of error ~ p^-r, between the first and the last dimension.
-        "rate": -math.log(errors[-1] / errors[0])
-        / math.log(config.dimensions[-1] / config.dimensions[0]),
+        "rate": power_law(errors, config.dimensions),
     }
-
-
-def relative_error(found: Tensor, exact: Tensor) -> float:
-    """Return |found - exact| / |exact| of symmetric matrices, in spectral norm."""
-    gap, size = (torch.linalg.eigvalsh(m).abs().max() for m in (found - exact, exact))
-    return float(gap / size)
 
 
 def verdict(config: KernelErrorConfig, rows: Sequence[Row]) -> Verdict:
     """Return whether the error falls for every activation."""
-    falls = {
-        arm: median(row["fall"] for row in summaries(rows) if row["arm"] == arm)
-        for arm in config.activations
-    }
-    falling = [arm for arm, fall in falls.items() if fall < 1]
-    rates = [row["rate"] for row in summaries(rows)]
+    falls = {arm: median_of(rows, "fall", arm=arm) for arm in config.activations}
+    falling = [fall < 1 for fall in falls.values()]
+    rate = median(row["rate"] for row in select(rows))
     first, last = config.dimensions[0], config.dimensions[-1]
-    sentence = (
-        f"From p = {first} to {last} the relative spectral error of the equivalent CK falls for "
-        f"{len(falling)} of {len(falls)} activations, like p^-{median(rates):.2f} in the median."
-    )
-    if len(falling) == len(falls):
-        return Verdict(outcome="holds", sentence=sentence)
-    rises = tuple(f"{arm}: times {fall:.2f}." for arm, fall in falls.items() if fall >= 1)
     return Verdict(
-        outcome="holds partly" if falling else "does not hold here",
-        sentence=sentence,
-        details=rises,
+        outcome=outcome(falling),
+        sentence=f"From p = {first} to {last} the relative spectral error of the equivalent CK "
+        f"falls for {sum(falling)} of {len(falls)} activations, like p^-{rate:.2f} in the median.",
+        details=tuple(f"{arm}: times {fall:.2f}." for arm, fall in falls.items() if fall >= 1),
     )
 
 
-def _chart(field: str, what: str) -> Chart:
-    return Chart(
-        title=f"Error of the equivalent {what} against the dimension",
+_CHARTS = tuple(
+    chart(
+        "point",
+        "p",
+        field,
+        title=f"Error of the equivalent {kernel} against the dimension",
         caption="|exact - equivalent| / |exact| in spectral norm; n = 0.8 p samples.",
-        rows="point",
-        x="p",
-        y=field,
-        x_label="p",
         y_label="relative spectral error",
-        x_scale="log",
         y_scale="log",
     )
-
+    for field, kernel in (("error", "CK"), ("tangent_error", "NTK"))
+)
 
 EXPERIMENT = Experiment(
     name="kernel-error",
@@ -174,22 +120,19 @@ EXPERIMENT = Experiment(
         ),
     },
     page=Page(
-        charts=(_chart("error", "CK"), _chart("tangent_error", "NTK")),
+        charts=_CHARTS,
         tables=(
-            Table(
+            table(
+                "point",
+                column("error", "CK"),
+                column("tangent_error", "NTK", better="lower"),
                 title="Relative spectral error",
                 caption="By activation and dimension.",
-                rows="point",
-                columns=(
-                    Column(field="error", label="CK", format="number", better="lower"),
-                    Column(field="tangent_error", label="NTK", format="number", better="lower"),
-                ),
                 by="p",
             ),
         ),
     ),
-    check=check,
-    plan=plan,
+    plan=cross(lambda config: config.activations),
     run=run,
     judge=verdict,
 )

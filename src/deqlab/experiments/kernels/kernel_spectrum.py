@@ -9,15 +9,17 @@ classes) and the alignments are deqlab's.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeAlias
 
 import torch
-from torch import Tensor
 
-from deqlab.activations import Activation
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.activations.named import ACTIVATIONS
+from deqlab.errors import ConvergenceError
+from deqlab.experiments.base import Experiment, Job, Row, cross_by_seed
+from deqlab.experiments.comparing.cost import flops, seconds
 from deqlab.experiments.config import (
     Config,
     UsageError,
@@ -27,25 +29,19 @@ from deqlab.experiments.config import (
     require,
 )
 from deqlab.experiments.kernels.data import KernelData, load
-from deqlab.experiments.kernels.kernel_error import ACTIVATIONS, relative_error
-from deqlab.experiments.kernels.kernel_spectrum_report import verdict
-from deqlab.experiments.kernels.page import PAGE
-from deqlab.experiments.kernels.spectrum_rows import cost, curves
+from deqlab.experiments.kernels.kernel_spectrum_report import PAGE, SPECTRA, verdict
 from deqlab.kernels import (
     ExplicitKernel,
     ImplicitKernel,
+    ImplicitNetwork,
     LowRankPlusIdentity,
     equivalent,
     match_explicit,
+    spectra,
 )
 from deqlab.kernels.kinds import Kind, Trained
 
-SPECTRA = {
-    "exact": "DEQ, exact",
-    "equivalent": "DEQ, high-dimensional equivalent",
-    "matched": "matched explicit network",
-    "plain": "plain explicit network",
-}
+Network: TypeAlias = ImplicitKernel | ExplicitKernel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +52,17 @@ class KernelSpectrumConfig(Config):
         seeds: One draw of the samples for each.
         data: "mixture", image sets, or files (.csv, .tsv, .npy, .npz); one panel each.
         samples: n, of image sets and files; a mixture has 0.8 p.
-        classes: Of image sets.
+        classes: The classes of image sets that are drawn from.
         dimension: p, of the mixture.
-        activation: Of `kernel_error.ACTIVATIONS`.
-        sigma_a2: Variance of the recurrent weights, in [0, 1).
+        activation: A key of `ACTIVATIONS`.
+        sigma_a2: The variance of the recurrent weights, in [0, 1).
         kind: "conjugate" or "tangent".
         trained: Which weights a tangent kernel belongs to: "readout+recurrent" or "all".
-        width: Of the finite networks that are timed; 0 leaves them out.
-        checksums: Of files: a run goes on only with the data it began with.
+        width: The width of the finite networks that are timed; 0 leaves them out.
+        checksums: Checksums of files: a run goes on only with the data it began with.
         label: The column or array of files that holds the labels; see `read_samples`.
     """
 
-    seeds: tuple[int, ...] = (0, 1, 2)
     data: tuple[str, ...] = ("mixture", "mnist", "fashion_mnist")
     samples: int = 400
     classes: tuple[int, ...] = (6, 8)
@@ -92,15 +87,31 @@ class KernelSpectrumConfig(Config):
         check_choice(self, "trained", ("readout+recurrent", "all"))
         require(0 <= self.sigma_a2 < 1, f"sigma_a2 must be in [0, 1), got {self.sigma_a2}")
 
+    @property
+    def kernel(self) -> ImplicitKernel:
+        """The kernel of the DEQ."""
+        return ImplicitKernel(activation=ACTIVATIONS[self.activation], sigma_a2=self.sigma_a2)
 
-def kernel_of(config: KernelSpectrumConfig) -> ImplicitKernel:
-    """Return the kernel of the DEQ."""
-    return ImplicitKernel(activation=phi_of(config), sigma_a2=config.sigma_a2)
+    def draw(self, name: str, seed: int) -> KernelData:
+        """Return one draw of the samples."""
+        return load(
+            name,
+            samples=self.samples,
+            classes=self.classes,
+            dimension=self.dimension,
+            seed=seed,
+            label=self.label,
+        )
 
+    def equivalent(self, data: KernelData) -> LowRankPlusIdentity:
+        """Return the high-dimensional equivalent of the kernel."""
+        return equivalent(self.kernel, data.x, data.classes, kind=self.kind, trained=self.trained)
 
-def phi_of(config: KernelSpectrumConfig) -> Activation:
-    """Return the activation."""
-    return ACTIVATIONS[config.activation]
+    def explicit(self, tau0: float, *, matched: bool) -> ExplicitKernel:
+        """Return the explicit network with the kernel, or one as deep with the same activation."""
+        found = match_explicit(self.kernel, tau0, kind=self.kind, trained=self.trained)
+        plain = [ACTIVATIONS[self.activation]] * len(found.layers)
+        return found if matched else ExplicitKernel(plain)
 
 
 def check(config: KernelSpectrumConfig) -> None:
@@ -111,154 +122,104 @@ def check(config: KernelSpectrumConfig) -> None:
         UsageError: There is no such kernel or network.
     """
     for name in config.data:
-        data = data_of(config, name, config.seeds[0])
+        data = config.draw(name, config.seeds[0])
         try:
-            explicit_of(config, data.tau0, matched=True)
-            equivalent_of(config, data)
+            config.explicit(data.tau0, matched=True)
+            config.equivalent(data)
         except ValueError as error:
             raise UsageError(f"{name}: {error}") from error
 
 
-def plan(config: KernelSpectrumConfig, rows: Sequence[Row]) -> list[Job]:
-    """Return one job per spectrum and seed; those of one draw follow each other."""
-    return [Job(arm=spectrum, seed=seed) for seed in config.seeds for spectrum in SPECTRA]
-
-
-def data_of(config: KernelSpectrumConfig, name: str, seed: int) -> KernelData:
-    """Return one draw of the samples."""
-    return load(
-        name,
-        samples=config.samples,
-        classes=config.classes,
-        dimension=config.dimension,
-        seed=seed,
-        label=config.label,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Exact:
-    """The exact kernel of a DEQ on one draw, with its spectrum in descending order."""
-
-    data: KernelData
-    matrix: Tensor
-    values: Tensor
-    vectors: Tensor
-    seconds: float
-
-    @property
-    def leading(self) -> int:
-        """How many eigenvalues are looked at one by one: one a class, and one for the norms."""
-        return min(self.data.number_of_classes + 1, len(self.values))
-
-
 @lru_cache(maxsize=8)
-def exact_of(config: KernelSpectrumConfig, name: str, seed: int) -> Exact:
-    """Return the exact kernel and its spectrum; the next jobs compare theirs with it."""
-    data = data_of(config, name, seed)
+def exact_of(
+    config: KernelSpectrumConfig, name: str, seed: int
+) -> tuple[KernelData, spectra.Spectrum, float]:
+    """Return a draw, its exact spectrum, and how many seconds that took.
+
+    They are kept for the next jobs, whose spectra are compared with the exact one.
+    """
+    data = config.draw(name, seed)
     start = time.perf_counter()
-    matrix = matrix_of(kernel_of(config), data, config)
-    values, vectors = torch.linalg.eigh(matrix)
-    return Exact(
-        data=data,
-        matrix=matrix,
-        values=values.flip(0),
-        vectors=vectors.flip(1),
-        seconds=time.perf_counter() - start,
-    )
-
-
-def matrix_of(
-    kernel: ImplicitKernel | ExplicitKernel, data: KernelData, config: KernelSpectrumConfig
-) -> Tensor:
-    """Return the exact kernel of the kind that is asked for."""
-    if config.kind == "conjugate":
-        return kernel.conjugate(data.x)
-    if isinstance(kernel, ExplicitKernel):
-        return kernel.tangent(data.x)
-    return kernel.tangent(data.x, trained=config.trained)
-
-
-def equivalent_of(config: KernelSpectrumConfig, data: KernelData) -> LowRankPlusIdentity:
-    """Return the high-dimensional equivalent."""
-    return equivalent(
-        kernel_of(config), data.x, data.classes, kind=config.kind, trained=config.trained
-    )
-
-
-def explicit_of(config: KernelSpectrumConfig, tau0: float, *, matched: bool) -> ExplicitKernel:
-    """Return the explicit network with the kernel, or one as deep with the same activation."""
-    found = match_explicit(kernel_of(config), tau0, kind=config.kind, trained=config.trained)
-    return found if matched else ExplicitKernel([phi_of(config)] * len(found.layers))
+    exact = spectra.spectrum_of(config.kernel, data.x, config.kind, config.trained)
+    return data, exact, time.perf_counter() - start
 
 
 def run(config: KernelSpectrumConfig, job: Job) -> Iterator[Row]:
     """Compute one spectrum on every data set, and compare it with the exact one."""
     for name in config.data:
-        yield from _on_data(config, job, name)
+        for row in _on_data(config, job, name):
+            yield {"data": name, **row}
     matching = None if job.arm == "exact" else "the exact kernel"
     yield {"kind": "summary", "label": SPECTRA[job.arm], "matching": matching}
 
 
-def _on_data(config: KernelSpectrumConfig, job: Job, name: str) -> Iterator[Row]:
-    exact = exact_of(config, name, job.seed)
-    network: ImplicitKernel | ExplicitKernel | None = None
-    start = time.perf_counter()
-    if job.arm == "exact":
-        network = kernel_of(config)
-        matrix, values, vectors = exact.matrix, exact.values, exact.vectors
-    elif job.arm == "equivalent":
-        found = equivalent_of(config, exact.data)
-        values = found.eigvalsh().flip(0)
-        vectors = found.leading(exact.leading)[1]
-        matrix = found.dense()
-    else:
-        network = explicit_of(config, exact.data.tau0, matched=job.arm == "matched")
-        matrix = matrix_of(network, exact.data, config)
-        values, vectors = (part.flip(-1) for part in torch.linalg.eigh(matrix))
-    taken = exact.seconds if job.arm == "exact" else time.perf_counter() - start
+def _found(
+    config: KernelSpectrumConfig, arm: str, data: KernelData, leading: int
+) -> tuple[Network | None, spectra.Spectrum]:
+    """Return the spectrum of an arm, and the network that has it, if it is one of a network."""
+    if arm == "equivalent":
+        return None, spectra.spectrum_of_equivalent(config.equivalent(data), leading)
+    network = config.explicit(data.tau0, matched=arm == "matched")
+    return network, spectra.spectrum_of(network, data.x, config.kind, config.trained)
 
-    for row in curves(values, float(exact.values[0])):
-        yield {"data": name, **row}
-    alignments = []
-    for i in range(exact.leading):
-        # Of eigenvectors whose eigenvalues are close, the space is determined, not each of them.
-        alignments.append(float((exact.vectors[:, : exact.leading].T @ vectors[:, i]).norm()))
+
+def _on_data(config: KernelSpectrumConfig, job: Job, name: str) -> Iterator[Row]:
+    data, exact, taken = exact_of(config, name, job.seed)
+    # One eigenvalue a class, and one for the norms of the samples.
+    leading = min(data.number_of_classes + 1, len(exact.values))
+    network: Network | None = config.kernel
+    found = exact
+    if job.arm != "exact":
+        start = time.perf_counter()
+        network, found = _found(config, job.arm, data, leading)
+        taken = time.perf_counter() - start
+    for rank in spectra.geometric_ranks(len(found.values)):
+        yield {"kind": "eigenvalue", "rank": rank, "eigenvalue": float(found.values[rank - 1])}
+    # The bins are those of the exact spectrum, the same for all.
+    for centre, share in spectra.log_histogram(found.values, float(exact.values[0])):
+        yield {"kind": "bin", "eigenvalue": centre, "share": share}
+    aligned = spectra.alignments(found, exact, leading)
+    for i, alignment in enumerate(aligned):
         yield {
             "kind": "leading",
-            "data": name,
             "rank": i + 1,
             "which": f"{name} {i + 1}",
-            "eigenvalue": float(values[i]),
-            "alignment": alignments[-1],
+            "eigenvalue": float(found.values[i]),
+            "alignment": alignment,
         }
-    leading = values[: exact.leading] / exact.values[: exact.leading] - 1
+    gaps = (found.values / exact.values - 1).abs()
     row = {
         "kind": "spectrum",
-        "data": name,
-        "error": relative_error(matrix, exact.matrix),
-        "leading_error": float(leading.abs().max()),
-        "bulk_error": float((values / exact.values - 1).abs().nanmedian()),
-        "alignment": min(alignments),
+        "error": spectra.relative_error(found.matrix, exact.matrix),
+        "leading_error": float(gaps[:leading].max()),
+        "bulk_error": float(gaps.nanmedian()),
+        "alignment": min(aligned),
         "seconds": taken,
     }
     if isinstance(network, ExplicitKernel):
         row["layers"] = ", ".join(map(repr, network.layers))
         row["step_sizes"] = network.step_sizes and list(network.step_sizes)
     if network is not None and config.width:
-        row |= cost(network, exact.data, config.width, job.seed)
+        row |= cost(network, data, config.width, job.seed)
     yield row
 
 
-def judge(config: KernelSpectrumConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the equivalent has the exact spectrum; see `spectrum_verdict`."""
-    return verdict(
-        rows,
-        data=config.data,
-        subject=f"the equivalent {config.kind} kernel of a {config.activation} DEQ",
-        num_seeds=len(config.seeds),
-        width=config.width,
-    )
+def cost(kernel: Network, data: KernelData, width: int, seed: int) -> Row:
+    """Return what a network of finite width costs to evaluate on all samples.
+
+    Nothing, if it is a DEQ that is not at its own equilibrium.
+    """
+    x, generator = data.x.float(), torch.Generator().manual_seed(seed)
+    network = kernel.network(x.shape[1], width, tau0=data.tau0, generator=generator)
+    if isinstance(network, ImplicitNetwork):
+        network.on_failure = "raise"
+    with torch.no_grad():
+        try:
+            operations, _ = flops(lambda: network(x))
+        except ConvergenceError:
+            return {}
+        (taken,) = seconds([lambda: network(x)], repeats=5)
+    return {"flops": operations, "inference_seconds": taken}
 
 
 EXPERIMENT = Experiment(
@@ -284,8 +245,14 @@ EXPERIMENT = Experiment(
     },
     page=PAGE,
     check=check,
-    plan=plan,
+    plan=cross_by_seed(SPECTRA),
     run=run,
-    judge=judge,
+    judge=lambda config, rows: verdict(
+        rows,
+        data=config.data,
+        subject=f"the equivalent {config.kind} kernel of a {config.activation} DEQ",
+        num_seeds=len(config.seeds),
+        width=config.width,
+    ),
 )
 """The published settings are those of "quick": MNIST, digits 6 and 8, n = 400."""

@@ -1,4 +1,4 @@
-"""The verdict of `kernel-spectrum`: how near the equivalent is to the exact kernel, data by data.
+"""The page and the verdict of `kernel-spectrum`: how near the equivalent is to the exact kernel.
 
 On one data set the equivalent has the spectrum if its leading eigenvalues, and the median of all,
 are right within a tenth and its leading eigenvectors lie in their space to 0.9, medians over seeds.
@@ -7,14 +7,78 @@ The claim holds if so on all, partly on some.
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from deqlab.experiments.base import Row, Verdict
+from deqlab.experiments.comparing.evidence import median_of, outcome, select
+from deqlab.experiments.page import Page, chart, column, table
+
+SPECTRA = {
+    "exact": "DEQ, exact",
+    "equivalent": "DEQ, high-dimensional equivalent",
+    "matched": "matched explicit network",
+    "plain": "plain explicit network",
+}
 
 NEAR, ALIGNED = 0.1, 0.9
 
 _NETWORKS = ("exact", "matched", "plain")
-"""Arms that are kernels of networks, which can be built and timed."""
+"""The arms that are kernels of networks, which can be built and timed."""
+
+PAGE = Page(
+    charts=(
+        chart(
+            "eigenvalue",
+            "rank",
+            "eigenvalue",
+            title="Eigenvalues by rank",
+            caption="Of the kernel on the samples, in descending order: spikes stand on the left.",
+            x_scale="log",
+            panel_by="data",
+        ),
+        chart(
+            "bin",
+            "eigenvalue",
+            "share",
+            title="Histogram of the eigenvalues",
+            caption="Share of the eigenvalues by size, in bins that grow geometrically.",
+            y_label="share of eigenvalues",
+            panel_by="data",
+        ),
+        chart(
+            "leading",
+            "rank",
+            "alignment",
+            title="Alignment of the leading eigenvectors",
+            caption="Length of each in the space of the exact leading ones; 1 is inside.",
+            panel_by="data",
+        ),
+    ),
+    tables=(
+        table(
+            "spectrum",
+            "error",
+            column("leading_error", "leading eigenvalues", format="percent", better="lower"),
+            "alignment",
+            column("bulk_error", "median eigenvalue", format="percent", better="lower"),
+            column("seconds", "spectrum"),
+            "flops",
+            "inference_seconds",
+            title="Against the exact kernel, and what a network costs",
+            caption="Relative spectral error, largest relative error of a leading eigenvalue, "
+            "least alignment, median relative error of an eigenvalue; seconds for the spectrum; "
+            "cost of a network of finite width on all samples.",
+            by="data",
+        ),
+        table(
+            "leading",
+            "eigenvalue",
+            "alignment",
+            title="Leading eigenvalues",
+            caption="By data and rank: one for each class, and one for the norms of the samples.",
+            by="which",
+        ),
+    ),
+)
 
 
 def verdict(
@@ -23,55 +87,43 @@ def verdict(
     """Return whether leading eigenvalues and eigenvectors are those of the exact kernel.
 
     Args:
-        rows: Of kind "spectrum".
-        data: Names of the data sets.
+        rows: The rows of kind "spectrum".
+        data: The names of the data sets.
         subject: The kernel, in words.
-        num_seeds: Draws of each data set.
-        width: Of the networks that were timed.
+        num_seeds: How many draws of each data set there are.
+        width: The width of the networks that were timed.
     """
-    measured = [row for row in rows if row["kind"] == "spectrum"]
-    good, details = 0, []
+    good, details = [], []
     for name in data:
-        here = [row for row in measured if row["data"] == name]
-        error, bulk, aligned = (
-            _median(here, "equivalent", field)
-            for field in ("leading_error", "bulk_error", "alignment")
-        )
-        good += max(error, bulk) <= NEAR and aligned >= ALIGNED
-        details.append(
+        here = select(rows, "spectrum", data=name)
+
+        def of(arm: str, field: str, here: Sequence[Row] = here) -> float:
+            return median_of(here, field, "spectrum", arm=arm)
+
+        error, bulk = of("equivalent", "leading_error"), of("equivalent", "bulk_error")
+        aligned = of("equivalent", "alignment")
+        good.append(max(error, bulk) <= NEAR and aligned >= ALIGNED)
+        details += [
             f"{name}: leading eigenvalues of the equivalent within {error:.1%}, the eigenvectors "
-            f"aligned to {aligned:.3f} or more; eigenvalues off by {bulk:.1%} in the median."
-        )
-        details.append(
-            f"{name}: relative spectral error {_median(here, 'equivalent', 'error'):.2g} of the "
-            f"equivalent, {_median(here, 'matched', 'error'):.1e} of the matched network, "
-            f"{_median(here, 'plain', 'error'):.2g} of the plain one."
-        )
-        costed = [row for row in here if "flops" in row]
-        if len(costed) == len(_NETWORKS) * num_seeds:
-            flops_saved, seconds_saved = (
-                _median(here, "exact", field) / _median(here, "matched", field)
+            f"aligned to {aligned:.3f} or more; eigenvalues off by {bulk:.1%} in the median.",
+            f"{name}: relative spectral error {of('equivalent', 'error'):.2g} of the "
+            f"equivalent, {of('matched', 'error'):.1e} of the matched network, "
+            f"{of('plain', 'error'):.2g} of the plain one.",
+        ]
+        if sum("flops" in row for row in here) == len(_NETWORKS) * num_seeds:
+            saved, faster = (
+                of("exact", field) / of("matched", field)
                 for field in ("flops", "inference_seconds")
             )
             details.append(
-                f"{name}: at width {width} the DEQ takes {flops_saved:.1f} times the FLOPs of the "
-                f"matched network, and {seconds_saved:.1f} times its time."
+                f"{name}: at width {width} the DEQ takes {saved:.1f} times the FLOPs of the "
+                f"matched network, and {faster:.1f} times its time."
             )
-    where, has = f"On {good} of {len(data)} data sets", "has"
+    where, has = f"On {sum(good)} of {len(data)} data sets", "has"
     if len(data) == 1:
-        where, has = f"On {Path(data[0]).name}", "has" if good else "has not"
+        where, has = f"On {Path(data[0]).name}", "has" if good[0] else "has not"
     sentence = (
         f"{where} {subject} {has} the spectrum of the exact one: leading eigenvalues, and half of "
         f"all, within {NEAR:.0%}, and leading eigenvectors in their space to {ALIGNED:g}."
     )
-    if good == len(data):
-        return Verdict(outcome="holds", sentence=sentence, details=tuple(details))
-    return Verdict(
-        outcome="holds partly" if good else "does not hold here",
-        sentence=sentence,
-        details=tuple(details),
-    )
-
-
-def _median(rows: Sequence[Row], arm: str, field: str) -> float:
-    return float(median(row[field] for row in rows if row["arm"] == arm))
+    return Verdict(outcome=outcome(good), sentence=sentence, details=tuple(details))

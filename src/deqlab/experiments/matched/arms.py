@@ -16,19 +16,19 @@ Kernel: TypeAlias = ImplicitKernel | ExplicitKernel
 Role: TypeAlias = Literal["deq", "matched", "plain"]
 
 TAU0 = 1.0
-"""Root mean square norm of the inputs, which `preprocessing` sees to."""
+"""The root mean square norm of the inputs, which `preprocessing` sees to."""
 
 ACTIVATIONS: dict[str, Activation] = {"ReLU": ReLU(), "tanh": Tanh()}
-"""By family."""
+"""The activation of the DEQ of each family."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One of them.
+    """A network that competes.
 
     Attributes:
-        name: Unique.
-        family: A key of ACTIVATIONS.
+        name: Its name, unique.
+        family: Its family, a key of ACTIVATIONS.
         role: What it is in its family.
         label: What people call it.
     """
@@ -40,7 +40,7 @@ class Arm:
 
     @property
     def matching(self) -> str | None:
-        """What it has in common with the DEQ."""
+        """What it has in common with the DEQ; None for the DEQ."""
         common: Mapping[Role, str] = {"matched": "width and kernel", "plain": "width"}
         return common.get(self.role)
 

@@ -9,30 +9,30 @@ frozen and only the readout is trained. Of CIFAR-10 there are 4,000 images here,
 smaller network than the published VGG-16; see `features`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.base import Experiment, Job, Row, cross_by_seed
 from deqlab.experiments.comparing.arms import SOLVERS
-from deqlab.experiments.comparing.cost import flops
+from deqlab.experiments.comparing.cost import flops, seconds
 from deqlab.experiments.comparing.evidence import WELL_SOLVED
-from deqlab.experiments.comparing.timing import seconds
+from deqlab.experiments.comparing.solves import Solves
 from deqlab.experiments.config import (
     Config,
     check_at_least,
     check_choice,
+    check_increasing,
     check_positive,
     require,
 )
 from deqlab.experiments.kernels.inputs import Inputs, draw, load_inputs
 from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
-from deqlab.experiments.matched.matched_networks_report import verdict
-from deqlab.experiments.matched.page import PAGE
+from deqlab.experiments.matched.matched_networks_report import PAGE, verdict
 from deqlab.kernels import ImplicitNetwork
-from deqlab.kernels.frozen import Network, Solves, accuracy, features, outputs, train_readout
+from deqlab.kernels.frozen import Network, accuracy, features, outputs, train_readout
 from deqlab.tasks import NAMES, load
 
 
@@ -46,14 +46,15 @@ class MatchedConfig(Config):
         data: A classification set of `tasks`.
         train_per_class: Training images of each class, or all of those that have fewer.
         test_per_class: Test images, likewise.
-        widths: Of the networks, increasing.
+        widths: The widths of the networks, increasing.
         epochs: Passes of the readout's training over the training images.
-        batch_size: Of its steps.
-        learning_rate: Of its SGD; published: 1, and 0.1 for CIFAR-10.
-        sigma_a2: Variance of the DEQ's recurrent weights.
-        solver: Of the DEQ: "picard", the faster for maps that contract as much, or "anderson".
+        batch_size: Images of a training step.
+        learning_rate: The learning rate of SGD; published: 1, and 0.1 for CIFAR-10.
+        sigma_a2: The variance of the DEQ's recurrent weights.
+        solver: The solver of the DEQ: "picard", the faster for maps that contract as much, or
+            "anderson".
         rtol: Its relative tolerance.
-        max_steps: Its evaluations of f at most.
+        max_steps: Its most evaluations of f.
         timing_repeats: Forward passes of which the median time is taken.
         kernel_samples: Training images on which the exact kernels are compared.
         extractor_epochs: Epochs of the feature extractor, for photographs.
@@ -84,11 +85,7 @@ class MatchedConfig(Config):
         check_at_least(self, 1, "extractor_epochs")
         check_positive(self, "learning_rate", "rtol", "sigma_a2")
         require(self.sigma_a2 < 1, f"sigma_a2 must be below 1, got {self.sigma_a2}")
-        increasing = sorted(set(self.widths)) == list(self.widths)
-        require(
-            len(self.widths) > 0 and self.widths[0] >= 1 and increasing,
-            f"widths needs one or more increasing numbers, got {list(self.widths)}",
-        )
+        check_increasing(self, "widths", least=1)
 
 
 def check(config: MatchedConfig) -> None:
@@ -96,11 +93,6 @@ def check(config: MatchedConfig) -> None:
     load(config.data)
     for arm in ARMS.values():
         arm.kernel(config.sigma_a2)
-
-
-def plan(config: MatchedConfig, rows: Sequence[Row]) -> list[Job]:
-    """Return one job per arm and seed."""
-    return [Job(arm=arm, seed=seed) for seed in config.seeds for arm in ARMS]
 
 
 def run(config: MatchedConfig, job: Job) -> Iterator[Row]:
@@ -133,8 +125,8 @@ def _inputs(config: MatchedConfig, seed: int) -> Inputs:
 def _point(config: MatchedConfig, job: Job, width: int, inputs: Inputs) -> Row:
     arm, solves = ARMS[job.arm], Solves()
     network = _network(config, arm, job.seed, width, inputs)
-    train = features(network, inputs.x_train, solves)
-    count, test = flops(partial(features, network, inputs.x_test, solves))
+    train = features(network, inputs.x_train, solves.add)
+    count, test = flops(partial(features, network, inputs.x_test, solves.add))
     train_loss = train_readout(
         network.readout,
         train,
@@ -194,11 +186,6 @@ def _kernel_errors(config: MatchedConfig, arm: Arm, inputs: Inputs) -> Row:
     return {"kernel_error": float(error / size), "kernel_error_scaled": float(scaled / size)}
 
 
-def judge(config: MatchedConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the matched networks are as accurate as the DEQs."""
-    return verdict(rows, subject=f"On {config.data}")
-
-
 EXPERIMENT = Experiment(
     name="matched-networks",
     title="DEQs against the shallow networks that match them",
@@ -224,7 +211,7 @@ EXPERIMENT = Experiment(
     },
     page=PAGE,
     check=check,
-    plan=plan,
+    plan=cross_by_seed(ARMS),
     run=run,
-    judge=judge,
+    judge=lambda config, rows: verdict(rows, subject=f"On {config.data}"),
 )

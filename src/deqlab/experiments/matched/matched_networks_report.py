@@ -1,4 +1,4 @@
-"""The verdict of `matched-networks`: accuracies at equal width, paired by seed.
+"""The page and the verdict of `matched-networks`: accuracies at equal width, paired by seed.
 
 With d_s the matched network's accuracy less the DEQ's at seed s, the two agree at a width if
 
@@ -14,8 +14,69 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from deqlab.experiments.base import Outcome, Row, Verdict, summaries
+from deqlab.experiments.base import Row, Verdict
+from deqlab.experiments.comparing.evidence import arms_of, median_of, outcome, select
 from deqlab.experiments.matched.arms import ACTIVATIONS, Role
+from deqlab.experiments.page import Page, chart, column, table
+
+PAGE = Page(
+    charts=(
+        chart(
+            "point",
+            "width",
+            "test_accuracy",
+            title="Test accuracy against width",
+            caption="A readout on frozen random layers. A DEQ that is not at its equilibrium on "
+            "99 % of the images has no accuracy here.",
+            panel_by="family",
+        ),
+        chart(
+            "point",
+            "width",
+            "inference_seconds",
+            title="Time of a forward pass against width",
+            caption="All test images, from input to output, the solve of the DEQ included; medians "
+            "of passes in turns with the DEQ of that width, on a machine that may have been busy.",
+            panel_by="family",
+        ),
+    ),
+    tables=(
+        table(
+            "point",
+            "test_accuracy",
+            "train_loss",
+            column("inference_seconds", "time of a pass", better=None),
+            column("speedup", "times as fast as the DEQ"),
+            column("flops", "FLOPs per image", better=None),
+            title="Accuracy and cost at each width",
+            caption="FLOPs: of the random layers for one image, all iterations of the DEQ "
+            "included.",
+            by="width",
+            mark_best=False,
+        ),
+        table(
+            "summary",
+            "kernel_error",
+            column("kernel_error_scaled", "at the best scale"),
+            column("train_samples", "training images", format="integer"),
+            column("test_samples", "test images", format="integer"),
+            title="How far the kernels are from the DEQ's",
+            caption="|G - G_deq| / |G_deq|, exact conjugate kernels of infinite width on training "
+            "images, in the spectral norm. At the best scale: with G times the number that brings "
+            "it nearest, which another learning rate makes up for.",
+        ),
+        table(
+            "point",
+            "converged",
+            column("residual", "median relative residual"),
+            "residual_max",
+            "evaluations",
+            title="How well the equilibria were solved",
+            caption="Training and test images.",
+            by="width",
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +84,11 @@ class Gap:
     """A network against the DEQ of its family and width, over seeds.
 
     Attributes:
-        family: Of activations.
-        width: Of both.
-        mean: Of its accuracy less the DEQ's.
-        error: One standard error of that.
-        speedup: Median of how many times as fast as the DEQ it is.
-        seeds: How many the DEQ was at its equilibrium for; there are at least two.
+        family: The family of activations.
+        width: The width of both.
+        mean: The mean of its accuracy less the DEQ's.
+        error: One standard error of that mean.
+        speedup: How many times as fast as the DEQ it is, in the median.
     """
 
     family: str
@@ -36,7 +96,6 @@ class Gap:
     mean: float
     error: float
     speedup: float
-    seeds: int
 
     @property
     def agrees(self) -> bool:
@@ -51,8 +110,8 @@ def verdict(rows: Sequence[Row], *, subject: str) -> Verdict:
     """Compare the matched networks, and the plain ones, with the DEQs.
 
     Args:
-        rows: Of kind "point" and "summary".
-        subject: Which data.
+        rows: The rows of kind "point" and "summary".
+        subject: Which data, in words.
     """
     matched, plain = list(gaps(rows, "matched")), list(gaps(rows, "plain"))
     if not matched:
@@ -73,7 +132,7 @@ def verdict(rows: Sequence[Row], *, subject: str) -> Verdict:
         f"network is {min(speeds):.1f} to {max(speeds):.1f} times as fast as the DEQ."
     )
     return Verdict(
-        outcome=_outcome(agreeing, len(matched)),
+        outcome=outcome([gap.agrees for gap in matched], enough=(len(matched) + 1) // 2),
         sentence=sentence,
         details=(*_details(rows, {"matched": matched, "plain": plain}), *_unsolved(rows)),
     )
@@ -99,28 +158,20 @@ def gaps(rows: Sequence[Row], role: Role) -> Iterator[Gap]:
                 mean=fmean(gains),
                 error=stdev(gains) / len(gains) ** 0.5,
                 speedup=median(row["speedup"] for row, _ in pairs),
-                seeds=len(pairs),
             )
 
 
 def _points(rows: Sequence[Row]) -> dict[tuple[str, Role], dict[tuple[int, int], Row]]:
     """Return the rows of each arm by width and seed."""
     found: dict[tuple[str, Role], dict[tuple[int, int], Row]] = {}
-    who = {row["arm"]: (row["family"], row["role"]) for row in summaries(rows)}
-    for row in rows:
-        if row["kind"] == "point":
-            found.setdefault(who[row["arm"]], {})[row["width"], row["seed"]] = row
+    who = {arm: (row["family"], row["role"]) for arm, row in arms_of(rows).items()}
+    for row in select(rows, "point"):
+        found.setdefault(who[row["arm"]], {})[row["width"], row["seed"]] = row
     return found
 
 
 def _solved(row: Row) -> bool:
     return row["test_accuracy"] is not None
-
-
-def _outcome(agreeing: int, cases: int) -> Outcome:
-    if agreeing == cases:
-        return "holds"
-    return "holds partly" if 2 * agreeing >= cases else "does not hold here"
 
 
 def _largest(every: Sequence[Gap]) -> str:
@@ -133,9 +184,10 @@ def _details(rows: Sequence[Row], by_role: dict[str, list[Gap]]) -> Iterator[str
             shown = [gap for gap in every if gap.family == family]
             if shown:
                 speeds = ", ".join(f"{gap.speedup:.1f}" for gap in shown)
-                arm = [r for r in summaries(rows) if (r["family"], r["role"]) == (family, role)]
-                error = median(row["kernel_error"] for row in arm)
-                scaled = median(row["kernel_error_scaled"] for row in arm)
+                error, scaled = (
+                    median_of(rows, field, family=family, role=role)
+                    for field in ("kernel_error", "kernel_error_scaled")
+                )
                 yield (
                     f"{family}, {role} less DEQ, in percentage points of test accuracy with one "
                     f"standard error: {', '.join(map(str, shown))}; {speeds} times as fast; its "
