@@ -48,7 +48,7 @@ def networks():
 
 
 def test_maps_are_those_of_the_definition(monkeypatch):
-    monkeypatch.setattr(maps, "ROWS", 2)  # three batches, the last of one image
+    monkeypatch.setattr(saliency, "ROWS", 2)  # three batches, the last of one image
     x, y = normal(5, 3, 8, 8, seed=1), torch.tensor([0, 1, 2, 2, 0])
     for model in networks():
         found = saliency.grad_cam(model, x, y)

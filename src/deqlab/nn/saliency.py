@@ -23,7 +23,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 ROWS = 100
-"""Images that go through a network at a time."""
+"""How many images go through a network at a time."""
 
 
 def grad_cam(

@@ -7,7 +7,7 @@ import torch
 
 from deqlab.experiments.base import Job
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.saliency import rows
+from deqlab.experiments.saliency import rows, saliency
 from deqlab.experiments.saliency.saliency import EXPERIMENT, SaliencyConfig
 from deqlab.tasks import DataError, load
 from deqlab.tasks.files.sets.cifar10 import CLASSES
@@ -27,10 +27,10 @@ def _few_images():
         y_test=full.y_test[:50],
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grad_cam, "load", lambda name: few if name == "digits" else load(name))
-        grad_cam.read.cache_clear()
+        patch.setattr(saliency, "load", lambda name: few if name == "digits" else load(name))
+        saliency.read.cache_clear()
         yield
-    grad_cam.read.cache_clear()
+    saliency.read.cache_clear()
 
 
 def job_rows(job, config=SMOKE):
@@ -103,7 +103,7 @@ def test_a_deq_says_how_well_it_was_solved_and_shows_the_pictures():
         for label in (7, 5)
         for column in ("picture", "Multiscale DEQ")
     ]
-    data = grad_cam.read("digits")
+    data = saliency.read("digits")
     first = data.x_test[data.y_test == 7][0].view(8, 8) * data.std + data.mean
     torch.testing.assert_close(torch.tensor(images[0]["pixels"]), first, rtol=0, atol=1e-3)
     assert max(map(max, images[1]["pixels"])) == 1.0
@@ -130,16 +130,16 @@ def test_a_job_yields_the_same_rows_twice():
 
 
 def test_without_captum_the_sentence_names_the_extra(monkeypatch):
-    monkeypatch.setattr(grad_cam, "find_spec", lambda name: None)
+    monkeypatch.setattr(saliency, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"needs the package captum.*deqlab\[saliency\]"):
         EXPERIMENT.check(SMOKE)
 
 
 def test_absent_data_is_refused_before_anything_is_written(monkeypatch, tmp_path):
-    monkeypatch.setattr(grad_cam, "find_spec", lambda name: "here")
+    monkeypatch.setattr(saliency, "find_spec", lambda name: "here")
     monkeypatch.setenv("DEQLAB_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    grad_cam.read.cache_clear()
+    saliency.read.cache_clear()
     with pytest.raises(DataError, match="cifar10 is not on this machine"):
         EXPERIMENT.check(SaliencyConfig())
 
@@ -161,14 +161,14 @@ def test_a_field_outside_its_domain_is_refused(fields, sentence):
 
 
 def test_the_classes_of_the_figure_are_horses_and_dogs():
-    data = replace(grad_cam.read("digits"), class_names=CLASSES)
+    data = replace(saliency.read("digits"), name="cifar10")
     for label, name in zip(SaliencyConfig().shown, ("horse", "dog"), strict=True):
         places = (data.y_test == label).nonzero()[:2, 0]
         assert [row["picture"] for row in rows.photos(data, places)] == [f"{name} 1", f"{name} 2"]
 
 
 def test_colour_pictures_have_their_channels_last():
-    digits = grad_cam.read("digits")
+    digits = saliency.read("digits")
     x, y = torch.arange(2 * 3 * 4).view(2, 12) / 24, torch.zeros(2, dtype=torch.int64)
     data = replace(digits, x_train=x, y_train=y, x_test=x, y_test=y, shape=(3, 2, 2))
     data = replace(data, mean=0.1, std=0.5)

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict, summaries
-from deqlab.experiments.comparing.arms import num_parameters
+from deqlab.experiments.base import Experiment, Job, Row, summaries
+from deqlab.experiments.comparing.cost import num_parameters
 from deqlab.experiments.config import (
     Config,
     UsageError,
@@ -29,9 +29,8 @@ from deqlab.experiments.config import (
     require,
 )
 from deqlab.experiments.saliency import networks
-from deqlab.experiments.saliency.page import PAGE
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
-from deqlab.experiments.saliency.saliency_report import MATCHED, UNTRAINED, judge
+from deqlab.experiments.saliency.saliency_report import MATCHED, PAGE, UNTRAINED, judge
 from deqlab.experiments.saliency.training import Images, Nearest, Recipe, epochs, tested
 from deqlab.solvers import Anderson
 from deqlab.tasks import ImageData, load, names_of
@@ -45,16 +44,18 @@ class SaliencyConfig(Config):
 
     Attributes:
         seeds: They fix initialisation and the order of the images.
-        dataset: An image set of `tasks`.
-        channels: Of the DEQ's state, the finest resolution first: two numbers, multiples of 4.
-        epochs: Of the DEQ.
-        resnet_epochs: Of the residual network, which needs more of them and less time for each.
+        dataset: "digits", "mnist", "fashion_mnist" or "cifar10".
+        channels: The channels of the DEQ's state, the finest resolution first: two multiples of 4.
+        epochs: Epochs of the DEQ.
+        resnet_epochs: Epochs of the residual network, which needs more of them and less time for
+            each.
         batch_size: Images of a training step.
-        learning_rate: Of AdamW, at the peak of its cycle.
-        weight_decay: Of AdamW.
-        rtol: Relative tolerance of the DEQ's solves.
-        max_steps: Evaluations of f at most.
-        num_images: Test images whose maps are compared, the first ones; all of them if more.
+        learning_rate: The learning rate of AdamW at the peak of its cycle.
+        weight_decay: The weight decay of AdamW.
+        rtol: The relative tolerance of the DEQ's solves.
+        max_steps: The most evaluations of f.
+        num_images: How many test images have maps that are compared, the first ones; all of them
+            if there are fewer.
         shown: Classes whose maps the report shows.
         shown_each: How many images of each.
     """
@@ -153,11 +154,6 @@ def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
     }
 
 
-def verdict(config: SaliencyConfig, rows: Sequence[Row]) -> Verdict:
-    """Return whether the DEQ's maps are more spread."""
-    return judge(rows)
-
-
 def _network(config: SaliencyConfig, job: Job) -> nn.Sequential:
     data = read(config.dataset)
     shape = networks.Shape(images=data.shape, num_classes=data.num_classes)
@@ -208,5 +204,5 @@ EXPERIMENT = Experiment(
     check=check,
     plan=plan,
     run=run,
-    judge=verdict,
+    judge=lambda config, rows: judge(rows),
 )

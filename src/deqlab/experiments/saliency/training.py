@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from deqlab.experiments.base import Row
+from deqlab.experiments.comparing.solves import Solves
 from deqlab.experiments.saliency.networks import forward
 from deqlab.solution import Solution
 
 ROWS = 100
-"""Images that are tested at a time."""
+"""How many images are tested at a time."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,8 +38,8 @@ class Recipe:
     Attributes:
         epochs: Passes over the training images.
         batch_size: Images of a step; the last, smaller batch of an epoch is left out.
-        learning_rate: Of AdamW, at the peak of its cycle.
-        weight_decay: Of AdamW.
+        learning_rate: The learning rate of AdamW at the peak of its cycle.
+        weight_decay: The weight decay of AdamW.
     """
 
     epochs: int
@@ -55,7 +56,7 @@ def epochs(
     Args:
         model: (features, readout), trained in place.
         images: What it is trained and tested on.
-        recipe: How.
+        recipe: How it is trained.
         generator: Draws the order of the images, flips and shifts.
     """
     batches = max(1, len(images.x_train) // recipe.batch_size)
@@ -106,23 +107,15 @@ def augmented(x: Float[Tensor, "B C H W"], generator: torch.Generator) -> Float[
 def tested(model: nn.Sequential, images: Images) -> Row:
     """Return the test accuracy, and for a DEQ how well its equilibria were solved."""
     right: list[Tensor] = []
-    converged: list[Tensor] = []
-    residuals: list[Tensor] = []
-    evaluations = 0
+    solves = Solves()
     for x, y in zip(images.x_test.split(ROWS), images.y_test.split(ROWS), strict=True):
         _, scores, solution = forward(model, x)
         right.append(scores.argmax(dim=1) == y)
         if solution is not None:
-            converged.append(solution.converged)
-            residuals.append(solution.residual / _size(solution))
-            evaluations = max(evaluations, solution.evaluations)
+            solves.add(solution, size=_size(solution))
     row: Row = {"test_accuracy": torch.cat(right).double().mean().item()}
-    if residuals:
-        row["converged"] = torch.cat(converged).double().mean().item()
-        row["residual"] = torch.cat(residuals).median().item()
-        row["residual_max"] = torch.cat(residuals).max().item()
-        row["test_evaluations"] = evaluations
-    return row
+    row |= solves.row("residual", "residual_max", "converged")
+    return row | ({"test_evaluations": solves.evaluations} if solves.residuals else {})
 
 
 @dataclass
@@ -157,7 +150,7 @@ def _solves(solutions: list[Solution]) -> Row:
 
 
 def _size(solution: Solution[Any]) -> Float[Tensor, " B"]:
-    """|z| of each sample, over all resolutions."""
+    """Return |z| of each sample, over all resolutions."""
     assert isinstance(solution.value, tuple)
     parts = [part.double().flatten(1) for part in solution.value]
     size: Tensor = torch.linalg.vector_norm(torch.cat(parts, dim=1), dim=1)
