@@ -8,8 +8,6 @@ On a CPU no allocator keeps a peak, so memory is followed from storage to storag
 all that live at the same time, parameters and optimizer state included, but not the scratch
 space inside one kernel; what a cycle of references keeps counts, and so does what a profiler in
 another thread of this process holds. On CUDA it is the allocator's peak.
-
-Seconds of several computations are measured in turns, so that a busy machine is fair to all.
 """
 
 import gc
@@ -103,24 +101,6 @@ def peak_memory(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
             gc.enable()
     peak: int = tracker.peak
     return peak
-
-
-def seconds(runs: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Return the median wall time of each run, in seconds.
-
-    Args:
-        runs: What to measure; each is called once more beforehand, unmeasured.
-        repeats: Times that each is measured, in turns; at least 1.
-    """
-    for run in runs:
-        run()
-    taken: list[list[float]] = [[] for _ in runs]
-    for _ in range(repeats):
-        for times, run in zip(taken, runs, strict=True):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    return [median(times) for times in taken]
 
 
 class _StorageTracker(TorchDispatchMode):

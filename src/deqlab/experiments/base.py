@@ -24,6 +24,7 @@ Origin: TypeAlias = Literal["published", "derived", "asked"]
 
 Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One arm at one seed.

@@ -19,8 +19,8 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from deqlab.costs import peak_memory
 from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
-from deqlab.experiments.comparing.cost import peak_memory
 from deqlab.experiments.comparing.evidence import by_seed, outcome, select
 from deqlab.experiments.config import Config, check_at_least, check_increasing
 from deqlab.experiments.page import Page, chart, table

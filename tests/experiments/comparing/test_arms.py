@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
+from deqlab.costs import flops, num_parameters
 from deqlab.experiments.comparing import arms, matching
-from deqlab.experiments.comparing.cost import flops, num_parameters
 
 CONFIG = arms.ArmsConfig(width=10, depths=(1, 2, 5), batch_size=32)
 SHAPE = arms.Shape(config=CONFIG, num_inputs=3, num_outputs=2)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deqlab.experiments.comparing.cost import num_parameters
+from deqlab.costs import num_parameters
 from deqlab.experiments.saliency import networks
 from deqlab.solvers import Anderson
 

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from deqlab.costs import flops, num_parameters
 from deqlab.experiments.base import Job, Row, every_job, summaries
 from deqlab.experiments.comparing.arms import Loss, Shape, deq, fnn
-from deqlab.experiments.comparing.cost import flops, num_parameters
 
 PARAMETERS = "parameters"
 FLOPS = "FLOPs per step"

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from deqlab.costs import flops, peak_memory
+from deqlab.costs import flops, num_parameters, peak_memory
 from deqlab.experiments.base import PROGRESS, Job, Row
 from deqlab.experiments.comparing.arms import (
     ArmsConfig,
@@ -26,7 +26,6 @@ from deqlab.experiments.comparing.arms import (
     forward,
     solved_to_convergence,
 )
-from deqlab.experiments.comparing.cost import flops, num_parameters, peak_memory
 from deqlab.experiments.comparing.solves import Solves
 from deqlab.solution import Solution
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from deqlab.costs import num_parameters
 from deqlab.experiments.base import Experiment, Job, Row, every_job
-from deqlab.experiments.comparing.cost import num_parameters
 from deqlab.experiments.config import Config, check_at_least, check_increasing
 from deqlab.experiments.expressivity.constructions_report import ERROR, PAGE, RAMP, verdict
 from deqlab.expressivity import (

@@ -17,9 +17,9 @@ from typing import TypeAlias
 import torch
 
 from deqlab.activations.named import ACTIVATIONS
+from deqlab.costs import flops, seconds
 from deqlab.errors import ConvergenceError
 from deqlab.experiments.base import Experiment, Job, Row, cross_by_seed
-from deqlab.experiments.comparing.cost import flops, seconds
 from deqlab.experiments.config import (
     Config,
     UsageError,

@@ -15,9 +15,9 @@ from functools import partial
 
 import torch
 
+from deqlab.costs import flops, seconds
 from deqlab.experiments.base import Experiment, Job, Row, cross_by_seed
 from deqlab.experiments.comparing.arms import SOLVERS
-from deqlab.experiments.comparing.cost import flops, seconds
 from deqlab.experiments.comparing.evidence import WELL_SOLVED
 from deqlab.experiments.comparing.solves import Solves
 from deqlab.experiments.config import (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deqlab.experiments.comparing.cost import num_parameters
+from deqlab.costs import num_parameters
 from deqlab.nn import DEQ, multiscale, resnet
 from deqlab.solution import Solution
 from deqlab.solvers import Anderson

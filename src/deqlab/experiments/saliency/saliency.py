@@ -18,8 +18,8 @@ from importlib.util import find_spec
 import torch
 from torch import nn
 
+from deqlab.costs import num_parameters
 from deqlab.experiments.base import Experiment, Job, Row, summaries
-from deqlab.experiments.comparing.cost import num_parameters
 from deqlab.experiments.config import (
     Config,
     UsageError,

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.costs import num_parameters
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.comparing.cost import num_parameters
 from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.config import require
 from deqlab.experiments.expressivity.open import entrants, monotone, routes, verdict
