@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from deqlab.experiments.running.environment import describe
+from deqlab.runs.environment import describe
 
 PEERS = ("torchdeq", "jaxopt", "optimistix")
 

@@ -103,10 +103,10 @@ def run(
     """Run experiments; one that was interrupted goes on where it stopped."""
     from deqlab.experiments import EXPERIMENTS
     from deqlab.experiments.config import UsageError
-    from deqlab.experiments.running.opening import check
     from deqlab.experiments.running.overrides import first_seeds, one_of, override
     from deqlab.experiments.running.session import check_config, run_session
     from deqlab.experiments.running.workers import BACKENDS, check_backend
+    from deqlab.runs.opening import check
 
     if seeds is not None and seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")
@@ -224,7 +224,7 @@ def report(
 ) -> None:
     """Write one self-contained HTML page about runs."""
     from deqlab.report import ReportError, render
-    from deqlab.report.writing import write_whole
+    from deqlab.runs.writing import write_whole
 
     html = render(runs)
     target = out or runs[0] / "report.html"

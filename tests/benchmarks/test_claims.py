@@ -11,8 +11,8 @@ import pytest
 from benchmarks import claims
 from benchmarks.tables import markdown
 from deqlab.experiments import EXPERIMENTS, GROUPS
-from deqlab.experiments.running import rundir
 from deqlab.report.rows import Job, Run, read_run
+from deqlab.runs import rundir
 
 PAGE = Path(__file__).parents[2] / "docs" / "when-is-a-deq-worth-it.md"
 

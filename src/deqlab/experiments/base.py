@@ -6,54 +6,20 @@ stop anywhere and go on later, and a report can be rebuilt from the rows alone.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Generic, Literal, TypeAlias
 
 from deqlab.experiments.config import Config, ConfigT
 from deqlab.experiments.page import Page
-from deqlab.report.rows import FORMAT
+from deqlab.runs.records import FORMAT, Job, Outcome, Row, Verdict
 
-Row: TypeAlias = dict[str, Any]
-"""One line of rows.jsonl: plain JSON values by field name."""
+__all__ = ["Experiment", "Job", "Outcome", "Row", "Verdict"]
 
 PROGRESS = "progress"
 """The kind of a row that is shown while a job runs, and not kept."""
 
 Origin: TypeAlias = Literal["published", "derived", "asked"]
 """Where a claim comes from: a paper makes it, we derive it from one, or we ask it ourselves."""
-
-Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One arm at one seed.
-
-    Attributes:
-        arm: A short name, unique in the experiment.
-        seed: The seed.
-        settings: What else is needed to build the arm: plain values.
-    """
-
-    arm: str
-    seed: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The answer to the claim.
-
-    Attributes:
-        outcome: The answer in two words.
-        sentence: The answer in one sentence, with numbers.
-        details: More sentences.
-    """
-
-    outcome: Outcome
-    sentence: str
-    details: tuple[str, ...] = ()
-
 
 Plan: TypeAlias = Callable[[ConfigT, Sequence[Row]], list[Job]]
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from deqlab.report.arms import Arm, seeds_in_words
 from deqlab.report.formats import Format, default_format, format_named
-from deqlab.report.reading import Record
 from deqlab.report.rows import Job, ReportError, rows_of
 from deqlab.report.statistics import BySeed, Spread, number, spread
+from deqlab.runs.reading import Record
 
 IMAGES = "images"
 """The kind of chart that `read_images` reads; the others are read here."""

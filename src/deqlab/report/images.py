@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deqlab.report.arms import Arm
-from deqlab.report.reading import Record
 from deqlab.report.rows import ReportError, rows_of
 from deqlab.report.tables import Cell, Head, Table, TableRow
+from deqlab.runs.reading import Record
 
 Pixels = tuple[Any, ...]
 """Lines of numbers, or of colours."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from deqlab.report.jobs import Jobs, in_words, jobs_of
-from deqlab.report.reading import (
+from deqlab.runs.jobs import Jobs, in_words, jobs_of
+from deqlab.runs.reading import (
     DamagedError,
     Record,
     count_rows,
@@ -18,12 +18,11 @@ from deqlab.report.reading import (
     read_rows,
     read_sessions,
 )
+from deqlab.runs.records import FORMAT, OUTCOMES, Verdict
 
 T = TypeVar("T")
 
-FORMAT = 1
 RUN_FILES = ("config.json", "rows.jsonl", "environment.json", "verdict.json")
-OUTCOMES = ("holds", "holds partly", "does not hold here", "undecided")
 
 
 class ReportError(ValueError):
@@ -38,15 +37,6 @@ class Job:
     seed: int
     rows: tuple[Record, ...]
     summary: Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What the run says about its claim."""
-
-    outcome: str
-    sentence: str
-    details: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from deqlab.report.arms import Arm, seeds_in_words
 from deqlab.report.charts import Chart, Panel
 from deqlab.report.formats import Format, format_named, interval, median, number, si
-from deqlab.report.reading import Record
 from deqlab.report.rows import ReportError, rows_of
 from deqlab.report.statistics import Spread, spread
 from deqlab.report.statistics import number as read_number
+from deqlab.runs.reading import Record
 
 BETTER = (None, "higher", "lower")
 NOTHING = "\N{EN DASH}"  # there is no such value

@@ -9,8 +9,8 @@ import torch
 from deqlab import experiments
 from deqlab.experiments.base import Job
 from deqlab.experiments.running import runner
-from deqlab.experiments.running.rundir import RunDirectory, RunError
 from deqlab.experiments.running.session import check_config
+from deqlab.runs.rundir import RunDirectory, RunError
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 KINDS = ["step"] * FakeConfig().size + ["summary"]

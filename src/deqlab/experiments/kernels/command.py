@@ -17,10 +17,10 @@ from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.data import fingerprint, understood
 from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, KernelSpectrumConfig
 from deqlab.experiments.kernels.kernel_spectrum_report import SPECTRA
-from deqlab.experiments.running.opening import check
 from deqlab.experiments.running.overrides import first_seeds
-from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.session import check_config, run_session
+from deqlab.runs.opening import check
+from deqlab.runs.rundir import RunDirectory
 
 COSTS = ("flops", "inference_seconds")
 

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 import torch
 
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
-from deqlab.experiments.running.opening import RunError
-from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.workers import Finished, in_workers
+from deqlab.runs.opening import RunError
+from deqlab.runs.rundir import RunDirectory
 
 OnProgress: TypeAlias = Callable[[Job, Row | None, int, int], None]
 """Called with a job, its newest row (None when it is done), and how many jobs are done of all."""

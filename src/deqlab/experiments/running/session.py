@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.running.environment import describe
-from deqlab.experiments.running.rundir import RunDirectory
 from deqlab.experiments.running.runner import missing, run_jobs, short_of_memory
+from deqlab.runs.environment import describe
+from deqlab.runs.rundir import RunDirectory
 
 SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
 """Fields of a row that its progress line shows, where it has them."""

@@ -16,7 +16,7 @@ import torch
 
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.running.opening import RunError
+from deqlab.runs.opening import RunError
 
 Finished: TypeAlias = tuple[Job, list[Row]]
 Work: TypeAlias = Callable[[Job], Finished]

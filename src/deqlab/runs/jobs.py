@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from deqlab.report.reading import Record
+from deqlab.runs.reading import Record
 
 Key = tuple[str, int]
 """The arm and the seed of a job."""

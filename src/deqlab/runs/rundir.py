@@ -15,8 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from deqlab.experiments.base import Job, Row, Verdict
-from deqlab.experiments.running.opening import (
+from deqlab.runs.jobs import jobs_of, key_of
+from deqlab.runs.opening import (
     RunError,
     check,
     line_of,
@@ -26,9 +26,9 @@ from deqlab.experiments.running.opening import (
     unwritten,
     write,
 )
-from deqlab.report.jobs import jobs_of, key_of
-from deqlab.report.reading import parse_row, read_rows
-from deqlab.report.writing import to_json
+from deqlab.runs.reading import parse_row, read_rows
+from deqlab.runs.records import Job, Row, Verdict
+from deqlab.runs.writing import to_json
 
 
 @dataclass

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deqlab.experiments.base import Row
-from deqlab.report.jobs import jobs_of
-from deqlab.report.reading import (
+from deqlab.runs.jobs import jobs_of
+from deqlab.runs.reading import (
     DamagedError,
     count_rows,
     parse,
@@ -19,8 +18,8 @@ from deqlab.report.reading import (
     read_rows,
     read_sessions,
 )
-from deqlab.report.rows import FORMAT
-from deqlab.report.writing import TEMPORARY, to_json, write_whole
+from deqlab.runs.records import FORMAT, Row
+from deqlab.runs.writing import TEMPORARY, to_json, write_whole
 
 T = TypeVar("T")
 

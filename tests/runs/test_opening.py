@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deqlab.experiments.base import Job
-from deqlab.experiments.running.rundir import RunDirectory, RunError, check
 from deqlab.report import ReportError
-from deqlab.report.reading import MAX_DEPTH, MAX_LINE
 from deqlab.report.rows import read_run
+from deqlab.runs.reading import MAX_DEPTH, MAX_LINE
+from deqlab.runs.rundir import RunDirectory, RunError, check
 
 JOBS = [(arm, seed) for arm in ("first", "second") for seed in (0, 1, 2)]
 DEEP = "[" * 100_000 + "]" * 100_000
@@ -292,7 +292,7 @@ def test_of_two_that_begin_at_a_time_the_later_keeps_the_config_of_the_first(
     tmp_path, description, monkeypatch
 ):
     # The first one begins and ends between the look of the second and its lock.
-    from deqlab.experiments.running import rundir
+    from deqlab.runs import rundir
 
     looked = []
 

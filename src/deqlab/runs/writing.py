@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from deqlab.report.reading import TOO_DEEP
+from deqlab.runs.reading import TOO_DEEP
 
 TEMPORARY = re.compile(r"\.deqlab-\d+\.tmp")
 """Names of files that a process leaves if it is killed while it writes another."""

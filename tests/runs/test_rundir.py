@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deqlab.experiments.base import Job, Verdict
-from deqlab.experiments.running.rundir import RunDirectory, RunError
+from deqlab.runs.rundir import RunDirectory, RunError
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 
 VERDICT = Verdict(outcome="holds", sentence="So it does.")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deqlab.report.reading import DamagedError, parse
-from deqlab.report.writing import to_json, write_whole
+from deqlab.runs.reading import DamagedError, parse
+from deqlab.runs.writing import to_json, write_whole
 
 # Halves of surrogate pairs as Python makes them of bytes that are no UTF-8; both halves in a row
 # are one character for every parser of JSON.

@@ -1,0 +1,45 @@
+"""What the files of a run hold: rows, jobs and a verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+FORMAT = 1
+"""The number of the format of a run directory."""
+
+Row: TypeAlias = dict[str, Any]
+"""One line of rows.jsonl: plain JSON values by field name."""
+
+Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One arm at one seed.
+
+    Attributes:
+        arm: A short name, unique in the experiment.
+        seed: The seed.
+        settings: What else is needed to build the arm: plain values, which are not on disk.
+    """
+
+    arm: str
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer to the claim of a run.
+
+    Attributes:
+        outcome: The answer in two words.
+        sentence: The answer in one sentence, with numbers.
+        details: More sentences.
+    """
+
+    outcome: Outcome
+    sentence: str
+    details: tuple[str, ...] = ()
