@@ -20,8 +20,8 @@ from matplotlib.lines import Line2D
 from benchmarks import figures
 from benchmarks.tables import RESULTS, markdown
 from deqlab.experiments import GROUPS
-from deqlab.experiments.comparing.paired import Interval, paired_interval
 from deqlab.experiments.comparing.regression import TEST_LOSS
+from deqlab.intervals import Interval, paired_interval
 from deqlab.report.arms import arms_of
 from deqlab.report.rows import Job, Run, read_run, rows_of
 from deqlab.tasks.boolean import BooleanTask

@@ -12,7 +12,17 @@ import deqlab
 
 LAYERS = [
     {"containers"},
-    {"version", "costs", "linalg", "arguments", "reachable", "tracing", "turns", "graph_break"},
+    {
+        "version",
+        "costs",
+        "intervals",
+        "linalg",
+        "arguments",
+        "reachable",
+        "tracing",
+        "turns",
+        "graph_break",
+    },
     {"runs", "state", "auxiliary", "held", "random_numbers", "attention", "own_derivatives"},
     {"buffers", "watch"},
     {"solution", "flat_map", "tangents"},

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from deqlab.cli import _members, run
+from deqlab.cli.commands import _members, run
 from deqlab.experiments import EXPERIMENTS, GROUPS, SEPARATION
 from deqlab.experiments.base import Origin
 from deqlab.experiments.config import UsageError

@@ -264,7 +264,7 @@ def test_a_number_in_a_list_that_is_not_finite_is_null_there(tmp_path, descripti
 def test_rows_that_could_not_be_read_again_are_not_written(
     tmp_path, description, monkeypatch, arm, rows, message
 ):
-    monkeypatch.setattr("deqlab.report.reading.MAX_LINE", 90)
+    monkeypatch.setattr("deqlab.runs.reading.MAX_LINE", 90)
     directory = RunDirectory.open(tmp_path / "run", description)
     with pytest.raises(RunError, match=message):
         directory.append(Job(arm=arm, seed=0), rows)
@@ -294,7 +294,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from deqlab.experiments.base import Job
-from deqlab.experiments.running.rundir import RunDirectory
+from deqlab.runs.rundir import RunDirectory
 run = RunDirectory.open(Path(sys.argv[1]), {"format": 1, "experiment": "e", "config": {}})
 run.append(Job(arm="a", seed=0), [{"kind": "summary", "x": "x" * 1000}])
 resource.setrlimit(resource.RLIMIT_FSIZE, (2500, 2500))  # where a disk would be full
@@ -318,7 +318,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_row_keeps_the_rows_before(tmp_pa
 HOLD = """
 import sys
 from pathlib import Path
-from deqlab.experiments.running.rundir import RunDirectory
+from deqlab.runs.rundir import RunDirectory
 run = RunDirectory.open(Path(sys.argv[1]), {"format": 1, "experiment": "e", "config": {}})
 print("open", flush=True)
 sys.stdin.read()

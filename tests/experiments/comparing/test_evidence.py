@@ -3,7 +3,7 @@
 import pytest
 
 from deqlab.experiments.comparing import evidence
-from deqlab.experiments.comparing.paired import Interval
+from deqlab.intervals import Interval
 
 ROWS = [
     {"kind": "summary", "arm": "deq", "seed": 0, "loss": 1.0, "converged": 0.9},

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from deqlab import experiments
 from deqlab.experiments.base import Job
 from deqlab.experiments.running import runner
 from deqlab.experiments.running.session import check_config
@@ -25,11 +24,10 @@ def test_every_row_is_told_and_progress_is_not_kept(start, tmp_path):
 
 
 @pytest.mark.parametrize("seed", [0, 4])
-def test_a_worker_keeps_what_this_process_keeps(monkeypatch, seed):
-    monkeypatch.setitem(experiments.EXPERIMENTS, "fake", EXPERIMENT)
+def test_a_worker_keeps_what_this_process_keeps(seed):
     config, job = FakeConfig(), Job(arm="first", seed=seed)
     ((_, here),) = runner._in_this_process(EXPERIMENT, config, [job], lambda job, row: None)
-    returned, there = runner._work("fake", config, job)
+    returned, there = runner._work("fake", EXPERIMENT.run, config, job)
     assert returned == job
     assert [row["kind"] for row in there] == KINDS
     assert str(there) == str(here)

@@ -23,7 +23,7 @@ from deqlab.experiments.comparing.evidence import (
     seeds_in_words,
     with_range,
 )
-from deqlab.experiments.comparing.paired import Interval, paired_interval
+from deqlab.intervals import Interval, paired_interval
 
 LEARNED = 0.9
 """The share of the loss of a network that learned nothing below which a median shows learning."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from statistics import median
 
 from deqlab.experiments.base import Outcome, Row
-from deqlab.experiments.comparing.paired import Interval
+from deqlab.intervals import Interval
 
 WELL_SOLVED = 0.99
 """The share of samples at their equilibrium below which a network is not called a DEQ."""

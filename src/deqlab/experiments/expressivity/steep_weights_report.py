@@ -23,8 +23,8 @@ from deqlab.experiments.comparing.evidence import (
     select,
     with_range,
 )
-from deqlab.experiments.comparing.paired import Interval, paired_interval
 from deqlab.experiments.page import Page, chart, column, table
+from deqlab.intervals import Interval, paired_interval
 
 SURE = 10
 """The steepness up to which the claim is judged; beyond, whatever is measured is told."""

@@ -11,6 +11,9 @@ from deqlab.experiments.running.workers import Finished, in_workers
 from deqlab.runs.opening import RunError
 from deqlab.runs.rundir import RunDirectory
 
+Run: TypeAlias = Callable[[Any, Job], Iterator[Row]]
+"""What an experiment does with a config and a job; workers receive it by reference."""
+
 OnProgress: TypeAlias = Callable[[Job, Row | None, int, int], None]
 """Called with a job, its newest row (None when it is done), and how many jobs are done of all."""
 
@@ -52,7 +55,7 @@ def run_jobs(
         if jobs == 1:
             finished = _in_this_process(experiment, config, todo, tell)
         else:
-            work = partial(_work, experiment.name, config)
+            work = partial(_work, experiment.name, experiment.run, config)
             finished = in_workers(work, todo, jobs=jobs, backend=backend)
         for job, rows in finished:
             run.append(job, rows)
@@ -77,30 +80,26 @@ def _in_this_process(
 ) -> Iterator[Finished]:
     for job in todo:
         rows = []
-        for row in _seeded(experiment, config, job):
+        for row in _seeded(experiment.name, experiment.run, config, job):
             tell(job, row)
             if row["kind"] != PROGRESS:
                 rows.append(row)
         yield job, rows
 
 
-def _work(name: str, config: Any, job: Job) -> Finished:  # noqa: ANN401
-    # By name: functions of an experiment need not survive pickling.
-    from deqlab.experiments import EXPERIMENTS
-
-    rows = _seeded(EXPERIMENTS[name], config, job)
-    return job, [row for row in rows if row["kind"] != PROGRESS]
+def _work(name: str, run: Run, config: Any, job: Job) -> Finished:  # noqa: ANN401
+    return job, [row for row in _seeded(name, run, config, job) if row["kind"] != PROGRESS]
 
 
-def _seeded(experiment: Experiment[Any], config: Any, job: Job) -> Iterator[Row]:  # noqa: ANN401
+def _seeded(name: str, run: Run, config: Any, job: Job) -> Iterator[Row]:  # noqa: ANN401
     torch.manual_seed(job.seed)
     try:
-        yield from experiment.run(config, job)
+        yield from run(config, job)
     except (MemoryError, RuntimeError) as error:
         if not short_of_memory(error):
             raise
         raise RunError(
-            f"{experiment.name}: {job.arm}, seed {job.seed}, asks for more memory than there is; "
+            f"{name}: {job.arm}, seed {job.seed}, asks for more memory than there is; "
             "the jobs before are saved; fewer jobs at a time need less, or smaller sizes, which "
             "need another --out"
         ) from error

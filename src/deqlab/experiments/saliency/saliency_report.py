@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from deqlab.experiments.base import Row, Verdict
-from deqlab.experiments.comparing.bootstrap import bootstrap
 from deqlab.experiments.comparing.evidence import (
     WELL_SOLVED,
     interval,
@@ -21,8 +20,8 @@ from deqlab.experiments.comparing.evidence import (
     seeds_in_words,
     select,
 )
-from deqlab.experiments.comparing.paired import Interval
 from deqlab.experiments.page import Images, Page, chart, column, table
+from deqlab.intervals import Interval, bootstrap
 
 MATCHED = "matched"
 """Of rows of maps: taken at the epoch that is compared."""

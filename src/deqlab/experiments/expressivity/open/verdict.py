@@ -18,7 +18,7 @@ from statistics import median
 
 from deqlab.experiments.base import Outcome, Row, Verdict, summaries
 from deqlab.experiments.comparing.evidence import WELL_SOLVED
-from deqlab.experiments.comparing.paired import Interval, paired_interval
+from deqlab.intervals import Interval, paired_interval
 
 LEAST = 1e-26
 """Of all losses, at any slope: the rounding of sums."""

@@ -1,13 +1,11 @@
-"""The command line: parse, call one function, choose the exit code.
+"""The commands: each parses what it is given and calls one function.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once and `report`
 never imports torch.
 """
 
-import io
 import os
 import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -27,38 +25,6 @@ DataDir = Annotated[
     Path | None,
     typer.Option(help="Folder with mnist/, cifar10/ and so on; else DEQLAB_DATA, else the cache."),
 ]
-
-
-def main() -> None:
-    """Run the command line; a mistake of the user ends in one sentence and exit code 2.
-
-    SIGTERM, by which batch systems end a job, is an interruption like Ctrl-C.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that is no UTF-8 must not stop a run
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        app()
-    except ValueError as error:
-        if not _is_for_users(error):
-            raise
-        print(f"deqlab: {_printable(str(error))}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("deqlab: interrupted", file=sys.stderr)
-        sys.exit(130)
-
-
-def _is_for_users(error: ValueError) -> bool:
-    # UsageError, RunError, DataError and ReportError have a text that is written for users; any
-    # other is a bug of ours, and its traceback is what we need.
-    return type(error).__module__.startswith("deqlab.")
-
-
-def _printable(text: str) -> str:
-    # A name of a file or of a column may have line ends, and what changes a terminal.
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @app.command("list")
@@ -192,7 +158,7 @@ def kernel(
     data_dir: DataDir = None,
 ) -> None:
     """Compare a DEQ's kernel with its equivalent and with explicit networks, on your data."""
-    from deqlab.experiments.kernels.command import ask
+    from deqlab.cli.kernel import ask
 
     _use_data_dir(data_dir)
     # A directory has the run of one file, and a name at most 255 bytes.
@@ -278,7 +244,3 @@ def _use_data_dir(data_dir: Path | None) -> None:
     # The environment, because worker processes inherit it; a config must not hold paths.
     if data_dir is not None:
         os.environ["DEQLAB_DATA"] = str(data_dir.absolute())
-
-
-if __name__ == "__main__":
-    main()

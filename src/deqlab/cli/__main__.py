@@ -1,0 +1,5 @@
+"""`python -m deqlab.cli`."""
+
+from deqlab.cli import main
+
+main()
