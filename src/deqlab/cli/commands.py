@@ -67,10 +67,10 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
+    from deqlab.cli.overrides import first_seeds, one_of, override
+    from deqlab.cli.session import check_config, run_session
     from deqlab.experiments import EXPERIMENTS
     from deqlab.experiments.config import UsageError
-    from deqlab.experiments.running.overrides import first_seeds, one_of, override
-    from deqlab.experiments.running.session import check_config, run_session
     from deqlab.experiments.running.workers import BACKENDS, check_backend
     from deqlab.runs.opening import check
 
@@ -109,8 +109,8 @@ def run(
 
 def _members(names: list[str]) -> list[str]:
     """Return the experiments of these names, those of a group in its place, each once."""
+    from deqlab.cli.overrides import one_of
     from deqlab.experiments import EXPERIMENTS, GROUPS
-    from deqlab.experiments.running.overrides import one_of
 
     known = [one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment") for name in names]
     return list(dict.fromkeys(each for name in known for each in GROUPS.get(name, (name,))))
@@ -210,7 +210,7 @@ def data(
     data_dir: DataDir = None,
 ) -> None:
     """Show which data is here and sound; with --fetch, get what is not."""
-    from deqlab.experiments.running.overrides import one_of
+    from deqlab.cli.overrides import one_of
     from deqlab.tasks import NAMES, SOURCES
     from deqlab.tasks import fetch as fetch_files
 

@@ -12,13 +12,13 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
+from deqlab.cli.overrides import first_seeds
+from deqlab.cli.session import check_config, run_session
 from deqlab.experiments.base import Experiment, Row
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.data import fingerprint, understood
 from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, KernelSpectrumConfig
 from deqlab.experiments.kernels.kernel_spectrum_report import SPECTRA
-from deqlab.experiments.running.overrides import first_seeds
-from deqlab.experiments.running.session import check_config, run_session
 from deqlab.runs.opening import check
 from deqlab.runs.rundir import RunDirectory
 

@@ -5,15 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from deqlab.bias.features import build
 from deqlab.experiments import EXPERIMENTS
-from deqlab.experiments.bias.feature_density import (
-    LABELS,
-    TEST,
-    FeatureDensityConfig,
-    build,
-    magnitudes,
-    train,
-)
+from deqlab.experiments.bias.feature_density import LABELS, FeatureDensityConfig, train
 from tests.problems import normal
 
 EXPERIMENT = EXPERIMENTS["feature-density"]
@@ -27,37 +21,6 @@ def rows():
         torch.manual_seed(job.seed)
         found += [{"arm": job.arm, "seed": job.seed, **row} for row in EXPERIMENT.run(config, job)]
     return found
-
-
-@pytest.mark.parametrize("arm", LABELS)
-def test_the_answer_is_the_weighted_sum_of_its_features(arm):
-    torch.manual_seed(0)
-    network, x = build(arm, 5, 0.5), normal(7, 5, seed=0)
-    answer = network.answer(x)
-    bias = 0.0 if network.readout is None else network.readout.bias
-    torch.testing.assert_close(answer.output, answer.features @ answer.weights + bias)
-    assert (answer.solution is None) == (arm == "fnn")
-    if arm == "diagonal":  # w = 0: z = x
-        torch.testing.assert_close(answer.features, x)
-    else:
-        assert (answer.features >= 0).all()
-
-
-@pytest.mark.parametrize("arm", ["diagonal", "deq"])
-def test_a_tested_deq_is_at_its_equilibrium(arm):
-    torch.manual_seed(0)
-    network, x = build(arm, 5, 0.9), normal(7, 5, seed=0)
-    network.test()
-    assert network.features.solver is TEST
-    answer = network.answer(x)
-    again = network.features.cell(answer.features, x)
-    assert float((again - answer.features).detach().norm()) < 1e-5
-    assert answer.solution.converged.all()
-
-
-def test_magnitudes_are_mean_shares():
-    features = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
-    assert magnitudes(features, torch.tensor([1.0, -3.0])).tolist() == [2.0, 3.0]
 
 
 def test_training_stops_at_the_fit_and_says_how_many_steps_it_took():

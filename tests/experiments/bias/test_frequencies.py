@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from deqlab.cli.overrides import override
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.bias.frequencies import FrequenciesConfig
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.running.overrides import override
 
 EXPERIMENT = EXPERIMENTS["frequencies"]
 SMOKE = EXPERIMENT.presets["smoke"]

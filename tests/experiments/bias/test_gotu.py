@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from deqlab.cli.overrides import override
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.bias.gotu import GotuConfig
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.running.overrides import override
 from deqlab.tasks.boolean import gotu_error
 
 # The target and the seen part of each task, from the publication, as Python.

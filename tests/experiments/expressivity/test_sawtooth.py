@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from deqlab.cli.overrides import override
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.expressivity.sawtooth import SawtoothConfig
-from deqlab.experiments.running.overrides import override
 
 PUBLISHED = {  # THEORY: Figures 1(a, d) and 3, and Table 1
     "sawtooth-k1": (1, "Figure 3"),

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from deqlab.cli.overrides import override
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.expressivity.steep import SteepConfig
-from deqlab.experiments.running.overrides import override
 
 PUBLISHED = {"steep-d10": (10, "Figure 1(b)"), "steep-d20": (20, "Figure 1(e)")}
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from deqlab.cli.overrides import override
 from deqlab.experiments.base import Job
 from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.expressivity import steep_weights
 from deqlab.experiments.expressivity.steep_weights import EXPERIMENT, SteepWeightsConfig, bound
-from deqlab.experiments.running.overrides import override
 from deqlab.expressivity import steep_ramp
 from deqlab.nn import DEQ
 from deqlab.solvers import Newton

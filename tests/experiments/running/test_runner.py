@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from deqlab.cli.session import check_config
 from deqlab.experiments.base import Job
 from deqlab.experiments.running import runner
-from deqlab.experiments.running.session import check_config
 from deqlab.runs.rundir import RunDirectory, RunError
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 

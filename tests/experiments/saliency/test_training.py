@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from deqlab.experiments.saliency import networks, training
+from deqlab.experiments.saliency import training
 from deqlab.experiments.saliency.training import Images, Nearest, Recipe, augmented, epochs
-from deqlab.nn import resnet
+from deqlab.nn import resnet, twins
 from deqlab.solvers import Anderson
 
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=1e-2, weight_decay=0.0)
@@ -21,9 +21,9 @@ def some_images(n=20, m=6):
 
 
 def some_deq():
-    shape = networks.Shape(images=(1, 8, 8), num_classes=10)
+    shape = twins.Shape(images=(1, 8, 8), num_classes=10)
     torch.manual_seed(0)
-    return networks.deq(shape, (4, 4), Anderson(rtol=1e-3, max_steps=50))
+    return twins.deq(shape, (4, 4), Anderson(rtol=1e-3, max_steps=50))
 
 
 def shifted(x, down, right):
@@ -99,8 +99,8 @@ def test_a_deq_is_tested_at_its_equilibrium():
 
 
 def test_a_deq_that_ran_out_of_steps_is_not_at_its_equilibrium():
-    shape = networks.Shape(images=(1, 8, 8), num_classes=10)
-    model = networks.deq(shape, (4, 4), Anderson(rtol=1e-9, max_steps=2))
+    shape = twins.Shape(images=(1, 8, 8), num_classes=10)
+    model = twins.deq(shape, (4, 4), Anderson(rtol=1e-9, max_steps=2))
     row = training.tested(model, some_images())
     assert row["converged"] == 0.0
     assert row["test_evaluations"] == 2

@@ -6,13 +6,9 @@ Learning Dynamics", Figure 2. Its task and training are not public: those here a
 are a linear function of 20 bits, one of them frozen where it is seen, so that part of the answer is
 bias alone; few samples; and full-batch gradient descent, because the claim is about its bias.
 
-The networks are y = sum_j v_j h_j(x) + c with one feature h_j per bit:
-
-    h = z* of a diagonal linear DEQ (v = 1, c = 0), h = z* of a DEQ z = relu(W z + U x + b),
-    h = relu(U x + b) of an FNN (explicit feed-forward network)
-
-The magnitude of feature j is its mean share in the answer, mean_x |v_j h_j(x)| over the unseen
-points (2,048 of them); for the diagonal DEQ that is |beta_j|.
+The networks are those of `deqlab.bias.features`. The magnitude of feature j is its mean share in
+the answer, mean_x |v_j h_j(x)| over the unseen points (2,048 of them); for the diagonal DEQ that
+is |beta_j|.
 """
 
 from collections.abc import Iterator
@@ -20,25 +16,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from deqlab.bias import DiagonalDEQ, participation_ratio
+from deqlab.bias import participation_ratio
+from deqlab.bias.features import Network, build, magnitudes
 from deqlab.experiments.base import Experiment, Job, Row, cross
 from deqlab.experiments.bias.feature_density_report import LABELS, PAGE, verdict
 from deqlab.experiments.comparing.solves import Solves
 from deqlab.experiments.config import Config, check_at_least, check_positive, require
-from deqlab.gradients import Dense, Implicit
-from deqlab.nn import DEQ, DenseCell, SpectralNorm
-from deqlab.solution import Solution
-from deqlab.solvers import Anderson, Newton
 from deqlab.tasks.boolean import MOST_BITS, BooleanTask
 from deqlab.tasks.gotu import frozen_bit
-
-TRAIN = Newton(rtol=1e-5, max_steps=50)
-TEST = Anderson(rtol=1e-6, max_steps=500)
-"""At test time every DEQ is solved to convergence, by another method than in training."""
 
 _TEST_POINTS = 2048
 
@@ -88,72 +76,6 @@ class FeatureDensityConfig(Config):
 def task_of(coefficients: tuple[float, ...], features: int) -> BooleanTask:
     """Return the task, kept for the next job: it enumerates the cube."""
     return frozen_bit(coefficients, num_bits=features)
-
-
-class Network(nn.Module):
-    """Features, and a linear readout to one output; without a readout the features are summed.
-
-    Args:
-        features: A DEQ, or a module that returns h.
-        readout: The readout; None sums the features.
-    """
-
-    def __init__(self, features: nn.Module, readout: nn.Linear | None) -> None:
-        super().__init__()
-        self.features = features
-        self.readout = readout
-
-    def answer(self, x: Float[Tensor, "N p"]) -> "Answer":
-        """Return output and features at x."""
-        solution = self.features.solve(x) if isinstance(self.features, DEQ) else None
-        h: Tensor = self.features(x) if solution is None else solution.matrix
-        if self.readout is None:
-            return Answer(h.sum(dim=1), h, torch.ones_like(h[0]), solution)
-        return Answer(self.readout(h)[:, 0], h, self.readout.weight[0], solution)
-
-    def test(self) -> None:
-        """Solve to convergence from now on."""
-        if isinstance(self.features, DEQ):
-            self.features.solver = TEST
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a network says at some points.
-
-    Attributes:
-        output: y.
-        features: h.
-        weights: v.
-        solution: The solve of its fixed point, if it has one.
-    """
-
-    output: Float[Tensor, " N"]
-    features: Float[Tensor, "N n"]
-    weights: Float[Tensor, " n"]
-    solution: Solution | None
-
-
-def build(arm: str, num_features: int, gain: float) -> Network:
-    """Return the network of an arm in float64, initialised from torch's global generator.
-
-    Args:
-        arm: A key of `LABELS`.
-        num_features: The number of inputs and of features.
-        gain: The initial scale of the vanilla DEQ's W.
-    """
-    gradient = Implicit(solver=Dense())
-    if arm == "diagonal":
-        # A bit of either sign is a feature of either sign: w = 0 has the coefficient 1.
-        deq = DiagonalDEQ(torch.zeros(num_features, dtype=torch.float64)).deq
-        return Network(deq, None)
-    readout = nn.Linear(num_features, 1)
-    if arm == "deq":
-        cell = DenseCell(num_features, num_features, constraint=SpectralNorm(), gain=gain)
-        features: nn.Module = DEQ(cell, solver=TRAIN, gradient=gradient, on_failure="ignore")
-    else:
-        features = nn.Sequential(nn.Linear(num_features, num_features), nn.ReLU())
-    return Network(features, readout).double()
 
 
 def run(config: FeatureDensityConfig, job: Job) -> Iterator[Row]:
@@ -211,11 +133,6 @@ def _some(points: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Te
     x, y = points
     drawn = torch.randperm(len(x), generator=generator)[:_TEST_POINTS]
     return x[drawn], y[drawn]
-
-
-def magnitudes(features: Float[Tensor, "N n"], weights: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Return mean_x |v_j h_j(x)| of each feature."""
-    return (features * weights).abs().mean(dim=0)
 
 
 EXPERIMENT = Experiment(

@@ -28,10 +28,10 @@ from deqlab.experiments.config import (
     check_positive,
     require,
 )
-from deqlab.experiments.saliency import networks
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
 from deqlab.experiments.saliency.saliency_report import MATCHED, PAGE, UNTRAINED, judge
 from deqlab.experiments.saliency.training import Images, Nearest, Recipe, epochs, tested
+from deqlab.nn import twins
 from deqlab.solvers import Anderson
 from deqlab.tasks import ImageData, load, names_of
 
@@ -82,9 +82,8 @@ class SaliencyConfig(Config):
         check_at_least(self, 0, "weight_decay")
         check_positive(self, "learning_rate", "rtol")
         require(
-            len(self.channels) == 2
-            and all(c > 0 and c % networks.GROUPS == 0 for c in self.channels),
-            f"channels needs two multiples of {networks.GROUPS}, got {list(self.channels)}",
+            len(self.channels) == 2 and all(c > 0 and c % twins.GROUPS == 0 for c in self.channels),
+            f"channels needs two multiples of {twins.GROUPS}, got {list(self.channels)}",
         )
         require(
             all(0 <= c < 10 for c in self.shown),
@@ -156,11 +155,11 @@ def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
 
 def _network(config: SaliencyConfig, job: Job) -> nn.Sequential:
     data = read(config.dataset)
-    shape = networks.Shape(images=data.shape, num_classes=data.num_classes)
+    shape = twins.Shape(images=data.shape, num_classes=data.num_classes)
     if job.arm == "resnet":
-        return networks.residual(shape, networks.matching_width(shape, config.channels))
+        return twins.residual(shape, twins.matching_width(shape, config.channels))
     solver = Anderson(rtol=config.rtol, max_steps=config.max_steps)
-    return networks.deq(shape, config.channels, solver)
+    return twins.deq(shape, config.channels, solver)
 
 
 def _recipe(config: SaliencyConfig, job: Job) -> Recipe:

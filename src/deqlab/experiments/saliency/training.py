@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, pad
 
 from deqlab.experiments.base import Row
 from deqlab.experiments.comparing.solves import Solves
-from deqlab.experiments.saliency.networks import forward
+from deqlab.nn.twins import forward
 from deqlab.solution import Solution
 
 ROWS = 100

@@ -1,4 +1,4 @@
-"""The two networks: a multiscale DEQ, and the residual network with as many parameters.
+"""Two networks for images: a multiscale DEQ, and the residual network of as many parameters.
 
 Both read their classes off the average of one rectified, group-normalised feature map of the same
 resolution, so that their maps differ by what made the features and not by how they are read.
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from deqlab.costs import num_parameters
-from deqlab.nn import DEQ, multiscale, resnet
+from deqlab.nn.deq import DEQ
+from deqlab.nn.multiscale import multiscale
+from deqlab.nn.resnet import resnet
 from deqlab.solution import Solution
 from deqlab.solvers import Anderson
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from deqlab.cli.overrides import MAX_SEEDS, first_seeds, one_of, override
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.running.overrides import MAX_SEEDS, first_seeds, one_of, override
 
 
 @dataclass(frozen=True)
