@@ -24,7 +24,7 @@ LAYERS = [
         "graph_break",
     },
     {"runs", "state", "auxiliary", "held", "random_numbers", "attention", "own_derivatives"},
-    {"buffers", "watch"},
+    {"buffers", "watch", "workers"},
     {"solution", "flat_map", "tangents"},
     {"errors"},
     {"maps"},

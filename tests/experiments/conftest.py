@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from deqlab.experiments.comparing import regression
-from deqlab.experiments.running.runner import run_jobs
+from deqlab.experiments.runner import run_jobs
 from deqlab.runs.rundir import RunDirectory
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 

@@ -68,11 +68,11 @@ def run(
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
     from deqlab.cli.overrides import first_seeds, one_of, override
-    from deqlab.cli.session import check_config, run_session
+    from deqlab.cli.session import check_backend, check_config, run_session
     from deqlab.experiments import EXPERIMENTS
     from deqlab.experiments.config import UsageError
-    from deqlab.experiments.running.workers import BACKENDS, check_backend
     from deqlab.runs.opening import check
+    from deqlab.workers import BACKENDS
 
     if seeds is not None and seeds < 1:
         raise UsageError(f"--seeds must be at least 1, got {seeds}")

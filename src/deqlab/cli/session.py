@@ -1,7 +1,9 @@
 """One sitting at a run: open it, run what is missing with a progress bar, show the verdict."""
 
+import os
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.running.runner import missing, run_jobs, short_of_memory
+from deqlab.experiments.runner import missing, run_jobs, short_of_memory
 from deqlab.runs.environment import describe
 from deqlab.runs.rundir import RunDirectory
 
@@ -36,6 +38,19 @@ def check_config(experiment: Experiment[Any], config: Any) -> None:  # noqa: ANN
         if not isinstance(error, ValueError) or type(error).__module__.startswith("deqlab."):
             raise
         raise UsageError(f"{experiment.name}: {error}") from error
+
+
+def check_backend(name: str, jobs: int) -> None:
+    """Raise UsageError unless the package of the backend is installed, and `jobs` make sense."""
+    most = max(64, 8 * (os.cpu_count() or 1))
+    if not 1 <= jobs <= most:
+        raise UsageError(f"--jobs must be at least 1, and at most {most} here, got {jobs}")
+    package = {"loky": "joblib", "dask": "distributed", "ray": "ray"}[name]
+    if find_spec(package) is None:
+        raise UsageError(
+            f"--backend {name} needs the package {package}, which is not installed; "
+            f"pip install 'deqlab[{name}]'"
+        )
 
 
 def run_session(

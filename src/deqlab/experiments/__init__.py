@@ -1,7 +1,8 @@
 """Published claims, and questions of ours, as commands: one file each.
 
-`base` says what an experiment is, `running` how it becomes a run on disk, `comparing` how arms
-compete at equal cost; the experiments stand beside them, or in a folder for each subject.
+`base` says what an experiment is, `config` and `page` what it is set to and shows, `runner` runs
+its jobs, `comparing` has how arms compete at equal cost and what a verdict rests on; the
+experiments stand beside them, or in a folder for each subject.
 """
 
 from typing import Any

@@ -103,9 +103,9 @@ def test_the_verdict_sees_an_error_a_miscount_and_a_solve_that_failed(rows):
 def test_a_summary_is_not_exact_if_one_point_is_not(monkeypatch, wrong):
     from deqlab.experiments.expressivity import constructions
 
-    measured = constructions._measured
+    measured = constructions.measured
     spoil = {"error": 1e-300, "regions": 7, "converged": 0.99}[wrong]
-    monkeypatch.setattr(constructions, "_measured", lambda *args: measured(*args) | {wrong: spoil})
+    monkeypatch.setattr(constructions, "measured", lambda *args: measured(*args) | {wrong: spoil})
     job = next(job for job in EXPERIMENT.plan(CONFIG, []) if job.arm == "deq-narrow")
     assert list(EXPERIMENT.run(CONFIG, job))[-1]["exact"] is False
 

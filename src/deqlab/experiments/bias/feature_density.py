@@ -23,8 +23,8 @@ from deqlab.bias import participation_ratio
 from deqlab.bias.features import Network, build, magnitudes
 from deqlab.experiments.base import Experiment, Job, Row, cross
 from deqlab.experiments.bias.feature_density_report import LABELS, PAGE, verdict
-from deqlab.experiments.comparing.solves import Solves
 from deqlab.experiments.config import Config, check_at_least, check_positive, require
+from deqlab.stability.equilibria import Solves
 from deqlab.tasks.boolean import MOST_BITS, BooleanTask
 from deqlab.tasks.gotu import frozen_bit
 

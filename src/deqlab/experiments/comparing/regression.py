@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import torch
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments.base import Experiment, Job, Origin, Row, Verdict
+from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
@@ -162,11 +162,7 @@ def regression(
     about: str,
     smallest: Mapping[str, Any] | None = None,
     charts: tuple[Chart, ...] = (),
-    name: str,
-    title: str,
-    claim: str,
-    source: str,
-    origin: Origin,
+    **described: Any,  # noqa: ANN401
 ) -> Experiment[ConfigT]:
     """Return the experiment of one task.
 
@@ -176,19 +172,10 @@ def regression(
         about: A sentence about the test loss.
         smallest: Fields that are others in the preset "smoke".
         charts: Charts of the rows of `task.after`; they come first.
-        name: See `Experiment`, as for the following.
-        title: Its heading.
-        claim: The sentence that is tested.
-        source: Who claims it.
-        origin: Where the claim comes from.
+        described: Name, title, claim, source and origin, see `Experiment`.
     """
     page = comparison_page("test_loss", about=about)
     return Experiment(
-        name=name,
-        title=title,
-        claim=claim,
-        source=source,
-        origin=origin,
         presets={
             "smoke": replace(smoke(quick), **(smallest or {})),
             "quick": quick,
@@ -199,4 +186,5 @@ def regression(
         plan=task.plan,
         run=task.run,
         judge=task.judge,
+        **described,
     )

@@ -26,8 +26,8 @@ from deqlab.experiments.comparing.arms import (
     forward,
     solved_to_convergence,
 )
-from deqlab.experiments.comparing.solves import Solves
 from deqlab.solution import Solution
+from deqlab.stability.equilibria import Solves
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """Inputs and targets."""

@@ -12,25 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from deqlab.costs import num_parameters
 from deqlab.experiments.base import Experiment, Job, Row, every_job
 from deqlab.experiments.config import Config, check_at_least, check_increasing
 from deqlab.experiments.expressivity.constructions_report import ERROR, PAGE, RAMP, verdict
 from deqlab.expressivity import (
-    Pieces,
     ReadoutDEQ,
-    equilibrium_pieces,
-    largest_infinity_norm,
     largest_pieces,
-    layered_pieces,
     narrow_sawtooth,
     sawtooth_fnn,
     smallest_infinity_norm,
     steep_ramp,
     wide_sawtooth,
 )
+from deqlab.expressivity.measured import measured, pieces_of
 from deqlab.nn import DEQ, DenseCell, Triangular, mlp
 from deqlab.solvers import Newton
 from deqlab.tasks import sawtooth, steep
@@ -109,8 +106,8 @@ def _sawtooths(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
         x, y = sawtooth.sample(
             config.num_points, log2_regions=k, generator=generator, dtype=torch.float64
         )
-        regions = _pieces(network, 0.0, 1.0).num_regions
-        points.append({"k": k, "regions": regions, "expected": 2**k, **_measured(network, x, y)})
+        regions = pieces_of(network, 0.0, 1.0).num_regions
+        points.append({"k": k, "regions": regions, "expected": 2**k, **measured(network, x, y)})
         yield {"kind": "sawtooth", **points[-1]}
     yield _summary(label, points, parameters=num_parameters(network))
 
@@ -128,15 +125,10 @@ def _ramps(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
             generator=generator,
             dtype=torch.float64,
         )
-        points.append(
-            {
-                "d": d,
-                "regions": _pieces(network, -1.0, 1.0).num_regions,
-                # Without a step where delta is 1: the ramp ends with the interval.
-                "expected": 2 if d == 0 else 3,
-                **_measured(network, x, y),
-            }
-        )
+        regions = pieces_of(network, -1.0, 1.0).num_regions
+        # Without a step where delta is 1: the ramp ends with the interval.
+        expected = 2 if d == 0 else 3
+        points.append({"d": d, "regions": regions, "expected": expected, **measured(network, x, y)})
         yield {"kind": "ramp", **points[-1]}
     yield _summary(RAMP_LABEL, points, parameters=num_parameters(network))
 
@@ -159,7 +151,7 @@ def _random(config: ConstructionsConfig, job: Job) -> Iterator[Row]:
     shares: list[float] = []
     for width in config.widths:
         network = _draw(width, depth)
-        regions = _pieces(network, -1.0, 1.0).num_regions
+        regions = pieces_of(network, -1.0, 1.0).num_regions
         row: Row = {"kind": "random", "width": width, "regions": regions}
         if depth is not None:
             shares.append(regions / largest_pieces([width] * depth))
@@ -182,28 +174,6 @@ def _draw(width: int, depth: int | None) -> nn.Module:
     cell = DenseCell(1, width, constraint=Triangular(), gain=GAIN)
     layer = DEQ(cell, solver=Newton(rtol=1e-10), on_failure="ignore")
     return ReadoutDEQ(layer, nn.Linear(width, 1)).double()
-
-
-def _pieces(network: nn.Module, low: float, high: float) -> Pieces:
-    if isinstance(network, ReadoutDEQ):
-        return equilibrium_pieces(network, low, high)
-    assert isinstance(network, nn.Sequential)
-    return layered_pieces(network, low, high)
-
-
-@torch.no_grad()
-def _measured(network: nn.Module, x: Tensor, y: Tensor) -> Row:
-    """Return error, norm, and how the solve went where there is one."""
-    row: Row = {"infinity_norm": largest_infinity_norm(network)}
-    if not isinstance(network, ReadoutDEQ):
-        return row | {"error": (network(x) - y).abs().max().item()}
-    solution = network.layer.solve(x)
-    return row | {
-        "residual": solution.residual.max().item(),
-        "converged": solution.converged.double().mean().item(),
-        "evaluations": solution.evaluations,
-        "error": (network.output(x, solution) - y).abs().max().item(),
-    }
 
 
 def _summary(label: str, points: Sequence[Row], *, parameters: int) -> Row:

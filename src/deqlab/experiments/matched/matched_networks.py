@@ -19,7 +19,6 @@ from deqlab.costs import flops, seconds
 from deqlab.experiments.base import Experiment, Job, Row, cross_by_seed
 from deqlab.experiments.comparing.arms import SOLVERS
 from deqlab.experiments.comparing.evidence import WELL_SOLVED
-from deqlab.experiments.comparing.solves import Solves
 from deqlab.experiments.config import (
     Config,
     check_at_least,
@@ -33,6 +32,7 @@ from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
 from deqlab.experiments.matched.matched_networks_report import PAGE, verdict
 from deqlab.kernels import ImplicitNetwork
 from deqlab.kernels.frozen import Network, accuracy, features, outputs, train_readout
+from deqlab.stability.equilibria import Solves
 from deqlab.tasks import NAMES, load
 
 

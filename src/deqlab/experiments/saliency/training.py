@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from deqlab.experiments.base import Row
-from deqlab.experiments.comparing.solves import Solves
 from deqlab.nn.twins import forward
 from deqlab.solution import Solution
+from deqlab.stability.equilibria import Solves
 
 ROWS = 100
 """How many images are tested at a time."""

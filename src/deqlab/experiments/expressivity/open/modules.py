@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Row
-from deqlab.experiments.comparing.solves import relative_residual
 from deqlab.experiments.expressivity.open.wiring import Network
 from deqlab.expressivity import ReadoutDEQ, equilibrium_pieces, layered_pieces
 from deqlab.expressivity.constructions import POLISH
 from deqlab.nn import DEQ, DenseCell, mlp
 from deqlab.solvers import Newton, Picard
+from deqlab.stability.equilibria import relative_residual
 
 TOLERANCE = 1e-12
 """Relative to f(0). A state that outgrows it by 4e4 is not known as well, and has not converged."""

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from deqlab.activations import ReLU
-from deqlab.experiments.comparing.solves import Solves, relative_residual
 from deqlab.kernels import ImplicitKernel
+from deqlab.stability.equilibria import Solves, relative_residual
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from importlib.util import find_spec
 
 import pytest
 
+from deqlab.cli.session import check_backend
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.running.workers import check_backend
 
 TELL = """
 import json
 from distributed import get_worker
-from deqlab.experiments.base import Job
-from deqlab.experiments.running.workers import in_workers
+from deqlab.runs.records import Job
+from deqlab.workers import in_workers
 
 def work(job):
     return job, list(get_worker().periodic_callbacks)
@@ -46,8 +46,8 @@ def test_a_dask_worker_has_no_profiler_and_wants_no_port_of_others():
 
 KILL = """
 import json, os, signal, sys, time
-from deqlab.experiments.base import Job
-from deqlab.experiments.running.workers import WorkerError, in_workers
+from deqlab.runs.records import Job
+from deqlab.workers import WorkerError, in_workers
 
 def work(job):
     if job.seed == 1:

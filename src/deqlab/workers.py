@@ -8,15 +8,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import joblib
 import torch
 
-from deqlab.experiments.base import Job, Row
-from deqlab.experiments.config import UsageError
 from deqlab.runs.opening import RunError
+from deqlab.runs.records import Job, Row
 
 Finished: TypeAlias = tuple[Job, list[Row]]
 Work: TypeAlias = Callable[[Job], Finished]
@@ -40,26 +38,13 @@ def in_workers(work: Work, todo: Sequence[Job], *, jobs: int, backend: str) -> I
         work: What to do; it must survive pickling.
         todo: The jobs.
         jobs: Workers, at least 1.
-        backend: A name in BACKENDS; `check_backend` says whether it can be used.
+        backend: A name in BACKENDS, whose package is installed.
 
     Raises:
         WorkerError: A worker was killed.
     """
     threads = max(1, (os.cpu_count() or 1) // jobs)
     return BACKENDS[backend](partial(_with_threads, work, threads), todo, min(jobs, len(todo)))
-
-
-def check_backend(name: str, jobs: int) -> None:
-    """Raise UsageError unless the package of the backend is installed, and `jobs` make sense."""
-    most = max(64, 8 * (os.cpu_count() or 1))
-    if not 1 <= jobs <= most:
-        raise UsageError(f"--jobs must be at least 1, and at most {most} here, got {jobs}")
-    package = {"loky": "joblib", "dask": "distributed", "ray": "ray"}[name]
-    if find_spec(package) is None:
-        raise UsageError(
-            f"--backend {name} needs the package {package}, which is not installed; "
-            f"pip install 'deqlab[{name}]'"
-        )
 
 
 def _with_threads(work: Work, threads: int, job: Job) -> Finished:

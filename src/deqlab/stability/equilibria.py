@@ -6,7 +6,6 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from deqlab.experiments.base import Row
 from deqlab.solution import Solution
 
 
@@ -43,22 +42,22 @@ class Solves:
         self.converged.append(solution.converged)
         self.evaluations = max(self.evaluations, solution.evaluations)
 
-    def row(self, *fields: str) -> Row:
-        """Return fields of a row; none, if nothing was solved.
+    def row(self, *names: str) -> dict[str, float]:
+        """Return measures of all solves by name; none, if nothing was solved.
 
         Args:
-            fields: Some of "residual", "residual_max", "converged" and "evaluations"; default: all.
+            names: Some of "residual", "residual_max", "converged" and "evaluations"; default: all.
         """
         if not self.residuals:
             return {}
         residual = torch.cat(self.residuals)
-        row = {
+        row: dict[str, float] = {
             "residual": residual.median().item(),
             "residual_max": residual.max().item(),
             "converged": torch.cat(self.converged).double().mean().item(),
             "evaluations": self.evaluations,
         }
-        return {name: row[name] for name in fields or row}
+        return {name: row[name] for name in names or row}
 
 
 def _relative(solution: Solution, size: Tensor) -> Tensor:

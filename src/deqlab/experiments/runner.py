@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 import torch
 
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
-from deqlab.experiments.running.workers import Finished, in_workers
 from deqlab.runs.opening import RunError
 from deqlab.runs.rundir import RunDirectory
+from deqlab.workers import Finished, in_workers
 
 Run: TypeAlias = Callable[[Any, Job], Iterator[Row]]
 """What an experiment does with a config and a job; workers receive it by reference."""

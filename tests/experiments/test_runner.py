@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from deqlab.cli.session import check_config
+from deqlab.experiments import runner
 from deqlab.experiments.base import Job
-from deqlab.experiments.running import runner
 from deqlab.runs.rundir import RunDirectory, RunError
 from tests.experiments.fake import EXPERIMENT, FakeConfig
 

@@ -1,1 +1,0 @@
-"""How an experiment becomes a run on disk: jobs, workers, rows, one sitting after another."""
