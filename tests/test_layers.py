@@ -34,7 +34,7 @@ LAYERS = [
     {"solve", "activations"},
     {"nn", "kernels", "stability", "tasks"},
     {"training"},
-    {"expressivity", "bias"},
+    {"expressivity", "bias", "inputs"},
     {"experiments"},
     {"cli"},
 ]

@@ -16,9 +16,9 @@ from deqlab.cli.overrides import first_seeds
 from deqlab.cli.session import check_config, run_session
 from deqlab.experiments.base import Experiment, Row
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.kernels.data import fingerprint, understood
 from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, KernelSpectrumConfig
 from deqlab.experiments.kernels.kernel_spectrum_report import SPECTRA
+from deqlab.inputs.kernels import fingerprint, understood
 from deqlab.runs.opening import check
 from deqlab.runs.rundir import RunDirectory
 

@@ -4,16 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from deqlab.activations import HardTanh
 from deqlab.activations.named import ACTIVATIONS
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.kernels.data import fingerprint, load, understood
 from deqlab.experiments.kernels.kernel_spectrum import KernelSpectrumConfig
-from deqlab.kernels import GaussianMixture
-from deqlab.tasks import DataError
 
 
 def rows_of(name, **changes):
@@ -122,78 +118,9 @@ def test_weights_without_a_kernel_are_refused_before_anything_is_written(monkeyp
         replace(config, data=("mixture", "mixture"))
 
 
-class TestData:
-    """`load`."""
-
-    def load(self, name, **changes):
-        options = {"samples": 40, "classes": (6, 8), "dimension": 50, "seed": 0, **changes}
-        return load(name, **options)
-
-    def test_images_are_balanced_centred_and_of_norm_one(self):
-        data = self.load("digits")
-        assert data.x.shape == (40, 64)
-        assert torch.bincount(data.classes).tolist() == [20, 20]
-        assert data.number_of_classes == 2
-        assert float(data.x.mean(dim=0).abs().max()) < 1e-12
-        assert data.tau0 == pytest.approx(1)
-        assert torch.equal(data.x, self.load("digits").x)
-        assert not torch.equal(data.x, self.load("digits", seed=1).x)
-
-    def test_a_mixture_is_not_touched(self):
-        data = self.load("mixture")
-        assert isinstance(data.classes, GaussianMixture)
-        assert data.x.shape == (40, 50)
-        assert data.number_of_classes == 2
-
-    def test_a_file_is_drawn_from_too(self, tmp_path):
-        rng = np.random.default_rng(0)
-        file = tmp_path / "x.npz"
-        np.savez(file, x=rng.normal(size=(30, 5)), labels=np.arange(30) % 3)
-        assert self.load(str(file)).x.shape == (30, 5)
-        data = self.load(str(file), samples=12)
-        assert torch.bincount(data.classes).tolist() == [4, 4, 4]
-        checksum = fingerprint(str(file))
-        np.savez(file, x=rng.normal(size=(30, 5)), labels=np.arange(30) % 3)
-        assert fingerprint(str(file)) != checksum
-
-    def test_the_labels_are_those_that_were_named(self, tmp_path):
-        file = tmp_path / "x.npz"
-        x = np.random.default_rng(0).normal(size=(30, 5))
-        np.savez(file, x=x, labels=np.zeros(30), kinds=np.arange(30) % 3)
-        assert self.load(str(file)).number_of_classes == 1
-        assert self.load(str(file), label="kinds").number_of_classes == 3
-        assert understood(str(file), "kinds").endswith("3 classes (0, 1, 2) from array 'kinds'")
-        assert understood("digits", None) == ""
-        with pytest.raises(DataError, match="--label is for files; the classes of digits"):
-            understood("digits", "kinds")
-
-    @pytest.mark.parametrize("scale", [2.0**600, 2.0**-600, -(2.0**1000)])
-    def test_the_unit_of_the_samples_does_not_matter(self, tmp_path, scale):
-        x = np.random.default_rng(0).normal(size=(30, 5))
-        np.save(tmp_path / "x.npy", x)
-        np.save(tmp_path / "scaled.npy", scale * x)
-        plain, scaled = (self.load(str(tmp_path / f"{name}.npy")).x for name in ("x", "scaled"))
-        assert torch.equal(scaled, plain * np.sign(scale))
-
-    def test_what_has_no_kernel_is_refused(self, tmp_path):
-        file = tmp_path / "x.npy"
-        np.save(file, np.ones((5, 2)))
-        with pytest.raises(DataError, match=r"all samples of .* are the same"):
-            self.load(str(file))
-        np.save(file, np.ones((1, 2)))
-        with pytest.raises(DataError, match="has one sample, and a kernel compares samples"):
-            self.load(str(file))
-        np.save(file, np.array([[1.0, np.nan], [2.0, 3.0]]))
-        with pytest.raises(DataError, match="holds nan or inf"):
-            self.load(str(file))
-        with pytest.raises(DataError, match="digits has classes 0 to 9, not 12"):
-            self.load("digits", classes=(6, 12))
-        with pytest.raises(DataError, match="no data set is named 'mnits'; known are mixture"):
-            fingerprint("mnits")
-
-    def test_a_class_of_two_samples_is_refused_in_a_sentence(self, tmp_path):
-        file = tmp_path / "x.npz"
-        np.savez(file, x=np.random.default_rng(0).normal(size=(20, 5)), y=[0] * 18 + [1] * 2)
-        config = KernelSpectrumConfig(data=(str(file),), samples=20)
-        with pytest.raises(UsageError, match="class 1 has 2 samples; three are needed"):
-            EXPERIMENTS["kernel-spectrum"].check(config)
+def test_a_class_of_two_samples_is_refused_in_a_sentence(tmp_path):
+    file = tmp_path / "x.npz"
+    np.savez(file, x=np.random.default_rng(0).normal(size=(20, 5)), y=[0] * 18 + [1] * 2)
+    config = KernelSpectrumConfig(data=(str(file),), samples=20)
+    with pytest.raises(UsageError, match="class 1 has 2 samples; three are needed"):
+        EXPERIMENTS["kernel-spectrum"].check(config)

@@ -16,8 +16,8 @@ from deqlab.activations.named import ACTIVATIONS
 from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
 from deqlab.experiments.comparing.evidence import median_of, outcome, select
 from deqlab.experiments.config import Config, check_increasing, require
-from deqlab.experiments.kernels.data import published_mixture
 from deqlab.experiments.page import Page, chart, column, table
+from deqlab.inputs.kernels import published_mixture
 from deqlab.kernels import ImplicitKernel, equivalent
 from deqlab.kernels.kinds import Trained
 from deqlab.kernels.spectra import power_law, relative_error

@@ -21,8 +21,8 @@ from deqlab.experiments.config import (
     check_increasing,
     require,
 )
-from deqlab.experiments.kernels.data import published_mixture
 from deqlab.experiments.page import Page, chart, table
+from deqlab.inputs.kernels import published_mixture
 from deqlab.kernels import ImplicitKernel, empirical_conjugate, empirical_tangent
 from deqlab.kernels.kinds import Trained
 from deqlab.kernels.spectra import power_law, relative_error

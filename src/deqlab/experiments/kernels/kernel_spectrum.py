@@ -28,8 +28,8 @@ from deqlab.experiments.config import (
     check_choice,
     require,
 )
-from deqlab.experiments.kernels.data import KernelData, load
 from deqlab.experiments.kernels.kernel_spectrum_report import PAGE, SPECTRA, verdict
+from deqlab.inputs.kernels import KernelData, load
 from deqlab.kernels import (
     ExplicitKernel,
     ImplicitKernel,

@@ -27,9 +27,9 @@ from deqlab.experiments.config import (
     check_positive,
     require,
 )
-from deqlab.experiments.kernels.inputs import Inputs, draw, load_inputs
 from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
 from deqlab.experiments.matched.matched_networks_report import PAGE, verdict
+from deqlab.inputs.classification import Inputs, draw, load_inputs
 from deqlab.kernels import ImplicitNetwork
 from deqlab.kernels.frozen import Network, accuracy, features, outputs, train_readout
 from deqlab.stability.equilibria import Solves

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deqlab.experiments.kernels.features import EPOCHS
-from deqlab.experiments.kernels.inputs import load_inputs
+from deqlab.inputs.classification import load_inputs
+from deqlab.inputs.features import EPOCHS
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import ClassificationData, DataError, names_of
 from deqlab.tasks.files.classification import balanced_draw

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deqlab.experiments.kernels.features import convolutional_features
-from deqlab.experiments.kernels.preprocessing import centred_and_scaled
-from deqlab.tasks import ClassificationData, ImageData, load
+from deqlab.inputs.features import convolutional_features
+from deqlab.inputs.preprocessing import centred_and_scaled
+from deqlab.tasks import load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

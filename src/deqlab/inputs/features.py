@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from deqlab.experiments.kernels.preprocessing import centred_and_scaled
+from deqlab.inputs.preprocessing import centred_and_scaled
 from deqlab.tasks import ImageData
 
 WIDTHS = (16, 32, 64, 256)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from deqlab.experiments.kernels.features import convolutional_features
-from deqlab.experiments.kernels.inputs import Inputs, draw, load_inputs
-from deqlab.experiments.kernels.preprocessing import centred_and_scaled
+from deqlab.inputs.classification import Inputs, draw, load_inputs
+from deqlab.inputs.features import convolutional_features
+from deqlab.inputs.preprocessing import centred_and_scaled
 from deqlab.tasks import ImageData
 
 

@@ -1,0 +1,1 @@
+"""What networks and kernels are compared on: mixtures, data sets, features of photos, files."""
