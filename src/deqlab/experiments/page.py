@@ -7,7 +7,7 @@ where this page calls a field something else:
     table("point", "error", column("flops", "FLOPs per image"), by="width", title=.., caption=..)
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 Format: TypeAlias = Literal["percent", "si", "integer", "bytes", "seconds", "number", "text"]
@@ -171,14 +171,9 @@ def column(field: str, label: str | None = None, **differs: Any) -> Column:  # n
         label: What this table calls it, if not as VOCABULARY does.
         differs: Attributes of `Column` that are others here.
     """
-    as_usual = known(field)
-    found = Column(
-        field=field,
-        label=label or as_usual.label,
-        format=as_usual.format,
-        better=as_usual.better,
-    )
-    return replace(found, **differs)
+    usual = known(field)
+    found: dict[str, Any] = {"format": usual.format, "better": usual.better, **differs}
+    return Column(field=field, label=label or usual.label, **found)
 
 
 def table(
@@ -217,43 +212,26 @@ def chart(rows: str, x: str, y: str, *, title: str, caption: str, **differs: Any
             entry there.
     """
     across, up = known(x), known(y)
-    found = Chart(
-        title=title,
-        caption=caption,
-        rows=rows,
-        x=x,
-        y=y,
-        x_label=across.axis or across.label,
-        y_label=up.axis or up.label,
-        x_scale=across.scale,
-        y_scale=up.scale,
+    found: dict[str, Any] = {
+        "x_label": across.axis or across.label,
+        "y_label": up.axis or up.label,
+        "x_scale": across.scale,
+        "y_scale": up.scale,
         # On an axis there are round numbers between whole ones too.
-        y_format="number" if up.format in ("integer", "si") else up.format,
-    )
-    return replace(found, **differs)
+        "y_format": "number" if up.format in ("integer", "si") else up.format,
+        **differs,
+    }
+    return Chart(title=title, caption=caption, rows=rows, x=x, y=y, **found)
 
 
 def default_page(*fields: str, x: str, rows: str = "point") -> Page:
     """Return a page for fields that are measured along x: a chart of each, and a table of all."""
-    names = [known(field).label for field in fields]
-    return Page(
-        charts=tuple(
-            chart(
-                rows,
-                x,
-                field,
-                title=f"{name.capitalize()} against {known(x).axis or known(x).label}",
-                caption="Median over seeds, with the range.",
-            )
-            for field, name in zip(fields, names, strict=True)
-        ),
-        tables=(
-            table(
-                rows,
-                *fields,
-                title=", ".join(names).capitalize(),
-                caption="Medians over seeds, with the range.",
-                by=x,
-            ),
-        ),
-    )
+    caption = "Medians over seeds, with the range."
+    names = [known(field).label.capitalize() for field in fields]
+    against = known(x).axis or known(x).label
+    charts = [
+        chart(rows, x, field, title=f"{name} against {against}", caption=caption)
+        for field, name in zip(fields, names, strict=True)
+    ]
+    every = table(rows, *fields, title=", ".join(names), caption=caption, by=x)
+    return Page(charts=tuple(charts), tables=(every,))

@@ -115,12 +115,7 @@ class KernelSpectrumConfig(Config):
 
 
 def check(config: KernelSpectrumConfig) -> None:
-    """Raise unless the data are here, and the DEQ has a kernel and an explicit network with it.
-
-    Raises:
-        DataError: Data are absent or damaged.
-        UsageError: There is no such kernel or network.
-    """
+    """Raise DataError unless the data are here, UsageError unless there is such a kernel."""
     for name in config.data:
         data = config.draw(name, config.seeds[0])
         try:
@@ -134,10 +129,7 @@ def check(config: KernelSpectrumConfig) -> None:
 def exact_of(
     config: KernelSpectrumConfig, name: str, seed: int
 ) -> tuple[KernelData, spectra.Spectrum, float]:
-    """Return a draw, its exact spectrum, and how many seconds that took.
-
-    They are kept for the next jobs, whose spectra are compared with the exact one.
-    """
+    """Return a draw, its exact spectrum and the seconds that took, kept for the next jobs."""
     data = config.draw(name, seed)
     start = time.perf_counter()
     exact = spectra.spectrum_of(config.kernel, data.x, config.kind, config.trained)

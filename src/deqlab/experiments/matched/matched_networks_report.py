@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
 from deqlab.experiments.base import Row, Verdict
-from deqlab.experiments.comparing.evidence import arms_of, median_of, outcome, select
+from deqlab.experiments.comparing.evidence import by_seed, median_of, outcome, select
 from deqlab.experiments.matched.arms import ACTIVATIONS, Role
 from deqlab.experiments.page import Page, chart, column, table
 
@@ -140,38 +140,32 @@ def verdict(rows: Sequence[Row], *, subject: str) -> Verdict:
 
 def gaps(rows: Sequence[Row], role: Role) -> Iterator[Gap]:
     """Yield the networks of a role against the DEQs, where two seeds or more allow it."""
-    points = _points(rows)
     for family in ACTIVATIONS:
-        own, deq = points.get((family, role), {}), points.get((family, "deq"), {})
-        for width in sorted({width for width, _ in own}):
-            pairs = [
-                (row, deq[width, seed])
-                for (at, seed), row in own.items()
-                if at == width and (width, seed) in deq and _solved(deq[width, seed])
-            ]
-            if len(pairs) < 2:
+        own, deq = _arm(family, role), _arm(family, "deq")
+        for width in sorted({row["width"] for row in select(rows, "point", arm=own)}):
+            ours, theirs, speedups = (
+                by_seed(rows, field, kind="point", arm=arm, width=width)
+                for field, arm in (
+                    ("test_accuracy", own),
+                    ("test_accuracy", deq),  # null, and left out, where it is off its equilibrium
+                    ("speedup", own),
+                )
+            )
+            both = ours.keys() & theirs.keys()
+            if len(both) < 2:
                 continue
-            gains = [one["test_accuracy"] - other["test_accuracy"] for one, other in pairs]
+            gains = [ours[seed] - theirs[seed] for seed in ours if seed in both]
             yield Gap(
                 family=family,
                 width=width,
                 mean=fmean(gains),
                 error=stdev(gains) / len(gains) ** 0.5,
-                speedup=median(row["speedup"] for row, _ in pairs),
+                speedup=median(speedups[seed] for seed in both),
             )
 
 
-def _points(rows: Sequence[Row]) -> dict[tuple[str, Role], dict[tuple[int, int], Row]]:
-    """Return the rows of each arm by width and seed."""
-    found: dict[tuple[str, Role], dict[tuple[int, int], Row]] = {}
-    who = {arm: (row["family"], row["role"]) for arm, row in arms_of(rows).items()}
-    for row in select(rows, "point"):
-        found.setdefault(who[row["arm"]], {})[row["width"], row["seed"]] = row
-    return found
-
-
-def _solved(row: Row) -> bool:
-    return row["test_accuracy"] is not None
+def _arm(family: str, role: Role) -> str:
+    return f"{family.lower()}-{role}"
 
 
 def _largest(every: Sequence[Gap]) -> str:
@@ -201,10 +195,9 @@ def _details(rows: Sequence[Row], by_role: dict[str, list[Gap]]) -> Iterator[str
 
 def _unsolved(rows: Sequence[Row]) -> Iterator[str]:
     """Yield a sentence about the DEQs that are none."""
-    for (family, role), points in _points(rows).items():
-        if role != "deq":
-            continue
-        lost = sorted(key for key, row in points.items() if not _solved(row))
+    for family in ACTIVATIONS:
+        points = select(rows, "point", arm=_arm(family, "deq"), test_accuracy=None)
+        lost = sorted((row["width"], row["seed"]) for row in points)
         if lost:
             where = ", ".join(f"width {width} at seed {seed}" for width, seed in lost)
             yield f"{family}: not at its equilibrium, and left out, is the DEQ of {where}."
