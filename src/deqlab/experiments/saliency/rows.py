@@ -7,9 +7,9 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Row
-from deqlab.experiments.saliency.training import Images
 from deqlab.nn import saliency, twins
 from deqlab.tasks import ImageData
+from deqlab.training.images import Images
 
 
 def spread(

@@ -30,10 +30,10 @@ from deqlab.experiments.config import (
 )
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
 from deqlab.experiments.saliency.saliency_report import MATCHED, PAGE, UNTRAINED, judge
-from deqlab.experiments.saliency.training import Images, Nearest, Recipe, epochs, tested
 from deqlab.nn import twins
 from deqlab.solvers import Anderson
-from deqlab.tasks import ImageData, load, names_of
+from deqlab.tasks import NAMES, ImageData, load
+from deqlab.training.images import Images, Nearest, Recipe, epochs, tested
 
 LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
 

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from deqlab.experiments.base import Row
 from deqlab.nn.twins import forward
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
@@ -50,7 +49,7 @@ class Recipe:
 
 def epochs(
     model: nn.Sequential, images: Images, recipe: Recipe, generator: torch.Generator
-) -> Iterator[Row]:
+) -> Iterator[dict[str, Any]]:
     """Train `model`, and yield a row after each epoch: the model is then as the row says.
 
     Args:
@@ -104,7 +103,7 @@ def augmented(x: Float[Tensor, "B C H W"], generator: torch.Generator) -> Float[
 
 
 @torch.no_grad()
-def tested(model: nn.Sequential, images: Images) -> Row:
+def tested(model: nn.Sequential, images: Images) -> dict[str, Any]:
     """Return the test accuracy, and for a DEQ how well its equilibria were solved."""
     right: list[Tensor] = []
     solves = Solves()
@@ -113,7 +112,7 @@ def tested(model: nn.Sequential, images: Images) -> Row:
         right.append(scores.argmax(dim=1) == y)
         if solution is not None:
             solves.add(solution, size=_size(solution))
-    row: Row = {"test_accuracy": torch.cat(right).double().mean().item()}
+    row: dict[str, Any] = {"test_accuracy": torch.cat(right).double().mean().item()}
     row |= solves.row("residual", "residual_max", "converged")
     return row | ({"test_evaluations": solves.evaluations} if solves.residuals else {})
 
@@ -126,20 +125,20 @@ class Nearest:
     """
 
     target: float | None
-    row: Row | None = None
+    row: dict[str, Any] | None = None
     state: dict[str, Tensor] | None = None
 
-    def see(self, row: Row, model: nn.Module) -> None:
+    def see(self, row: dict[str, Any], model: nn.Module) -> None:
         """Keep the network if it is at least as near as the one that is kept."""
         if self.row is None or self._gap(row) <= self._gap(self.row):
             self.row, self.state = row, copy.deepcopy(model.state_dict())
 
-    def _gap(self, row: Row) -> float:
+    def _gap(self, row: dict[str, Any]) -> float:
         gap: float = 0.0 if self.target is None else abs(row["test_accuracy"] - self.target)
         return gap
 
 
-def _solves(solutions: list[Solution]) -> Row:
+def _solves(solutions: list[Solution]) -> dict[str, Any]:
     if not solutions:
         return {}
     shares = [solution.converged.double().mean().item() for solution in solutions]
