@@ -12,20 +12,9 @@ import deqlab
 
 LAYERS = [
     {"containers"},
-    {
-        "version",
-        "costs",
-        "intervals",
-        "linalg",
-        "arguments",
-        "reachable",
-        "tracing",
-        "turns",
-        "graph_break",
-    },
-    {"runs", "state", "auxiliary", "held", "random_numbers", "attention", "own_derivatives"},
-    {"buffers", "watch", "workers"},
-    {"solution", "flat_map", "tangents"},
+    {"version", "moved", "costs", "intervals", "linalg", "arguments", "tracing", "graph_break"},
+    {"state", "runs"},
+    {"solution", "workers"},
     {"errors"},
     {"maps"},
     {"solvers"},

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from deqlab.inputs.classification import Inputs, draw, load_inputs
-from deqlab.inputs.features import convolutional_features
-from deqlab.inputs.preprocessing import centred_and_scaled
+from deqlab.inputs.features import centred_and_scaled, convolutional_features
 from deqlab.tasks import ImageData
 
 

@@ -7,7 +7,6 @@ import torch
 from deqlab.inputs.kernels import fingerprint, load, understood
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
-from deqlab.tasks.tables import read_samples
 
 
 def loaded(name, **changes):
@@ -55,20 +54,6 @@ def test_the_labels_are_those_that_were_named(tmp_path):
     assert understood("digits", None) == ""
     with pytest.raises(DataError, match="--label is for files; the classes of digits"):
         understood("digits", "kinds")
-
-
-def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
-    file, read = tmp_path / "x.npy", []
-    monkeypatch.setattr(
-        "deqlab.inputs.kernels.read_samples",
-        lambda path, label: read.append(path) or read_samples(path, label=label),
-    )
-    np.save(file, np.random.default_rng(0).normal(size=(30, 5)))
-    for seed in range(3):
-        loaded(str(file), seed=seed)
-    assert len(read) == 1
-    np.save(file, np.random.default_rng(0).normal(size=(31, 5)))
-    assert len(loaded(str(file)).x) == 31
 
 
 @pytest.mark.parametrize("scale", [2.0**600, 2.0**-600, -(2.0**1000)])

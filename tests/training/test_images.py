@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from deqlab.nn import resnet, twins
+from deqlab.nn import resnet
+from deqlab.nn.models import pair
 from deqlab.solvers import Anderson
 from deqlab.training.images import Images, Nearest, Recipe, augmented, epochs, tested
 
@@ -20,9 +21,9 @@ def some_images(n=20, m=6):
 
 
 def some_deq():
-    shape = twins.Shape(images=(1, 8, 8), num_classes=10)
+    shape = pair.Shape(images=(1, 8, 8), num_classes=10)
     torch.manual_seed(0)
-    return twins.deq(shape, (4, 4), Anderson(rtol=1e-3, max_steps=50))
+    return pair.deq(shape, (4, 4), Anderson(rtol=1e-3, max_steps=50))
 
 
 def shifted(x, down, right):
@@ -98,8 +99,8 @@ def test_a_deq_is_tested_at_its_equilibrium():
 
 
 def test_a_deq_that_ran_out_of_steps_is_not_at_its_equilibrium():
-    shape = twins.Shape(images=(1, 8, 8), num_classes=10)
-    model = twins.deq(shape, (4, 4), Anderson(rtol=1e-9, max_steps=2))
+    shape = pair.Shape(images=(1, 8, 8), num_classes=10)
+    model = pair.deq(shape, (4, 4), Anderson(rtol=1e-9, max_steps=2))
     row = tested(model, some_images())
     assert row["converged"] == 0.0
     assert row["test_evaluations"] == 2

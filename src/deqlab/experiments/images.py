@@ -19,8 +19,8 @@ from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Training, train
 from deqlab.experiments.config import check_at_least, check_choice
-from deqlab.tasks import NAMES, ImageData
-from deqlab.tasks import load as load_images
+from deqlab.tasks import ClassificationData, names_of
+from deqlab.tasks import load as load_data
 
 ACCURACY = Metric(field="test_accuracy", label="a test accuracy of", is_accuracy=True)
 

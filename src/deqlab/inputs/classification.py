@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from deqlab.inputs.features import convolutional_features
-from deqlab.inputs.preprocessing import centred_and_scaled
-from deqlab.tasks import load
+from deqlab.inputs.features import centred_and_scaled, convolutional_features
+from deqlab.tasks import ClassificationData, ImageData, load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

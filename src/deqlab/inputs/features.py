@@ -14,7 +14,6 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from deqlab.inputs.preprocessing import centred_and_scaled
 from deqlab.tasks import ImageData
 
 WIDTHS = (16, 32, 64, 256)
@@ -66,6 +65,27 @@ def convolutional_features(
         right = model[1](test).argmax(dim=1) == data.y_test
     train, test = centred_and_scaled(train, test)
     return ConvolutionalFeatures(train=train, test=test, test_accuracy=right.double().mean().item())
+
+
+def centred_and_scaled(
+    train: Float[Tensor, "n p"], test: Float[Tensor, "m p"]
+) -> tuple[Float64[Tensor, "n p"], Float64[Tensor, "m p"]]:
+    """Return training and test inputs, centred and of unit mean square norm.
+
+        x  ->  (x - mean) / sqrt(mean |x - mean|^2),
+
+    with both means over the training set; so tau_0 = 1 (Ling et al. 2024, experiments).
+
+    Raises:
+        ValueError: All training inputs are the same.
+    """
+    train, test = train.double(), test.double()
+    mean = train.mean(dim=0)
+    train, test = train - mean, test - mean
+    size = float((train * train).sum(dim=1).mean().sqrt())
+    if size == 0:
+        raise ValueError("all training inputs are the same: nothing is left of them when centred")
+    return train / size, test / size
 
 
 def _extractor(channels: int) -> nn.Sequential:

@@ -1,11 +1,36 @@
-"""Which kernel is meant."""
+"""Which kernel is meant, of which activation."""
 
 from typing import Literal, TypeAlias
+
+from deqlab.activations import (
+    ELU,
+    Activation,
+    Erf,
+    HardTanh,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Swish,
+    Tanh,
+)
 
 Kind: TypeAlias = Literal["conjugate", "tangent"]
 
 Trained: TypeAlias = Literal["readout+recurrent", "all"]
 """Which weights of a DEQ a tangent kernel belongs to: all but B, or all."""
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": ReLU(),
+    "tanh": Tanh(),
+    "leaky_relu": LeakyReLU(0.1),
+    "elu": ELU(),
+    "swish": Swish(),
+    "erf": Erf(),
+    "hard_tanh": HardTanh(),
+    "identity": Identity(),
+}
+"""Activations by the names that commands and configs have for them."""
 
 
 def check_kind(kind: str) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from deqlab.nn.twins import forward
+from deqlab.nn.models.pair import forward
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from deqlab.activations import HardTanh
-from deqlab.activations.named import ACTIVATIONS
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.kernel_spectrum import KernelSpectrumConfig
+from deqlab.kernels.kinds import ACTIVATIONS
 
 
 def rows_of(name, **changes):

@@ -161,7 +161,7 @@ def test_a_field_outside_its_domain_is_refused(fields, sentence):
 
 
 def test_the_classes_of_the_figure_are_horses_and_dogs():
-    data = replace(saliency.read("digits"), name="cifar10")
+    data = replace(saliency.read("digits"), class_names=CLASSES)
     for label, name in zip(SaliencyConfig().shown, ("horse", "dog"), strict=True):
         places = (data.y_test == label).nonzero()[:2, 0]
         assert [row["picture"] for row in rows.photos(data, places)] == [f"{name} 1", f"{name} 2"]

@@ -12,14 +12,13 @@ from statistics import median
 
 import torch
 
-from deqlab.activations.named import ACTIVATIONS
 from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
 from deqlab.experiments.comparing.evidence import median_of, outcome, select
 from deqlab.experiments.config import Config, check_increasing, require
 from deqlab.experiments.page import Page, chart, column, table
 from deqlab.inputs.kernels import published_mixture
 from deqlab.kernels import ImplicitKernel, equivalent
-from deqlab.kernels.kinds import Trained
+from deqlab.kernels.kinds import ACTIVATIONS, Trained
 from deqlab.kernels.spectra import power_law, relative_error
 
 PUBLISHED = ("relu", "tanh", "leaky_relu", "elu", "swish", "erf")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 
-from deqlab.activations.named import ACTIVATIONS
 from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
 from deqlab.experiments.comparing.evidence import median_of, outcome
 from deqlab.experiments.config import (
@@ -24,7 +23,7 @@ from deqlab.experiments.config import (
 from deqlab.experiments.page import Page, chart, table
 from deqlab.inputs.kernels import published_mixture
 from deqlab.kernels import ImplicitKernel, empirical_conjugate, empirical_tangent
-from deqlab.kernels.kinds import Trained
+from deqlab.kernels.kinds import ACTIVATIONS, Trained
 from deqlab.kernels.spectra import power_law, relative_error
 
 KERNELS = {"conjugate": "CK", "readout+recurrent": "NTK, B frozen", "all": "NTK, all weights"}

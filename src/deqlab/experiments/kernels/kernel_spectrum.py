@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 import torch
 
-from deqlab.activations.named import ACTIVATIONS
 from deqlab.costs import flops, seconds
 from deqlab.errors import ConvergenceError
 from deqlab.experiments.base import Experiment, Job, Row, cross_by_seed
@@ -39,7 +38,7 @@ from deqlab.kernels import (
     match_explicit,
     spectra,
 )
-from deqlab.kernels.kinds import Kind, Trained
+from deqlab.kernels.kinds import ACTIVATIONS, Kind, Trained
 
 Network: TypeAlias = ImplicitKernel | ExplicitKernel
 

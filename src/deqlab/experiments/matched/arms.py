@@ -15,7 +15,7 @@ Kernel: TypeAlias = ImplicitKernel | ExplicitKernel
 Role: TypeAlias = Literal["deq", "matched", "plain"]
 
 TAU0 = 1.0
-"""The root mean square norm of the inputs, which `preprocessing` sees to."""
+"""The root mean square norm of the inputs, which `inputs` sees to."""
 
 ACTIVATIONS: dict[str, Activation] = {"ReLU": ReLU(), "tanh": Tanh()}
 """The activation of the DEQ of each family."""

@@ -33,7 +33,7 @@ from deqlab.inputs.classification import Inputs, draw, load_inputs
 from deqlab.kernels import ImplicitNetwork
 from deqlab.kernels.frozen import Network, accuracy, features, outputs, train_readout
 from deqlab.stability.equilibria import Solves
-from deqlab.tasks import NAMES, load
+from deqlab.tasks import ClassificationData, load, names_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class MatchedConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "data", NAMES)
+        check_choice(self, "data", names_of(ClassificationData))
         check_choice(self, "solver", ("anderson", "picard"))  # others need small widths
         check_at_least(self, 1, "train_per_class", "test_per_class", "epochs", "batch_size")
         check_at_least(self, 1, "max_steps", "timing_repeats", "kernel_samples")

@@ -7,7 +7,8 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Row
-from deqlab.nn import saliency, twins
+from deqlab.nn import saliency
+from deqlab.nn.models import pair
 from deqlab.tasks import ImageData
 from deqlab.training.images import Images
 
@@ -27,7 +28,7 @@ def spread(
     x, y = images.x_test[:count], images.y_test[:count]
     found = saliency.grad_cam(model, x, y)
     with torch.no_grad():
-        each = [twins.forward(model, part)[:2] for part in x.split(saliency.ROWS)]
+        each = [pair.forward(model, part)[:2] for part in x.split(saliency.ROWS)]
     features, scores = (torch.cat(parts) for parts in zip(*each, strict=True))
     numbers = {
         "entropy": saliency.normalised_entropy(found),

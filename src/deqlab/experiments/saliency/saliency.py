@@ -30,9 +30,9 @@ from deqlab.experiments.config import (
 )
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
 from deqlab.experiments.saliency.saliency_report import MATCHED, PAGE, UNTRAINED, judge
-from deqlab.nn import twins
+from deqlab.nn.models import pair
 from deqlab.solvers import Anderson
-from deqlab.tasks import NAMES, ImageData, load
+from deqlab.tasks import ImageData, load, names_of
 from deqlab.training.images import Images, Nearest, Recipe, epochs, tested
 
 LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
@@ -44,7 +44,7 @@ class SaliencyConfig(Config):
 
     Attributes:
         seeds: They fix initialisation and the order of the images.
-        dataset: "digits", "mnist", "fashion_mnist" or "cifar10".
+        dataset: An image set of `tasks`.
         channels: The channels of the DEQ's state, the finest resolution first: two multiples of 4.
         epochs: Epochs of the DEQ.
         resnet_epochs: Epochs of the residual network, which needs more of them and less time for
@@ -76,14 +76,14 @@ class SaliencyConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "dataset", NAMES)
+        check_choice(self, "dataset", names_of(ImageData))
         counts = ("epochs", "resnet_epochs", "batch_size", "max_steps", "num_images", "shown_each")
         check_at_least(self, 1, *counts)
         check_at_least(self, 0, "weight_decay")
         check_positive(self, "learning_rate", "rtol")
         require(
-            len(self.channels) == 2 and all(c > 0 and c % twins.GROUPS == 0 for c in self.channels),
-            f"channels needs two multiples of {twins.GROUPS}, got {list(self.channels)}",
+            len(self.channels) == 2 and all(c > 0 and c % pair.GROUPS == 0 for c in self.channels),
+            f"channels needs two multiples of {pair.GROUPS}, got {list(self.channels)}",
         )
         require(
             all(0 <= c < 10 for c in self.shown),
@@ -155,11 +155,11 @@ def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
 
 def _network(config: SaliencyConfig, job: Job) -> nn.Sequential:
     data = read(config.dataset)
-    shape = twins.Shape(images=data.shape, num_classes=data.num_classes)
+    shape = pair.Shape(images=data.shape, num_classes=data.num_classes)
     if job.arm == "resnet":
-        return twins.residual(shape, twins.matching_width(shape, config.channels))
+        return pair.residual(shape, pair.matching_width(shape, config.channels))
     solver = Anderson(rtol=config.rtol, max_steps=config.max_steps)
-    return twins.deq(shape, config.channels, solver)
+    return pair.deq(shape, config.channels, solver)
 
 
 def _recipe(config: SaliencyConfig, job: Job) -> Recipe:

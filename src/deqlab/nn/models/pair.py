@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from deqlab.costs import num_parameters
 from deqlab.nn.deq import DEQ
-from deqlab.nn.multiscale import multiscale
-from deqlab.nn.resnet import resnet
+from deqlab.nn.models.multiscale import multiscale
+from deqlab.nn.models.resnet import resnet
 from deqlab.solution import Solution
 from deqlab.solvers import Anderson
 

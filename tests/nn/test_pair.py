@@ -4,22 +4,22 @@ import pytest
 import torch
 
 from deqlab.costs import num_parameters
-from deqlab.nn import twins
+from deqlab.nn.models import pair
 from deqlab.solvers import Anderson
 
 SOLVER = Anderson(rtol=1e-3, max_steps=50)
 
 
 def shape_of(size, channels=3):
-    return twins.Shape(images=(channels, size, size), num_classes=10)
+    return pair.Shape(images=(channels, size, size), num_classes=10)
 
 
 @pytest.mark.parametrize(("size", "resolution"), [(8, 8), (16, 8), (28, 14), (32, 8)])
 def test_both_feature_maps_have_the_same_resolution(size, resolution):
     shape = shape_of(size)
     x = torch.randn(2, 3, size, size)
-    for model in (twins.deq(shape, (4, 8), SOLVER), twins.residual(shape, 4)):
-        maps, scores, solution = twins.forward(model, x)
+    for model in (pair.deq(shape, (4, 8), SOLVER), pair.residual(shape, 4)):
+        maps, scores, solution = pair.forward(model, x)
         assert maps.shape[2:] == (resolution, resolution)
         assert maps.min() >= -1e-2  # rectified, but for the tolerance of the solve
         assert torch.equal(scores, model(x))
@@ -31,9 +31,9 @@ def test_both_feature_maps_have_the_same_resolution(size, resolution):
 @pytest.mark.parametrize("channels", [(4, 4), (16, 32), (24, 8)])
 def test_no_width_has_more_nearly_the_parameters_of_the_deq(channels):
     shape = shape_of(32)
-    budget = num_parameters(twins.deq(shape, channels, SOLVER))
+    budget = num_parameters(pair.deq(shape, channels, SOLVER))
     gaps = {
-        width: abs(num_parameters(twins.residual(shape, width)) - budget)
+        width: abs(num_parameters(pair.residual(shape, width)) - budget)
         for width in range(4, 64, 4)
     }
-    assert gaps[twins.matching_width(shape, channels)] == min(gaps.values())
+    assert gaps[pair.matching_width(shape, channels)] == min(gaps.values())
