@@ -6,7 +6,8 @@ import torch
 from deqlab.nn import resnet
 from deqlab.nn.models import pair
 from deqlab.solvers import Anderson
-from deqlab.training.images import Images, Nearest, Recipe, augmented, epochs, tested
+from deqlab.training.images import Images, Nearest, Recipe, augmented, epochs
+from deqlab.training.images import tested as as_tested
 
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=1e-2, weight_decay=0.0)
 
@@ -79,7 +80,7 @@ def test_training_lowers_the_loss():
 
 def test_a_deq_is_tested_at_its_equilibrium():
     model, images = some_deq(), some_images()
-    row = tested(model, images)
+    row = as_tested(model, images)
     with torch.no_grad():
         right = model(images.x_test).argmax(dim=1) == images.y_test
         stem, deq, _ = model[0]
@@ -101,7 +102,7 @@ def test_a_deq_is_tested_at_its_equilibrium():
 def test_a_deq_that_ran_out_of_steps_is_not_at_its_equilibrium():
     shape = pair.Shape(images=(1, 8, 8), num_classes=10)
     model = pair.deq(shape, (4, 4), Anderson(rtol=1e-9, max_steps=2))
-    row = tested(model, some_images())
+    row = as_tested(model, some_images())
     assert row["converged"] == 0.0
     assert row["test_evaluations"] == 2
 
