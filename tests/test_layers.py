@@ -146,3 +146,16 @@ def test_there_is_no_cycle_among_modules():
 
     for module in graph:
         visit(module)
+
+
+def test_no_experiment_imports_another():
+    # The registry does, and the command that asks one of them about other data.
+    may = {"deqlab.experiments", "deqlab.cli.kernel"}
+    experiments = {
+        module
+        for module, path in MODULES.items()
+        if any(line.startswith(("EXPERIMENT ", "EXPERIMENTS ")) for line in path.open())
+    } - {"deqlab.experiments"}
+    assert len(experiments) >= 15
+    importers = {m for m, path in MODULES.items() if experiments & set(imports(path))}
+    assert importers <= may
