@@ -154,7 +154,10 @@ def test_no_experiment_imports_another():
     experiments = {
         module
         for module, path in MODULES.items()
-        if any(line.startswith(("EXPERIMENT ", "EXPERIMENTS ")) for line in path.open())
+        if any(
+            line.startswith(("EXPERIMENT ", "EXPERIMENTS "))
+            for line in path.read_text(encoding="utf-8").splitlines()
+        )
     } - {"deqlab.experiments"}
     assert len(experiments) >= 15
     importers = {m for m, path in MODULES.items() if experiments & set(imports(path))}
