@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.base import Experiment, Job, Row
 from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
@@ -76,11 +76,6 @@ def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
     yield from train(partial(arms.build, _shape(config), job), training, job)
 
 
-def verdict(config: ImagesConfig, rows: Sequence[Row]) -> Verdict:
-    """Return who wins in test accuracy."""
-    return judge(ACCURACY, rows, subject=f"On {config.dataset}", views=matching.VIEWS)
-
-
 def _shape(config: ImagesConfig) -> arms.Shape:
     data = load(config.dataset)
     return arms.Shape(config=config, num_inputs=data.x_train.shape[1], num_outputs=data.num_classes)
@@ -138,5 +133,7 @@ EXPERIMENT = Experiment(
     check=check,
     plan=plan,
     run=run,
-    judge=verdict,
+    judge=lambda config, rows: judge(
+        ACCURACY, rows, subject=f"On {config.dataset}", views=matching.VIEWS
+    ),
 )

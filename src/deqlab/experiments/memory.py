@@ -23,7 +23,7 @@ from deqlab.costs import peak_memory
 from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
 from deqlab.experiments.comparing.evidence import by_seed, outcome, select
 from deqlab.experiments.config import Config, check_at_least, check_increasing
-from deqlab.experiments.page import Page, chart, table
+from deqlab.experiments.page import chart, charts_and_table
 from deqlab.gradients import Gradient, Implicit, Unrolled
 from deqlab.solve import fixed_point
 from deqlab.solvers import Picard
@@ -134,26 +134,17 @@ EXPERIMENT = Experiment(
         "quick": MemoryConfig(),
         "full": MemoryConfig(width=1024, batch_size=256, iterations=(10, 50, 250, 1000)),
     },
-    page=Page(
-        charts=(
-            chart(
-                "point",
-                "iterations",
-                "peak_memory_bytes",
-                title="Peak memory of one training step",
-                caption="Bytes alive at the same time, parameters included.",
-            ),
+    page=charts_and_table(
+        chart(
+            "point",
+            "iterations",
+            "peak_memory_bytes",
+            title="Peak memory of one training step",
+            caption="Bytes alive at the same time, parameters included.",
         ),
-        tables=(
-            table(
-                "point",
-                "peak_memory_bytes",
-                title="Peak memory of one training step",
-                caption="By gradient and number of forward iterations.",
-                by="iterations",
-                mark_best=False,
-            ),
-        ),
+        title="Peak memory of one training step",
+        caption="By gradient and number of forward iterations.",
+        mark_best=False,
     ),
     plan=cross(GRADIENTS),
     run=run,

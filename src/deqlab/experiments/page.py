@@ -224,6 +224,20 @@ def chart(rows: str, x: str, y: str, *, title: str, caption: str, **differs: Any
     return Chart(title=title, caption=caption, rows=rows, x=x, y=y, **found)
 
 
+def charts_and_table(*charts: Chart, title: str, caption: str, mark_best: bool = True) -> Page:
+    """Return charts over one x, and a table of the same numbers by x.
+
+    Args:
+        charts: At least one chart, all of rows of one kind and over the same x.
+        title: The heading of the table.
+        caption: What the table shows, in sentences.
+        mark_best: See `table`.
+    """
+    rows, x, fields = charts[0].rows, charts[0].x, [each.y for each in charts]
+    every = table(rows, *fields, title=title, caption=caption, by=x, mark_best=mark_best)
+    return Page(charts=charts, tables=(every,))
+
+
 def default_page(*fields: str, x: str, rows: str = "point") -> Page:
     """Return a page for fields that are measured along x: a chart of each, and a table of all."""
     caption = "Medians over seeds, with the range."
@@ -233,5 +247,4 @@ def default_page(*fields: str, x: str, rows: str = "point") -> Page:
         chart(rows, x, field, title=f"{name} against {against}", caption=caption)
         for field, name in zip(fields, names, strict=True)
     ]
-    every = table(rows, *fields, title=", ".join(names), caption=caption, by=x)
-    return Page(charts=tuple(charts), tables=(every,))
+    return charts_and_table(*charts, title=", ".join(names), caption=caption)

@@ -74,6 +74,15 @@ def relative_error(found: Float[Tensor, "n n"], exact: Float[Tensor, "n n"]) -> 
     return float(gap / size)
 
 
+def scaled_errors(found: Float[Tensor, "n n"], exact: Float[Tensor, "n n"]) -> tuple[float, float]:
+    """Return the relative error in spectral norm, as it is and at the scale that fits best."""
+    scale = (found * exact).sum() / (found * found).sum()
+    size = torch.linalg.matrix_norm(exact, 2)
+    gaps = (found - exact, scale * found - exact)
+    error, scaled = (float(torch.linalg.matrix_norm(gap, 2) / size) for gap in gaps)
+    return error, scaled
+
+
 def power_law(errors: Sequence[float], sizes: Sequence[int]) -> float:
     """Return r of error ~ size^-r, between the first and the last size."""
     return -math.log(errors[-1] / errors[0]) / math.log(sizes[-1] / sizes[0])

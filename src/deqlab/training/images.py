@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy, pad
 from deqlab.nn.models.pair import forward
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
+from deqlab.tasks import ImageData
 
 ROWS = 100
 """How many images are tested at a time."""
@@ -28,6 +29,12 @@ class Images:
     y_train: Int64[Tensor, " n"]
     x_test: Float[Tensor, "m C H W"]
     y_test: Int64[Tensor, " m"]
+
+    @classmethod
+    def of(cls, data: ImageData) -> "Images":
+        """Return the images of a data set, which holds them as rows."""
+        x_train, x_test = (x.view(-1, *data.shape) for x in (data.x_train, data.x_test))
+        return cls(x_train=x_train, y_train=data.y_train, x_test=x_test, y_test=data.y_test)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,7 @@ from torch import Tensor, nn
 
 from deqlab.costs import flops, num_parameters, peak_memory
 from deqlab.experiments.base import PROGRESS, Job, Row
-from deqlab.experiments.comparing.arms import (
-    ArmsConfig,
-    Loss,
-    forward,
-    solved_to_convergence,
-)
+from deqlab.experiments.comparing.arms import ArmsConfig, Loss, forward, solved_to_convergence
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
 

@@ -8,13 +8,7 @@ are. What random networks and bounds show is told beside it, and decides nothing
 from collections.abc import Sequence
 
 from deqlab.experiments.base import Row, Verdict
-from deqlab.experiments.comparing.evidence import (
-    median_of,
-    number,
-    outcome,
-    percent,
-    select,
-)
+from deqlab.experiments.comparing.evidence import median_of, number, outcome, percent, select
 from deqlab.experiments.page import Page, chart, column, table
 
 RAMP = "deq-ramp"

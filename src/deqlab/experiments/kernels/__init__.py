@@ -1,1 +1,1 @@
-"""Experiments on the kernels of DEQs, the data they look at, and `deqlab kernel`."""
+"""Experiments on the kernels of DEQs."""

@@ -20,7 +20,7 @@ from deqlab.experiments.config import (
     check_increasing,
     require,
 )
-from deqlab.experiments.page import Page, chart, table
+from deqlab.experiments.page import chart, charts_and_table
 from deqlab.inputs.kernels import published_mixture
 from deqlab.kernels import ImplicitKernel, empirical_conjugate, empirical_tangent
 from deqlab.kernels.kinds import ACTIVATIONS, Trained
@@ -110,26 +110,17 @@ EXPERIMENT = Experiment(
             seeds=tuple(range(20)), p=200, widths=(128, 256, 512, 1024, 2048, 4096)
         ),
     },
-    page=Page(
-        charts=(
-            chart(
-                "point",
-                "width",
-                "error",
-                title="Error of a finite DEQ's kernel against its width",
-                caption="|finite - limit| / |limit| in spectral norm; one draw of the weights.",
-                y_label="relative spectral error",
-            ),
+    page=charts_and_table(
+        chart(
+            "point",
+            "width",
+            "error",
+            title="Error of a finite DEQ's kernel against its width",
+            caption="|finite - limit| / |limit| in spectral norm; one draw of the weights.",
+            y_label="relative spectral error",
         ),
-        tables=(
-            table(
-                "point",
-                "error",
-                title="Relative spectral error",
-                caption="By kernel and width.",
-                by="width",
-            ),
-        ),
+        title="Relative spectral error",
+        caption="By kernel and width.",
     ),
     plan=cross(KERNELS),
     run=run,

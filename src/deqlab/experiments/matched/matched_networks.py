@@ -32,6 +32,7 @@ from deqlab.experiments.matched.matched_networks_report import PAGE, verdict
 from deqlab.inputs.classification import Inputs, draw, load_inputs
 from deqlab.kernels import ImplicitNetwork
 from deqlab.kernels.frozen import Network, accuracy, features, outputs, train_readout
+from deqlab.kernels.spectra import scaled_errors
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks import ClassificationData, load, names_of
 
@@ -180,10 +181,8 @@ def _kernel_errors(config: MatchedConfig, arm: Arm, inputs: Inputs) -> Row:
     own, deq = (
         each.kernel(config.sigma_a2).conjugate(x, tau0=TAU0) for each in (arm, ARMS[arm.deq])
     )
-    scale = (own * deq).sum() / (own * own).sum()
-    size = torch.linalg.matrix_norm(deq, 2)
-    error, scaled = (torch.linalg.matrix_norm(gap, 2) for gap in (own - deq, scale * own - deq))
-    return {"kernel_error": float(error / size), "kernel_error_scaled": float(scaled / size)}
+    error, scaled = scaled_errors(own, deq)
+    return {"kernel_error": error, "kernel_error_scaled": scaled}
 
 
 EXPERIMENT = Experiment(

@@ -121,7 +121,7 @@ def plan(config: SaliencyConfig, rows: Sequence[Row]) -> list[Job]:
 def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
     """Train one network, and measure its maps."""
     data = read(config.dataset)
-    images, model = _images(data), _network(config, job)
+    images, model = Images.of(data), _network(config, job)
     target = job.settings.get("target")
     before = {"epoch": 0, **tested(model, images)}
     yield from spread(model, images, config.num_images, before, UNTRAINED)
@@ -168,15 +168,6 @@ def _recipe(config: SaliencyConfig, job: Job) -> Recipe:
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
-    )
-
-
-def _images(data: ImageData) -> Images:
-    return Images(
-        x_train=data.x_train.view(-1, *data.shape),
-        y_train=data.y_train,
-        x_test=data.x_test.view(-1, *data.shape),
-        y_test=data.y_test,
     )
 
 
