@@ -6,7 +6,7 @@ import pytest
 
 from deqlab.experiments.expressivity.open.competition import CLOSE, matched_width
 from deqlab.experiments.expressivity.open.config import OpenConfig
-from deqlab.experiments.expressivity.open.wiring import Wiring
+from deqlab.expressivity.search.network import Wiring
 
 
 def test_fnns_of_a_width_10_deq():

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from deqlab.experiments.expressivity.open import steep_routes
-from deqlab.experiments.expressivity.open.modules import as_module, solved
+from deqlab.experiments.expressivity.open.entrants import solved
 from deqlab.experiments.expressivity.open.steep import EXPERIMENT, _points, _training
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Wiring
 from deqlab.expressivity import largest_infinity_norm
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.modules import as_module
+from deqlab.expressivity.search.network import Wiring
 
 CONFIG = replace(EXPERIMENT.presets["smoke"], log2_steepness=4)
 FNN = Wiring((3, 2), dense=False)

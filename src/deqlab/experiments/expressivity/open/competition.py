@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from deqlab.experiments.config import Config, check_at_least, check_at_most, require
-from deqlab.experiments.expressivity.open.wiring import Wiring
+from deqlab.expressivity.search.network import Wiring
 
 CLOSE = 0.25
 """FLOPs that differ by at most a quarter are equal."""

@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from deqlab.experiments.config import check_at_least, check_positive, require
 from deqlab.experiments.expressivity.open.competition import Competition
-from deqlab.experiments.expressivity.open.wiring import Wiring
+from deqlab.expressivity.search.network import Wiring
 
 ROUTES = ("plain", "curriculum", "construction", "monotone", "growth")
 

@@ -3,12 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.expressivity.open.competition import Competition
-from deqlab.experiments.expressivity.open.route import Data, Route, Stage
-from deqlab.experiments.expressivity.open.substitution import Substitution
 from deqlab.experiments.expressivity.open.verdict import LEARNED
-from deqlab.experiments.expressivity.open.wiring import Wiring
+from deqlab.expressivity import ReadoutDEQ, equilibrium_pieces, layered_pieces
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.network import Wiring
+from deqlab.expressivity.search.stages import Data, Route, Stage
+from deqlab.stability.equilibria import relative_residual
 
 CONSTRUCTION = "construction"
 """The route that begins near exact networks: the DEQ, and the narrowest FNN."""
@@ -138,3 +144,37 @@ def _loss(stage: Stage, test: Data) -> float:
     network, (x, target) = stage.network, test(stage.number)
     y = Substitution(network.wiring, x).output(network.weights)
     return (y - target).square().mean().item()
+
+
+@torch.no_grad()
+def tested(module: nn.Module, x: Float[Tensor, "N 1"], y: Float[Tensor, "N 1"]) -> Row:
+    """Return the test loss, the linear regions on [0, 1], and how a DEQ's solve went."""
+    output, solve = solved(module, x)
+    return {"test_loss": (output - y).square().mean().item(), **_regions(module), **solve}
+
+
+@torch.no_grad()
+def solved(module: nn.Module, x: Float[Tensor, "N 1"]) -> tuple[Float[Tensor, "N 1"], Row]:
+    """Return the outputs, and how a DEQ's solve went."""
+    if not isinstance(module, ReadoutDEQ):
+        return module(x), {}
+    solution = module.layer.solve(x)
+    return module.output(x, solution), {
+        "residual": relative_residual(solution).max().item(),
+        "converged": solution.converged.double().mean().item(),
+        "evaluations": solution.evaluations,
+    }
+
+
+def _regions(module: nn.Module) -> Row:
+    """Return the linear regions on [0, 1], or nothing where rounding hides where they meet.
+
+    With weights in the thousands edges are known to no more than 1e-9, and two pieces may overlap.
+    """
+    if not isinstance(module, ReadoutDEQ):
+        assert isinstance(module, nn.Sequential)
+        return {"regions": layered_pieces(module, 0.0, 1.0).num_regions}
+    try:
+        return {"regions": equilibrium_pieces(module, 0.0, 1.0).num_regions}
+    except ValueError:
+        return {}

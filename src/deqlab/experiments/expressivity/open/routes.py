@@ -13,15 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.experiments.expressivity.open.config import OpenConfig
-from deqlab.experiments.expressivity.open.growth import sprouted, targets
-from deqlab.experiments.expressivity.open.route import Data, Route, from_random, kept
-from deqlab.experiments.expressivity.open.starts import (
+from deqlab.expressivity.search.growth import sprouted, targets
+from deqlab.expressivity.search.initial import (
     disturbed,
     exact_deq,
     exact_fnn,
     refitted,
 )
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring, identity
+from deqlab.expressivity.search.network import Network, Wiring, identity
+from deqlab.expressivity.search.stages import Data, Route, from_random, kept
 
 FNN_SLOPE = 1.0
 """Of new neurons of an FNN; those of a DEQ have 2^-k, so that its state stays near 1."""

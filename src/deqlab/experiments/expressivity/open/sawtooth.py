@@ -27,9 +27,10 @@ from deqlab.experiments.config import require
 from deqlab.experiments.expressivity.open import entrants, monotone, routes, verdict
 from deqlab.experiments.expressivity.open.competition import FRESH
 from deqlab.experiments.expressivity.open.config import OpenConfig
-from deqlab.experiments.expressivity.open.modules import as_module, tested
+from deqlab.experiments.expressivity.open.entrants import tested
 from deqlab.experiments.expressivity.open.page import SAWTOOTH
-from deqlab.experiments.expressivity.open.route import Data, Route
+from deqlab.expressivity.search.modules import as_module
+from deqlab.expressivity.search.stages import Data, Route
 from deqlab.tasks import sawtooth
 
 _TRAIN_SEED = TEST_SEED - 2

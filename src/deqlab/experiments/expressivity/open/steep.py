@@ -30,11 +30,12 @@ from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.config import require
 from deqlab.experiments.expressivity.open import entrants, steep_norms, steep_routes, verdict
 from deqlab.experiments.expressivity.open.competition import FRESH
-from deqlab.experiments.expressivity.open.modules import as_module, solved
+from deqlab.experiments.expressivity.open.entrants import solved
 from deqlab.experiments.expressivity.open.page import STEEP
-from deqlab.experiments.expressivity.open.route import Data, Route
 from deqlab.experiments.expressivity.open.steep_config import OpenSteepConfig
 from deqlab.expressivity import largest_infinity_norm, smallest_infinity_norm
+from deqlab.expressivity.search.modules import as_module
+from deqlab.expressivity.search.stages import Data, Route
 from deqlab.tasks import steep
 
 _TRAIN_SEED = TEST_SEED - 2

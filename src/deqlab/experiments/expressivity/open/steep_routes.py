@@ -20,13 +20,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.experiments.expressivity.open.growth import sprouted
-from deqlab.experiments.expressivity.open.route import Data, Prepare, Route, from_random, kept
-from deqlab.experiments.expressivity.open.starts import disturbed
 from deqlab.experiments.expressivity.open.steep_config import OpenSteepConfig
-from deqlab.experiments.expressivity.open.steepening import steepened
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring, identity
 from deqlab.expressivity import steep_ramp
+from deqlab.expressivity.search.growth import sprouted
+from deqlab.expressivity.search.initial import disturbed
+from deqlab.expressivity.search.network import Network, Wiring, identity
+from deqlab.expressivity.search.rescaling import steepened
+from deqlab.expressivity.search.stages import Data, Prepare, Route, from_random, kept
 from deqlab.nn import DenseCell
 
 GENTLEST = 1

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.experiments.expressivity.open.growth import share
-from deqlab.experiments.expressivity.open.levenberg import levenberg_marquardt
-from deqlab.experiments.expressivity.open.starts import drawn
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.growth import share
+from deqlab.expressivity.search.initial import drawn
+from deqlab.expressivity.search.levenberg_marquardt import levenberg_marquardt
+from deqlab.expressivity.search.network import Network, Wiring
 
 Data: TypeAlias = Callable[[int], tuple[Float[Tensor, " N"], Float[Tensor, " N"]]]
 """Points for the target of a number, and their values."""

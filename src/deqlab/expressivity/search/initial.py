@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deqlab.experiments.expressivity.open.growth import least_squares
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring
-from deqlab.expressivity import narrow_sawtooth, sawtooth_fnn
+from deqlab.expressivity.constructions import narrow_sawtooth, sawtooth_fnn
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.growth import least_squares
+from deqlab.expressivity.search.network import Network, Wiring
 from deqlab.nn import DenseCell
 
 GAIN = 4.0

@@ -11,13 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deqlab.experiments.base import Row
-from deqlab.experiments.expressivity.open.wiring import Network
-from deqlab.expressivity import ReadoutDEQ, equilibrium_pieces, layered_pieces
-from deqlab.expressivity.constructions import POLISH
+from deqlab.expressivity.constructions import POLISH, ReadoutDEQ
+from deqlab.expressivity.search.network import Network
 from deqlab.nn import DEQ, DenseCell, mlp
 from deqlab.solvers import Newton, Picard
-from deqlab.stability.equilibria import relative_residual
 
 TOLERANCE = 1e-12
 """Relative to f(0). A state that outgrows it by 4e4 is not known as well, and has not converged."""
@@ -74,37 +71,3 @@ def as_fnn(network: Network) -> nn.Sequential:
         layer.load_state_dict({"weight": weight, "bias": bias}, assign=True)
         columns = slice(start, end)
     return module
-
-
-@torch.no_grad()
-def tested(module: nn.Module, x: Float[Tensor, "N 1"], y: Float[Tensor, "N 1"]) -> Row:
-    """Return the test loss, the linear regions on [0, 1], and how a DEQ's solve went."""
-    output, solve = solved(module, x)
-    return {"test_loss": (output - y).square().mean().item(), **_regions(module), **solve}
-
-
-@torch.no_grad()
-def solved(module: nn.Module, x: Float[Tensor, "N 1"]) -> tuple[Float[Tensor, "N 1"], Row]:
-    """Return the outputs, and how a DEQ's solve went."""
-    if not isinstance(module, ReadoutDEQ):
-        return module(x), {}
-    solution = module.layer.solve(x)
-    return module.output(x, solution), {
-        "residual": relative_residual(solution).max().item(),
-        "converged": solution.converged.double().mean().item(),
-        "evaluations": solution.evaluations,
-    }
-
-
-def _regions(module: nn.Module) -> Row:
-    """Return the linear regions on [0, 1], or nothing where rounding hides where they meet.
-
-    With weights in the thousands edges are known to no more than 1e-9, and two pieces may overlap.
-    """
-    if not isinstance(module, ReadoutDEQ):
-        assert isinstance(module, nn.Sequential)
-        return {"regions": layered_pieces(module, 0.0, 1.0).num_regions}
-    try:
-        return {"regions": equilibrium_pieces(module, 0.0, 1.0).num_regions}
-    except ValueError:
-        return {}

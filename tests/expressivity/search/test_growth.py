@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deqlab.experiments.expressivity.open.growth import (
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.growth import (
     MARGIN,
     Neurons,
     grown,
@@ -14,10 +15,9 @@ from deqlab.experiments.expressivity.open.growth import (
     sprouted,
     targets,
 )
-from deqlab.experiments.expressivity.open.levenberg import levenberg_marquardt
-from deqlab.experiments.expressivity.open.modules import as_deq
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Wiring, identity
+from deqlab.expressivity.search.levenberg_marquardt import levenberg_marquardt
+from deqlab.expressivity.search.modules import as_deq
+from deqlab.expressivity.search.network import Wiring, identity
 from deqlab.tasks import sawtooth
 
 X = torch.rand(200, generator=torch.Generator().manual_seed(5), dtype=torch.float64)

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deqlab.experiments.expressivity.open.steep_routes import exact_deq, exact_fnn
-from deqlab.experiments.expressivity.open.steepening import steepened
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.network import Network, Wiring
+from deqlab.expressivity.search.rescaling import steepened
 
 X = torch.linspace(-1.03, 1.01, 57, dtype=torch.float64)
 

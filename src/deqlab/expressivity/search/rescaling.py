@@ -13,7 +13,7 @@ so that no weight grows but a skip, which doubles. The recipe encodes what the t
 g_(delta / 2)(x) = g_delta(2 x). Derived.
 """
 
-from deqlab.experiments.expressivity.open.wiring import Network
+from deqlab.expressivity.search.network import Network
 
 LEAST = 2.0**-52
 """Of 1 - w: the loop that is next to 1 stays below it."""

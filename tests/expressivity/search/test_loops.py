@@ -5,12 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deqlab.experiments.expressivity.open.levenberg import levenberg_marquardt
-from deqlab.experiments.expressivity.open.modules import LOOSEST, as_deq
-from deqlab.experiments.expressivity.open.starts import disturbed, drawn
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring
 from deqlab.expressivity import ReadoutDEQ
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.initial import disturbed, drawn
+from deqlab.expressivity.search.levenberg_marquardt import levenberg_marquardt
+from deqlab.expressivity.search.modules import LOOSEST, as_deq
+from deqlab.expressivity.search.network import Network, Wiring
 from deqlab.solvers import Newton
 
 LOOPS = Wiring((1,) * 4, dense=True, loops=True, skip=False)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from deqlab.experiments.expressivity.open.starts import (
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.initial import (
     SPARE,
     disturbed,
     drawn,
@@ -11,8 +12,7 @@ from deqlab.experiments.expressivity.open.starts import (
     exact_fnn,
     refitted,
 )
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring
+from deqlab.expressivity.search.network import Network, Wiring
 from deqlab.tasks import sawtooth
 
 X = torch.rand(500, generator=torch.Generator().manual_seed(5), dtype=torch.float64)

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.network import Network, Wiring
 
 MARGIN = 0.25
 """Between the least output and the bend of the neuron that carries it: test points may be lower."""

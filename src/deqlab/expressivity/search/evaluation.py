@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.experiments.expressivity.open.wiring import Wiring
+from deqlab.expressivity.search.network import Wiring
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deqlab.experiments.expressivity.open import modules
-from deqlab.experiments.expressivity.open.modules import as_deq, as_fnn
-from deqlab.experiments.expressivity.open.starts import exact_deq
-from deqlab.experiments.expressivity.open.substitution import Substitution
-from deqlab.experiments.expressivity.open.wiring import Network, Wiring, identity
+from deqlab.expressivity.search.evaluation import Substitution
+from deqlab.expressivity.search.modules import as_deq, as_fnn
+from deqlab.expressivity.search.network import Network, Wiring, identity
 from deqlab.nn import mlp
 
 DEQ, FNN = Wiring((1,) * 4, dense=True), Wiring((3, 2), dense=False)
@@ -59,20 +57,6 @@ def test_substitution_is_the_equilibrium_that_deqlab_solves_for():
     y = as_deq(network)(x[:, None])[:, 0]
     ours = Substitution(DEQ, x).output(network.weights)
     torch.testing.assert_close(ours, y.detach(), rtol=1e-12, atol=1e-12)
-
-
-def test_regions_are_counted_unless_rounding_hides_them(monkeypatch):
-    x = torch.linspace(0.01, 0.99, 7, dtype=torch.float64)[:, None]
-    module = as_deq(exact_deq(3, 4))
-    assert modules.tested(module, x, x)["regions"] == 8
-
-    def hidden(*args):
-        raise ValueError("there is more than one equilibrium")
-
-    monkeypatch.setattr(modules, "equilibrium_pieces", hidden)
-    row = modules.tested(module, x, x)
-    assert "regions" not in row
-    assert row["converged"] == 1
 
 
 def test_substitution_is_what_the_feed_forward_module_computes():
