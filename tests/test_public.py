@@ -20,7 +20,9 @@ def test_every_public_name_resolves(name):
     assert name in dir(deqlab)
 
 
-@pytest.mark.parametrize("package", ["solvers", "gradients", "nn", "stability"])
+@pytest.mark.parametrize(
+    "package", ["solvers", "gradients", "nn", "stability", "expressivity", "expressivity.search"]
+)
 def test_every_name_of_a_subpackage_resolves(package):
     module = importlib.import_module(f"deqlab.{package}")
     assert all(getattr(module, name) is not None for name in module.__all__)

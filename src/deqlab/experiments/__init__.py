@@ -11,8 +11,7 @@ from deqlab.experiments import images, memory
 from deqlab.experiments.base import Experiment
 from deqlab.experiments.bias import diagonal_flow, feature_density, frequencies, gotu
 from deqlab.experiments.expressivity import constructions, sawtooth, steep, steep_weights
-from deqlab.experiments.expressivity.open import sawtooth as open_sawtooth
-from deqlab.experiments.expressivity.open import steep as open_steep
+from deqlab.experiments.expressivity.open import open_sawtooth, open_steep
 from deqlab.experiments.kernels import kernel_error, kernel_montecarlo, kernel_spectrum
 from deqlab.experiments.matched import matched_networks
 from deqlab.experiments.saliency import saliency

@@ -1,4 +1,7 @@
-"""What networks can represent: exact constructions, counted linear regions, and lower bounds."""
+"""What networks can represent: exact constructions, counted linear regions, and lower bounds.
+
+`deqlab.expressivity.search` trains small networks to such functions.
+"""
 
 from deqlab.expressivity.bounds import (
     largest_infinity_norm,

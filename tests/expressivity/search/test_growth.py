@@ -2,29 +2,26 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from deqlab.expressivity.search.evaluation import Substitution
-from deqlab.expressivity.search.growth import (
-    MARGIN,
+from deqlab.expressivity.search import (
+    Architecture,
+    Evaluation,
     Neurons,
-    grown,
-    least_squares,
-    share,
-    sprouted,
-    targets,
+    add_level,
+    as_deq,
+    evaluate,
+    grow_level,
+    identity,
+    levenberg_marquardt,
 )
-from deqlab.expressivity.search.levenberg_marquardt import levenberg_marquardt
-from deqlab.expressivity.search.modules import as_deq
-from deqlab.expressivity.search.network import Wiring, identity
+from deqlab.expressivity.search.growth import MARGIN
 from deqlab.tasks import sawtooth
 
 X = torch.rand(200, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
 def output(network, x=X):
-    return Substitution(network.wiring, x).output(network.weights)
+    return evaluate(network, x)
 
 
 def tensor(*values):
@@ -32,7 +29,7 @@ def tensor(*values):
 
 
 def sprout(network, k, *, width=1, candidates=8, seed=0, scale=1.0):
-    return sprouted(
+    return grow_level(
         network,
         X,
         sawtooth.evaluate(X, log2_regions=k),
@@ -43,68 +40,44 @@ def sprout(network, k, *, width=1, candidates=8, seed=0, scale=1.0):
     )
 
 
-@pytest.mark.parametrize(
-    ("k", "stages", "expected"),
-    [
-        (5, 10, (1, 2, 3, 4, 5, 5, 5, 5, 5, 5)),
-        (5, 5, (1, 2, 3, 4, 5)),
-        (5, 4, (2, 3, 4, 5)),
-        (5, 3, (2, 4, 5)),
-        (5, 2, (3, 5)),
-        (5, 1, (5,)),
-        (10, 5, (2, 4, 6, 8, 10)),
-    ],
-)
-def test_targets_of_stages(k, stages, expected):
-    assert targets(k, stages) == expected
-
-
-@given(steps=st.integers(0, 1000), stages=st.integers(1, 20))
-def test_steps_are_shared_without_loss(steps, stages):
-    shares = list(share(steps, stages))
-    assert len(shares) == stages
-    assert sum(shares) == steps
-    assert max(shares) - min(shares) <= 1
-
-
 def test_a_neuron_that_is_added_to_a_deq_is_inert_before_its_fit():
-    network = sprout(sprout(identity(dense=True), 1), 2)
-    more = grown(network, Neurons(tensor(0.7), tensor(0.3)), tensor(1, 0, 0))
-    assert more.wiring.levels == (1, 1, 1)
-    assert more.wiring.num_neurons == network.wiring.num_neurons + 1
+    network = sprout(sprout(identity(Architecture((1,), dense=True)), 1), 2)
+    more = add_level(network, Neurons(tensor(0.7), tensor(0.3)), tensor(1, 0, 0))
+    assert more.architecture.levels == (1, 1, 1)
+    assert more.architecture.num_neurons == network.architecture.num_neurons + 1
     torch.testing.assert_close(output(more), output(network), rtol=0, atol=1e-14)
 
 
 def test_a_new_neuron_reads_the_output_of_the_network_before_it():
-    network = sprout(sprout(identity(dense=True), 1), 2)
-    more = grown(network, Neurons(tensor(0.7), tensor(0.3)), tensor(0, 1, 0))
+    network = sprout(sprout(identity(Architecture((1,), dense=True)), 1), 2)
+    more = add_level(network, Neurons(tensor(0.7), tensor(0.3)), tensor(0, 1, 0))
     expected = torch.relu(0.7 * (output(network) - 0.3))
     torch.testing.assert_close(output(more), expected, rtol=0, atol=1e-14)
 
 
 def test_a_new_level_of_an_fnn_carries_the_output_through_its_first_neuron():
-    network = sprout(identity(dense=False), 1, width=2)
+    network = sprout(identity(Architecture((1,), dense=False)), 1, width=2)
     least = output(network).min()
     kinks = torch.stack([least - MARGIN, least + 0.5])
-    more = grown(network, Neurons(tensor(1, -1), kinks), torch.cat([tensor(1, 0), kinks[:1]]))
-    assert more.wiring.levels == (2, 2)
+    more = add_level(network, Neurons(tensor(1, -1), kinks), torch.cat([tensor(1, 0), kinks[:1]]))
+    assert more.architecture.levels == (2, 2)
     torch.testing.assert_close(output(more), output(network), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(("dense", "width"), [(True, 1), (False, 3)])
 def test_growth_keeps_the_weights_there_were_and_respects_the_wiring(dense, width):
-    network = sprout(identity(dense=dense), 1, width=width)
+    network = sprout(identity(Architecture((1,), dense=dense)), 1, width=width)
     more = sprout(network, 2, width=width)
-    n = network.wiring.num_neurons
+    n = network.architecture.num_neurons
     kept = [*range(n), -2, -1]
     assert torch.equal(more.matrix[:n, kept], network.matrix[:-1])
-    assert more.matrix[~more.wiring.mask].abs().sum() == 0
+    assert more.matrix[~more.architecture.mask].abs().sum() == 0
 
 
 @pytest.mark.parametrize(("dense", "width"), [(True, 1), (False, 3)])
 def test_more_candidates_fit_no_worse(dense, width):
     target = sawtooth.evaluate(X, log2_regions=2)
-    network = sprout(identity(dense=dense), 1, width=width)
+    network = sprout(identity(Architecture((1,), dense=dense)), 1, width=width)
     # The worst of the single draws bounds the best of several.
     losses = [
         (output(sprout(network, 2, width=width, candidates=c)) - target).square().mean()
@@ -114,28 +87,20 @@ def test_more_candidates_fit_no_worse(dense, width):
 
 
 def test_the_margin_holds_for_every_candidate():
-    network = sprout(identity(dense=False), 1, width=3, candidates=1)
+    network = sprout(identity(Architecture((1,), dense=False)), 1, width=3, candidates=1)
     carrier = network.matrix[0, -2:]  # slope on x, constant
     assert carrier[0] == 1
     assert carrier[1].item() == pytest.approx(MARGIN - X.min().item(), abs=1e-14)
 
 
-def test_least_squares_is_that_of_lstsq():
-    generator = torch.Generator().manual_seed(1)
-    features = torch.randn(4, 3, 50, generator=generator, dtype=torch.float64)
-    target = torch.randn(50, generator=generator, dtype=torch.float64)
-    expected = torch.linalg.lstsq(features.mT, target.expand(4, -1)[..., None]).solution[..., 0]
-    torch.testing.assert_close(least_squares(features, target), expected, rtol=1e-8, atol=1e-8)
-
-
 def test_a_grown_deq_is_strictly_triangular_learns_and_solves_to_what_substitution_says():
-    network = identity(dense=True)
+    network = identity(Architecture((1,), dense=True))
     for k in (1, 2, 3):
         network = sprout(network, k, scale=0.5**k)
-        model = Substitution(network.wiring, X)
+        model = Evaluation(network.architecture, X)
         target = sawtooth.evaluate(X, log2_regions=k)
         fit = levenberg_marquardt(model, network.weights, target, steps=30)
-        network = network.having(fit.weights)
+        network = network.with_weights(fit.weights)
     module = as_deq(network)
     w = module.layer.cell.weight.detach()
     assert torch.equal(w, w.tril(-1))
@@ -150,12 +115,12 @@ def test_a_grown_deq_is_strictly_triangular_learns_and_solves_to_what_substituti
 
 
 def test_a_deq_without_a_skip_grows_from_x_and_keeps_its_output_from_then_on():
-    start = identity(dense=True, loops=True, skip=False)
+    start = identity(Architecture((1,), dense=True, loops=True, skip=False))
     assert torch.equal(output(start), X)
     one = sprout(start, 1)
-    assert one.wiring == Wiring((1,), dense=True, loops=True, skip=False)
-    assert one.matrix[~one.wiring.mask].abs().sum() == 0
-    two = grown(one, Neurons(tensor(0.7), tensor(0.3)), tensor(1, 0, 0))
-    assert two.wiring == Wiring((1, 1), dense=True, loops=True, skip=False)
+    assert one.architecture == Architecture((1,), dense=True, loops=True, skip=False)
+    assert one.matrix[~one.architecture.mask].abs().sum() == 0
+    two = add_level(one, Neurons(tensor(0.7), tensor(0.3)), tensor(1, 0, 0))
+    assert two.architecture == Architecture((1, 1), dense=True, loops=True, skip=False)
     torch.testing.assert_close(output(two), output(one), rtol=0, atol=1e-14)
     assert two.matrix[1, 1] == 0

@@ -3,32 +3,36 @@
 import pytest
 import torch
 
-from deqlab.expressivity.search.evaluation import Substitution
-from deqlab.expressivity.search.initial import (
-    SPARE,
-    disturbed,
-    drawn,
-    exact_deq,
-    exact_fnn,
-    refitted,
+from deqlab.expressivity import narrow_sawtooth, sawtooth_fnn
+from deqlab.expressivity.search import (
+    Architecture,
+    Evaluation,
+    evaluate,
+    from_deq,
+    from_fnn,
+    perturb,
+    random_network,
 )
-from deqlab.expressivity.search.network import Network, Wiring
+from deqlab.expressivity.search.initial import SPARE
 from deqlab.tasks import sawtooth
 
 X = torch.rand(500, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
+def exact_deq(k, width):
+    return from_deq(narrow_sawtooth(k), width=width)
+
+
 def loss(network, k):
-    y = Substitution(network.wiring, X).output(network.weights)
-    return (y - sawtooth.evaluate(X, log2_regions=k)).square().mean().item()
+    return (evaluate(network, X) - sawtooth.evaluate(X, log2_regions=k)).square().mean().item()
 
 
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_constructions_are_exact(k):
-    for network in (exact_deq(k, k), exact_deq(k, 10), exact_fnn(k)):
+    for network in (exact_deq(k, k), exact_deq(k, 10), from_fnn(sawtooth_fnn(k))):
         assert loss(network, k) < 1e-25
-        assert loss(disturbed(network, 0.0, torch.Generator()), k) < 1e-25
-        assert network.matrix[~network.wiring.mask].abs().sum() == 0
+        assert loss(perturb(network, 0.0, torch.Generator()), k) < 1e-25
+        assert network.matrix[~network.architecture.mask].abs().sum() == 0
 
 
 def test_noise_is_relative_to_weights_and_small_on_spare_ones():
@@ -36,7 +40,7 @@ def test_noise_is_relative_to_weights_and_small_on_spare_ones():
     weights = network.weights
     draws = torch.stack(
         [
-            disturbed(network, 0.1, torch.Generator().manual_seed(seed)).weights - weights
+            perturb(network, 0.1, torch.Generator().manual_seed(seed)).weights - weights
             for seed in range(400)
         ]
     )
@@ -47,13 +51,13 @@ def test_noise_is_relative_to_weights_and_small_on_spare_ones():
 
 
 @pytest.mark.parametrize(
-    "wiring", [Wiring((1,) * 5, True), Wiring((4, 3), False)], ids=["deq", "fnn"]
+    "architecture", [Architecture((1,) * 5, True), Architecture((4, 3), False)], ids=["deq", "fnn"]
 )
-def test_every_neuron_of_a_random_network_bends_at_a_training_point(wiring):
+def test_every_neuron_of_a_random_network_bends_at_a_training_point(architecture):
     target = sawtooth.evaluate(X, log2_regions=3)
-    network = drawn(wiring, X, target, torch.Generator().manual_seed(0))
-    assert network.matrix[~wiring.mask].abs().sum() == 0
-    s = Substitution(wiring, X)._signals(network.matrix)
+    network = random_network(architecture, X, target, torch.Generator().manual_seed(0))
+    assert network.matrix[~architecture.mask].abs().sum() == 0
+    s = Evaluation(architecture, X)._signals(network.matrix)
     inputs = network.matrix[:-1] @ s
     # A neuron's own bend is one of the points, so its input is 0 there, to rounding.
     assert (inputs.abs().amin(dim=1) < 1e-12).all()
@@ -62,21 +66,10 @@ def test_every_neuron_of_a_random_network_bends_at_a_training_point(wiring):
 def test_seeds_draw_different_networks_and_the_same_seed_the_same():
     target = sawtooth.evaluate(X, log2_regions=3)
     one, again, other = (
-        drawn(Wiring((4,), False), X, target, torch.Generator().manual_seed(seed)).matrix
+        random_network(
+            Architecture((4,), False), X, target, torch.Generator().manual_seed(seed)
+        ).matrix
         for seed in (1, 1, 2)
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
-
-
-def test_a_refitted_readout_cannot_be_improved_and_leaves_neurons_alone():
-    wiring = Wiring((3, 2), False)
-    generator = torch.Generator().manual_seed(2)
-    weights = torch.randn(wiring.num_parameters, generator=generator, dtype=torch.float64)
-    network = Network(wiring, wiring.matrix(weights))
-    target = sawtooth.evaluate(X, log2_regions=2)
-    better = refitted(network, X, target)
-    assert torch.equal(better.matrix[:-1], network.matrix[:-1])
-    y, j = Substitution(wiring, X).jacobian(better.weights)
-    slopes = j[-3:] @ (y - target) / len(X)  # by the readout
-    assert slopes.abs().max() < 1e-8

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.optimize import least_squares
 
-from deqlab.expressivity.search.levenberg_marquardt import levenberg_marquardt
+from deqlab.expressivity.search import levenberg_marquardt
 
 X = torch.linspace(0, 2, 30, dtype=torch.float64)
 

@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt: least squares with few weights, to rounding.
+"""Levenberg-Marquardt: nonlinear least squares with few weights, down to rounding.
 
 With r the errors on N points and J their derivatives by the weights, a step solves
 
@@ -17,17 +17,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 START, LEAST, MOST = 1e-2, 1e-12, 1e8
-"""Of mu. Where no step helps at the most of them, none will: there the fit ends."""
+"""The first, the least and the largest mu. Where no step helps at the largest one, none will, and
+the fit ends."""
 
 EASED, TIGHTENED = 1 / 3, 4.0
-"""What a step that is taken makes of mu, and one that is not."""
+"""The factor of mu after a step that is taken, and after one that is refused."""
 
 FLOOR, RIDGE = 1e-10, 1e-13
 """Added to D, for weights without effect, and to the whole matrix, for its factorisation."""
 
 
 @runtime_checkable
-class Model(Protocol):
+class LeastSquaresModel(Protocol):
     """What is fitted: N outputs that are functions of P weights."""
 
     def output(self, weights: Float[Tensor, " P"]) -> Float[Tensor, " N"]:
@@ -41,12 +42,12 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Fit:
-    """Where a fit ended.
+    """The end of a fit.
 
     Attributes:
-        weights: Those of least loss.
-        loss: Mean squared error.
-        steps: Steps that were solved for, taken or not.
+        weights: The weights of least loss.
+        loss: The mean squared error there.
+        steps: The number of steps that were solved for, taken or refused.
     """
 
     weights: Float[Tensor, " P"]
@@ -55,15 +56,31 @@ class Fit:
 
 
 def levenberg_marquardt(
-    model: Model, weights: Float[Tensor, " P"], target: Float[Tensor, " N"], *, steps: int
+    model: LeastSquaresModel,
+    weights: Float[Tensor, " P"],
+    target: Float[Tensor, " N"],
+    *,
+    steps: int,
 ) -> Fit:
-    """Return the fit of a model to its targets, from given weights.
+    """Return the fit of a model to its targets by Levenberg-Marquardt.
+
+    A step whose loss is nan is refused, so that a model may give nan outside of its domain. A step
+    costs O(P^2 N + P^3), and 8 P N bytes are held.
 
     Args:
-        model: On the points of the targets.
-        weights: Where to start.
+        model: The outputs at the points of the targets, and their Jacobian.
+        weights: Where the fit starts, in float64.
         target: What the outputs should be.
-        steps: At most; 0 or more.
+        steps: The largest number of steps, 0 or more.
+
+    Example:
+        >>> from deqlab.expressivity.search import Architecture, Evaluation
+        >>> x = torch.linspace(-1, 1, 50, dtype=torch.float64)
+        >>> ramp = Architecture((1,), dense=False)  # v relu(u x + b) + c
+        >>> start = torch.ones(ramp.num_parameters, dtype=torch.float64)
+        >>> fit = levenberg_marquardt(Evaluation(ramp, x), start, 3 * torch.relu(x), steps=50)
+        >>> fit.loss < 1e-24
+        True
     """
     mu, tried = START, 0
     loss = _loss(model.output(weights), target)
@@ -87,7 +104,7 @@ def _step(
     damping = mu * (gram.diagonal() + FLOOR) + RIDGE
     factor, info = torch.linalg.cholesky_ex(gram + damping.diag())
     if info:
-        # Not positive definite, to rounding: more damping, no step.
+        # Not positive definite, to rounding: a step of nan is refused, and mu grows.
         return torch.full_like(gradient, torch.nan)
     return torch.cholesky_solve(gradient[:, None], factor)[:, 0]
 

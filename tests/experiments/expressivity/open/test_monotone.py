@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deqlab.experiments.expressivity.open import monotone
-from deqlab.experiments.expressivity.open.sawtooth import EXPERIMENT
+from deqlab.experiments.expressivity.open.open_sawtooth import EXPERIMENT
 
 CONFIG = replace(EXPERIMENT.presets["smoke"], adam_steps=3)
 X = torch.rand(12, 1, generator=torch.Generator().manual_seed(5), dtype=torch.float64)

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from deqlab.experiments import EXPERIMENTS, GROUPS
-from deqlab.experiments.comparing.regression import TEST_SEED
-from deqlab.experiments.expressivity.open import sawtooth
-from deqlab.experiments.expressivity.open.sawtooth import EXPERIMENT
+from deqlab.experiments.expressivity.open.open_sawtooth import EXPERIMENT
 
 CONFIG = EXPERIMENT.presets["smoke"]
 
@@ -119,8 +117,8 @@ def test_the_test_loss_is_not_that_of_the_training_points(summaries):
 
 
 def test_data_is_the_same_for_all_and_tests_are_not_training_points():
-    x, y = sawtooth._points(CONFIG, 64, sawtooth._TRAIN_SEED)
-    test, _ = sawtooth._points(CONFIG, 64, TEST_SEED)
+    (x, y), (test, _) = CONFIG.train(2), CONFIG.test(2)
+    assert torch.equal(CONFIG.train(1)[0], x)
     assert not torch.isin(x, test).any()
     # Dyadic points would alias the sawtooth: at most a few have short fractions.
     assert not (x * 2**12 == (x * 2**12).round()).any()

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from deqlab.experiments import EXPERIMENTS, GROUPS
-from deqlab.experiments.expressivity.open import steep
-from deqlab.experiments.expressivity.open.steep import EXPERIMENT
+from deqlab.experiments.expressivity.open.jobs import route_of
+from deqlab.experiments.expressivity.open.open_steep import EXPERIMENT
 
 CONFIG = EXPERIMENT.presets["smoke"]
 
@@ -75,9 +75,9 @@ def test_deqs_are_solved_and_fnns_have_a_bound_in_place_of_a_solve(summaries):
 
 def test_errors_and_norms_are_those_of_the_networks(summaries):
     job = next(j for j in EXPERIMENT.plan(CONFIG, []) if j.arm == "curriculum-fnn-1x5")
-    route = steep._route(CONFIG, job, steep._training(CONFIG))
-    network = list(route.stages(steep._training(CONFIG), CONFIG.steps))[-1].network
-    x, y = steep._testing(CONFIG)(3)
+    route = route_of(CONFIG, job)
+    network = list(route.stages(CONFIG.train, CONFIG.steps))[-1].network
+    x, y = CONFIG.test(3)
     hidden = torch.relu(network.matrix[:5, -2:] @ torch.stack([x, torch.ones_like(x)]))
     wrong = network.matrix[5, :5] @ hidden + network.matrix[5, -1] - y
     row = summaries[job.arm]
@@ -105,7 +105,7 @@ def test_only_stages_that_grow_cost_candidates(rows, summaries):
 
 
 def test_each_ramp_has_its_own_points_and_tests_have_others():
-    train, test = steep._training(CONFIG), steep._testing(CONFIG)
+    train, test = CONFIG.train, CONFIG.test
     (x3, _), (x4, y4), (fresh, _) = train(3), train(4), test(4)
     assert len(x4) == CONFIG.train_samples
     assert len(fresh) == CONFIG.test_samples

@@ -14,20 +14,21 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from deqlab.costs import flops
-from deqlab.experiments.expressivity.open.config import OpenConfig
+from deqlab.experiments.expressivity.open.sawtooth_routes import OpenSawtoothConfig
 from deqlab.expressivity import ReadoutDEQ
 from deqlab.gradients import Dense, Implicit
 from deqlab.nn import DEQ, MonotoneCell
 from deqlab.solvers import Newton
 
 GAIN = 2.0
-"""Of A and B, whose entries start with a standard deviation of 2 / sqrt(width)."""
+"""The standard deviation of the entries of A and B at the start, times sqrt(width)."""
 
 COUNTED = 50
-"""One step of so many has its FLOPs counted: Newton needs more evaluations at some than others."""
+"""The FLOPs of one step in 50 are counted, as Newton needs more evaluations at some than others."""
 
 TOLERANCE, PATIENCE = 1e-12, 200
-"""Of the solver, in training and in tests: Newton is exact once it knows which units are active."""
+"""The relative tolerance and the largest number of steps of the solver, in training and in tests:
+Newton is exact once it knows which units are active."""
 
 
 def built(width: int) -> ReadoutDEQ:
@@ -39,7 +40,7 @@ def built(width: int) -> ReadoutDEQ:
 
 
 def trained(
-    config: OpenConfig,
+    config: OpenSawtoothConfig,
     x: Float[Tensor, "N 1"],
     y: Float[Tensor, "N 1"],
     *,
@@ -49,11 +50,11 @@ def trained(
     """Return the DEQ that Adam ends with, and the FLOPs of all its steps.
 
     Args:
-        config: Its `adam_steps`, `learning_rate`, `batch_size` and `width` count.
-        x: Training points.
+        config: The width of the DEQ, and the settings of Adam.
+        x: The training points.
         y: Their targets.
-        penalty: Weight of the Jacobian penalty.
-        seed: Of weights and batches.
+        penalty: The weight of the Jacobian penalty.
+        seed: The seed of weights and batches.
     """
     torch.manual_seed(seed)
     network = built(config.width)

@@ -2,12 +2,12 @@
 
 import pytest
 
-from deqlab.experiments.expressivity.open import verdict as verdicts
-from deqlab.experiments.expressivity.open.verdict import floor
+from deqlab.experiments.expressivity.open import open_report
+from deqlab.experiments.expressivity.open.losses import floor
 
 
 def judge(rows):
-    return verdicts.judge(
+    return open_report.judge(
         rows,
         subject="On 2^5 linear regions",
         least=floor(5),
