@@ -6,8 +6,6 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from typing_extensions import override
-
 MOVED = {
     "deqlab.arnoldi": "deqlab.linalg.arnoldi",
     "deqlab.arrays": "deqlab.linalg.arrays",
@@ -27,7 +25,6 @@ MOVED = {
 class MovedModules(MetaPathFinder):
     """The last finder that Python asks: a module that no other one has found."""
 
-    @override
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
