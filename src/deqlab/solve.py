@@ -11,15 +11,15 @@ from torch.utils._pytree import tree_leaves
 
 from deqlab.containers import State
 from deqlab.errors import OnFailure, check_on_failure, report_failure, report_lost_gradient
-from deqlab.gradients import Gradient, Implicit
-from deqlab.gradients.base import Problem, check_gradient
+from deqlab.gradients.base import Gradient, Problem, check_gradient
 from deqlab.gradients.coupling import couples_rows, report_coupled_value
+from deqlab.gradients.implicit import Implicit
 from deqlab.maps.auxiliary import WithAux, apart
 from deqlab.maps.flat_map import FlatMap, check_not_followed
 from deqlab.maps.narrowing import narrowing
 from deqlab.solution import Solution, StateT, Status
-from deqlab.solvers import Anderson, Solver
-from deqlab.solvers.base import check_solver
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.base import Solver, check_solver
 from deqlab.state import Layout, share_memory
 from deqlab.tracing import check_not_traced
 

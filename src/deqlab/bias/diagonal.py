@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from deqlab.bias.parametrisations import check_well_posed
-from deqlab.gradients import Dense, Implicit
-from deqlab.nn import DEQ, Cell, Prepared
+from deqlab.gradients.implicit import Implicit
+from deqlab.gradients.linear_methods import Dense
+from deqlab.nn.cells.base import Cell, Prepared
+from deqlab.nn.deq import DEQ
 from deqlab.solution import Solution
-from deqlab.solvers import Newton, Solver
+from deqlab.solvers.base import Solver
+from deqlab.solvers.newton import Newton
 
 _EXACT = Newton()
 

@@ -15,10 +15,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deqlab.bias.diagonal import DiagonalDEQ
-from deqlab.gradients import Dense, Implicit
-from deqlab.nn import DEQ, DenseCell, SpectralNorm
+from deqlab.gradients.implicit import Implicit
+from deqlab.gradients.linear_methods import Dense
+from deqlab.nn.cells.constraints import SpectralNorm
+from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.deq import DEQ
 from deqlab.solution import Solution
-from deqlab.solvers import Anderson, Newton
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.newton import Newton
 
 TRAIN = Newton(rtol=1e-5, max_steps=50)
 TEST = Anderson(rtol=1e-6, max_steps=500)

@@ -189,7 +189,8 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about runs."""
-    from deqlab.report import ReportError, render
+    from deqlab.report.html import render
+    from deqlab.report.rows import ReportError
     from deqlab.runs.writing import write_whole
 
     html = render(runs)
@@ -211,8 +212,8 @@ def data(
 ) -> None:
     """Show which data is here and sound; with --fetch, get what is not."""
     from deqlab.cli.overrides import one_of
-    from deqlab.tasks import NAMES, SOURCES
-    from deqlab.tasks import fetch as fetch_files
+    from deqlab.tasks.files.registry import NAMES, SOURCES
+    from deqlab.tasks.files.status import fetch as fetch_files
 
     chosen = [one_of(name, NAMES, what="data set") for name in names or NAMES]
     if fetch:
@@ -228,7 +229,7 @@ def _show_data(chosen: list[str], data_dir: Path | None) -> bool:
     from rich.console import Console
     from rich.table import Table
 
-    from deqlab.tasks import FileState, inspect
+    from deqlab.tasks.files.status import FileState, inspect
 
     found = [status for status in inspect(data_dir) if status.data_set in chosen]
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))

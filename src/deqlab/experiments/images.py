@@ -19,8 +19,9 @@ from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Training, train
 from deqlab.experiments.config import check_at_least, check_choice
-from deqlab.tasks import ClassificationData, names_of
-from deqlab.tasks import load as load_data
+from deqlab.tasks.files.classification import ClassificationData
+from deqlab.tasks.files.loading import load as load_data
+from deqlab.tasks.files.registry import names_of
 
 ACCURACY = Metric(field="test_accuracy", label="a test accuracy of", is_accuracy=True)
 

@@ -24,9 +24,11 @@ from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
 from deqlab.experiments.comparing.evidence import by_seed, outcome, select
 from deqlab.experiments.config import Config, check_at_least, check_increasing
 from deqlab.experiments.page import chart, charts_and_table
-from deqlab.gradients import Gradient, Implicit, Unrolled
+from deqlab.gradients.base import Gradient
+from deqlab.gradients.implicit import Implicit
+from deqlab.gradients.unrolled import Unrolled
 from deqlab.solve import fixed_point
-from deqlab.solvers import Picard
+from deqlab.solvers.picard import Picard
 
 GRADIENTS: dict[str, Gradient] = {"implicit": Implicit(), "unrolled": Unrolled()}
 FLAT = 0.05

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor, nn
 
-from deqlab.nn import DenseCell, MonotoneCell
+from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.cells.monotone import MonotoneCell
 from deqlab.solvers.proximal import proximal
 
 CORRECTIONS = 50

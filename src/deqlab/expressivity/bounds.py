@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from deqlab.nn import DenseCell, MonotoneCell
+from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.cells.monotone import MonotoneCell
 
 
 def largest_pieces(widths: Sequence[int]) -> int:

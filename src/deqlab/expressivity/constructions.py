@@ -28,9 +28,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from deqlab.nn import DEQ, DenseCell, mlp
+from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.deq import DEQ
+from deqlab.nn.models.mlp import mlp
 from deqlab.solution import Solution
-from deqlab.solvers import Newton, Picard
+from deqlab.solvers.newton import Newton
+from deqlab.solvers.picard import Picard
 from deqlab.tasks import sawtooth
 
 LARGEST_GROWTH = 2.0**24

@@ -8,7 +8,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from deqlab.inputs.features import centred_and_scaled, convolutional_features
-from deqlab.tasks import ClassificationData, ImageData, load
+from deqlab.tasks.files.classification import ClassificationData
+from deqlab.tasks.files.images import ImageData
+from deqlab.tasks.files.loading import load
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from deqlab.tasks import ImageData
+from deqlab.tasks.files.images import ImageData
 
 WIDTHS = (16, 32, 64, 256)
 """Channels of each layer; the last are the features."""

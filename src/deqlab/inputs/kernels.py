@@ -10,10 +10,12 @@ from torch import Tensor
 
 from deqlab.inputs.classification import load_inputs
 from deqlab.inputs.features import EPOCHS
-from deqlab.kernels import GaussianMixture
-from deqlab.tasks import ClassificationData, DataError, names_of
-from deqlab.tasks.files.classification import balanced_draw
-from deqlab.tasks.files.tables import SUFFIXES, TableFile
+from deqlab.kernels.mixture import GaussianMixture
+from deqlab.tasks.files.classification import ClassificationData, balanced_draw
+from deqlab.tasks.files.errors import DataError
+from deqlab.tasks.files.registry import names_of
+from deqlab.tasks.files.tables.file import TableFile
+from deqlab.tasks.files.tables.samples import SUFFIXES
 
 MIXTURE = "mixture"
 NAMES = (MIXTURE, *names_of(ClassificationData))

@@ -14,7 +14,7 @@ Ling et al. (2024, arXiv:2402.02697), for explicit networks by Gu et al. (2024, 
 import math
 from dataclasses import dataclass
 
-from deqlab.activations import Moments
+from deqlab.activations.moments import Moments
 from deqlab.kernels.kinds import Trained, check_trained
 
 __all__ = ["Coefficients", "deq_coefficients"]

@@ -17,13 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.gradients import Implicit
+from deqlab.gradients.implicit import Implicit
 from deqlab.kernels.data import Data, as_data, norm_of
 from deqlab.kernels.explicit import ExplicitKernel
 from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import Trained, check_trained
 from deqlab.kernels.network import ExplicitNetwork, ImplicitNetwork
-from deqlab.solvers import Anderson
+from deqlab.solvers.anderson import Anderson
 
 SOLVER = Anderson(rtol=1e-10, max_steps=500)
 

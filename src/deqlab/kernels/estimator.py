@@ -13,7 +13,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.gaussian_process.kernels import Kernel
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from deqlab.activations import Activation, ReLU
+from deqlab.activations.base import Activation
+from deqlab.activations.ramps import ReLU
 from deqlab.kernels.data import Data, as_data, norm_of
 from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import Kind, Trained, check_kind, check_trained

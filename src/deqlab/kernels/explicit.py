@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.activations import Activation
+from deqlab.activations.base import Activation
 from deqlab.kernels.coefficients import Coefficients
 from deqlab.kernels.data import Data, as_data, norm_of
 from deqlab.kernels.network import ExplicitNetwork

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.activations import Activation
+from deqlab.activations.base import Activation
 from deqlab.kernels.coefficients import Coefficients, deq_coefficients
 from deqlab.kernels.data import Data, as_data, check_tau0, norm_of
 from deqlab.kernels.kinds import Kind, Trained, check_trained

@@ -2,17 +2,12 @@
 
 from typing import Literal, TypeAlias
 
-from deqlab.activations import (
-    ELU,
-    Activation,
-    Erf,
-    HardTanh,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Swish,
-    Tanh,
-)
+from deqlab.activations.base import Activation
+from deqlab.activations.elu import ELU
+from deqlab.activations.erf import Erf
+from deqlab.activations.hard_tanh import HardTanh
+from deqlab.activations.ramps import Identity, LeakyReLU, ReLU
+from deqlab.activations.smooth import Swish, Tanh
 
 Kind: TypeAlias = Literal["conjugate", "tangent"]
 

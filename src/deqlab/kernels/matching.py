@@ -19,7 +19,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import brentq, least_squares, nnls
 
-from deqlab.activations import Activation, HardTanh, LReLU, Polynomial
+from deqlab.activations.base import Activation
+from deqlab.activations.hard_tanh import HardTanh
+from deqlab.activations.polynomial import Polynomial
+from deqlab.activations.ramps import LReLU
 from deqlab.kernels.coefficients import Coefficients
 from deqlab.kernels.explicit import ExplicitKernel
 from deqlab.kernels.implicit import ImplicitKernel

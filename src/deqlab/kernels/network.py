@@ -14,12 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from deqlab.activations import Activation
+from deqlab.activations.base import Activation
 from deqlab.errors import OnFailure
-from deqlab.gradients import Gradient, Implicit
+from deqlab.gradients.base import Gradient
+from deqlab.gradients.implicit import Implicit
 from deqlab.solution import Solution
 from deqlab.solve import fixed_point
-from deqlab.solvers import Anderson, Solver
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.base import Solver
 
 
 def gaussian(

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.activations import Activation
+from deqlab.activations.base import Activation
 from deqlab.errors import report_failure
 from deqlab.kernels.chebyshev import interpolated
 from deqlab.kernels.kinds import Kind, Trained, check_kind, check_trained
@@ -30,7 +30,7 @@ from deqlab.kernels.tables import (
     vanishes,
 )
 from deqlab.solution import Solution
-from deqlab.solvers import Anderson
+from deqlab.solvers.anderson import Anderson
 
 Dual: TypeAlias = Activation | Tabulated
 """Knows the duals of an activation."""

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from deqlab.activations import Activation
+from deqlab.activations.base import Activation
 from deqlab.kernels.chebyshev import interpolated
 from deqlab.kernels.pairs import PairFunction
 

@@ -8,15 +8,15 @@ from typing_extensions import override
 
 from deqlab.arguments import check_kind
 from deqlab.errors import OnFailure, check_on_failure
-from deqlab.gradients import Gradient, Implicit
-from deqlab.gradients.base import check_gradient
+from deqlab.gradients.base import Gradient, check_gradient
+from deqlab.gradients.implicit import Implicit
 from deqlab.nn.cells.base import Cell
 from deqlab.nn.equation import Equation, unwrapped
 from deqlab.nn.start import described
 from deqlab.solution import Solution, StateT
 from deqlab.solve import check_rows, solve_for
-from deqlab.solvers import Anderson, Solver
-from deqlab.solvers.base import check_solver
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.base import Solver, check_solver
 from deqlab.tracing import check_not_traced, refuse_script
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, pad
 from deqlab.nn.models.pair import forward
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
-from deqlab.tasks import ImageData
+from deqlab.tasks.files.images import ImageData
 
 ROWS = 100
 """How many images are tested at a time."""

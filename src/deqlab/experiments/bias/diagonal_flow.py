@@ -18,18 +18,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from deqlab.bias import (
-    Gated,
-    Linear,
-    Parametrisation,
-    Product,
-    Recurrent,
-    closest_fit,
-    gradient_flow,
-    kkt_residual,
-    participation_ratio,
-)
+from deqlab.bias.density import participation_ratio
 from deqlab.bias.descent import descend
+from deqlab.bias.flow import gradient_flow
+from deqlab.bias.minimum import closest_fit, kkt_residual
+from deqlab.bias.parametrisations import Gated, Linear, Parametrisation, Product, Recurrent
 from deqlab.experiments.base import Experiment, Job, Row, cross
 from deqlab.experiments.bias.diagonal_flow_report import DEQS, PAGE, verdict
 from deqlab.experiments.config import Config, check_at_least, check_increasing, require

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from deqlab.bias import participation_ratio
+from deqlab.bias.density import participation_ratio
 from deqlab.bias.features import Network, build, magnitudes
 from deqlab.experiments.base import Experiment, Job, Row, cross
 from deqlab.experiments.bias.feature_density_report import LABELS, PAGE, verdict

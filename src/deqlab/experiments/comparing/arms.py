@@ -16,10 +16,16 @@ from deqlab.experiments.config import (
     check_positive,
     require,
 )
-from deqlab.gradients import Dense, Implicit
-from deqlab.nn import DEQ, DenseCell, SpectralNorm, Triangular, Unconstrained, mlp
+from deqlab.gradients.implicit import Implicit
+from deqlab.gradients.linear_methods import Dense
+from deqlab.nn.cells.constraints import SpectralNorm, Triangular, Unconstrained
+from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.deq import DEQ
+from deqlab.nn.models.mlp import mlp
 from deqlab.solution import Solution
-from deqlab.solvers import Anderson, Newton, Picard
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.newton import Newton
+from deqlab.solvers.picard import Picard
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 CONSTRAINTS: dict[str, Callable[[float], nn.Module]] = {

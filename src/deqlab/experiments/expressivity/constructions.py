@@ -18,18 +18,20 @@ from deqlab.costs import num_parameters
 from deqlab.experiments.base import Experiment, Job, Row, every_job
 from deqlab.experiments.config import Config, check_at_least, check_increasing
 from deqlab.experiments.expressivity.constructions_report import ERROR, PAGE, RAMP, verdict
-from deqlab.expressivity import (
+from deqlab.expressivity.bounds import largest_pieces, smallest_infinity_norm
+from deqlab.expressivity.constructions import (
     ReadoutDEQ,
-    largest_pieces,
     narrow_sawtooth,
     sawtooth_fnn,
-    smallest_infinity_norm,
     steep_ramp,
     wide_sawtooth,
 )
 from deqlab.expressivity.measured import measured, pieces_of
-from deqlab.nn import DEQ, DenseCell, Triangular, mlp
-from deqlab.solvers import Newton
+from deqlab.nn.cells.constraints import Triangular
+from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.deq import DEQ
+from deqlab.nn.models.mlp import mlp
+from deqlab.solvers.newton import Newton
 from deqlab.tasks import sawtooth, steep
 
 SAWTOOTHS: dict[str, tuple[str, Callable[[int], nn.Module]]] = {

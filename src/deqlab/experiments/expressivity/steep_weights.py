@@ -36,7 +36,7 @@ from deqlab.experiments.comparing.regression import TEST_SEED, RegressionConfig,
 from deqlab.experiments.comparing.supervised import Batch
 from deqlab.experiments.config import check_at_least, check_choice, check_increasing, require
 from deqlab.experiments.expressivity.steep_weights_report import PAGE, verdict
-from deqlab.expressivity import largest_infinity_norm, smallest_infinity_norm
+from deqlab.expressivity.bounds import largest_infinity_norm, smallest_infinity_norm
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks import steep
 

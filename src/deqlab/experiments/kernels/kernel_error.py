@@ -17,7 +17,8 @@ from deqlab.experiments.comparing.evidence import median_of, outcome, select
 from deqlab.experiments.config import Config, check_increasing, require
 from deqlab.experiments.page import Page, chart, column, table
 from deqlab.inputs.kernels import published_mixture
-from deqlab.kernels import ImplicitKernel, equivalent
+from deqlab.kernels.equivalents import equivalent
+from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import ACTIVATIONS, Trained
 from deqlab.kernels.spectra import power_law, relative_error
 

@@ -22,7 +22,8 @@ from deqlab.experiments.config import (
 )
 from deqlab.experiments.page import chart, charts_and_table
 from deqlab.inputs.kernels import published_mixture
-from deqlab.kernels import ImplicitKernel, empirical_conjugate, empirical_tangent
+from deqlab.kernels.empirical import empirical_conjugate, empirical_tangent
+from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import ACTIVATIONS, Trained
 from deqlab.kernels.spectra import power_law, relative_error
 

@@ -29,16 +29,14 @@ from deqlab.experiments.config import (
 )
 from deqlab.experiments.kernels.kernel_spectrum_report import PAGE, SPECTRA, verdict
 from deqlab.inputs.kernels import KernelData, load
-from deqlab.kernels import (
-    ExplicitKernel,
-    ImplicitKernel,
-    ImplicitNetwork,
-    LowRankPlusIdentity,
-    equivalent,
-    match_explicit,
-    spectra,
-)
+from deqlab.kernels import spectra
+from deqlab.kernels.equivalents import equivalent
+from deqlab.kernels.explicit import ExplicitKernel
+from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import ACTIVATIONS, Kind, Trained
+from deqlab.kernels.lowrank import LowRankPlusIdentity
+from deqlab.kernels.matching import match_explicit
+from deqlab.kernels.network import ImplicitNetwork
 
 Network: TypeAlias = ImplicitKernel | ExplicitKernel
 

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeAlias
 
-from deqlab.activations import Activation, ReLU, Tanh
-from deqlab.kernels import ExplicitKernel, ImplicitKernel, match_explicit
+from deqlab.activations.base import Activation
+from deqlab.activations.ramps import ReLU
+from deqlab.activations.smooth import Tanh
+from deqlab.kernels.explicit import ExplicitKernel
+from deqlab.kernels.implicit import ImplicitKernel
+from deqlab.kernels.matching import match_explicit
 
 Kernel: TypeAlias = ImplicitKernel | ExplicitKernel
 Role: TypeAlias = Literal["deq", "matched", "plain"]

@@ -30,11 +30,13 @@ from deqlab.experiments.config import (
 from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
 from deqlab.experiments.matched.matched_networks_report import PAGE, verdict
 from deqlab.inputs.classification import Inputs, draw, load_inputs
-from deqlab.kernels import ImplicitNetwork
 from deqlab.kernels.frozen import Network, accuracy, features, outputs, train_readout
+from deqlab.kernels.network import ImplicitNetwork
 from deqlab.kernels.spectra import scaled_errors
 from deqlab.stability.equilibria import Solves
-from deqlab.tasks import ClassificationData, load, names_of
+from deqlab.tasks.files.classification import ClassificationData
+from deqlab.tasks.files.loading import load
+from deqlab.tasks.files.registry import names_of
 
 
 @dataclass(frozen=True, kw_only=True)

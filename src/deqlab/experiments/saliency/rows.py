@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from deqlab.experiments.base import Row
 from deqlab.nn import saliency
 from deqlab.nn.models import pair
-from deqlab.tasks import ImageData
+from deqlab.tasks.files.images import ImageData
 from deqlab.training.images import Images
 
 

@@ -31,8 +31,10 @@ from deqlab.experiments.config import (
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
 from deqlab.experiments.saliency.saliency_report import MATCHED, PAGE, UNTRAINED, judge
 from deqlab.nn.models import pair
-from deqlab.solvers import Anderson
-from deqlab.tasks import ImageData, load, names_of
+from deqlab.solvers.anderson import Anderson
+from deqlab.tasks.files.images import ImageData
+from deqlab.tasks.files.loading import load
+from deqlab.tasks.files.registry import names_of
 from deqlab.training.images import Images, Nearest, Recipe, epochs, tested
 
 LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}

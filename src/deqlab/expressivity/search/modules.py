@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from deqlab.expressivity.constructions import POLISH, ReadoutDEQ
 from deqlab.expressivity.search.network import Architecture, Network
-from deqlab.nn import DEQ, DenseCell, mlp
-from deqlab.solvers import Newton, Picard
+from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.deq import DEQ
+from deqlab.nn.models.mlp import mlp
+from deqlab.solvers.newton import Newton
+from deqlab.solvers.picard import Picard
 
 TOLERANCE = 1e-12
 """Relative to f(0). A state that outgrows it by 4e4 is not known as well, and has not converged."""

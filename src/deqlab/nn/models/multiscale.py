@@ -8,11 +8,13 @@ from typing_extensions import override
 
 from deqlab.arguments import check_count, check_whole
 from deqlab.errors import OnFailure
-from deqlab.gradients import Gradient, Implicit
+from deqlab.gradients.base import Gradient
+from deqlab.gradients.implicit import Implicit
 from deqlab.nn.cells.multiscale import Maps, MultiscaleCell
 from deqlab.nn.channels import check_channels, pooled_readout
 from deqlab.nn.deq import DEQ
-from deqlab.solvers import Anderson, Solver
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.base import Solver
 
 
 class Resolution(nn.Module):

@@ -14,7 +14,7 @@ from deqlab.nn.deq import DEQ
 from deqlab.nn.models.multiscale import multiscale
 from deqlab.nn.models.resnet import resnet
 from deqlab.solution import Solution
-from deqlab.solvers import Anderson
+from deqlab.solvers.anderson import Anderson
 
 GROUPS = 4
 BLOCKS = 2  # of each stage of the residual network

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.comparing.regression import TEST_SEED
 from deqlab.experiments.config import Config, check_at_least, check_at_most, require
-from deqlab.expressivity.search import Architecture, Network, Route, matching_width
-from deqlab.expressivity.search.network import CLOSE
+from deqlab.expressivity.search.network import CLOSE, Architecture, Network, matching_width
+from deqlab.expressivity.search.stages import Route
 
 FRESH = tuple(range(100, 108))
 """Seeds on which no recipe was sought: those below were looked at on the way to the recipes."""

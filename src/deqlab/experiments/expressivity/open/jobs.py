@@ -15,8 +15,12 @@ from torch import Tensor, nn
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.expressivity.open.competition import Competition
 from deqlab.experiments.expressivity.open.losses import CONSTRUCTION, LEARNED
-from deqlab.expressivity import ReadoutDEQ
-from deqlab.expressivity.search import Architecture, Route, as_module, evaluate, perturb
+from deqlab.expressivity.constructions import ReadoutDEQ
+from deqlab.expressivity.search.evaluation import evaluate
+from deqlab.expressivity.search.initial import perturb
+from deqlab.expressivity.search.modules import as_module
+from deqlab.expressivity.search.network import Architecture
+from deqlab.expressivity.search.stages import Route
 from deqlab.stability.equilibria import relative_residual
 
 Arms: TypeAlias = Iterator[tuple[str, dict[str, Any]]]

@@ -15,10 +15,12 @@ from torch.nn.functional import mse_loss
 
 from deqlab.costs import flops
 from deqlab.experiments.expressivity.open.sawtooth_routes import OpenSawtoothConfig
-from deqlab.expressivity import ReadoutDEQ
-from deqlab.gradients import Dense, Implicit
-from deqlab.nn import DEQ, MonotoneCell
-from deqlab.solvers import Newton
+from deqlab.expressivity.constructions import ReadoutDEQ
+from deqlab.gradients.implicit import Implicit
+from deqlab.gradients.linear_methods import Dense
+from deqlab.nn.cells.monotone import MonotoneCell
+from deqlab.nn.deq import DEQ
+from deqlab.solvers.newton import Newton
 
 GAIN = 2.0
 """The standard deviation of the entries of A and B at the start, times sqrt(width)."""

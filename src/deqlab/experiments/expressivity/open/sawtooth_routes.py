@@ -20,9 +20,11 @@ from typing_extensions import override
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.config import check_at_least, check_positive, require
 from deqlab.experiments.expressivity.open.competition import Competition, Points
-from deqlab.expressivity import narrow_sawtooth, sawtooth_fnn, search
+from deqlab.expressivity import search
+from deqlab.expressivity.constructions import narrow_sawtooth, sawtooth_fnn
 from deqlab.expressivity.measured import pieces_of
-from deqlab.expressivity.search import Architecture, Network, Route
+from deqlab.expressivity.search.network import Architecture, Network
+from deqlab.expressivity.search.stages import Route
 from deqlab.tasks import sawtooth
 
 ROUTES = ("plain", "curriculum", "construction", "monotone", "growth")

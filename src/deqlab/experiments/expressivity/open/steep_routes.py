@@ -30,13 +30,11 @@ from typing_extensions import override
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.config import require
 from deqlab.experiments.expressivity.open.competition import Competition, Points
-from deqlab.expressivity import (
-    largest_infinity_norm,
-    search,
-    smallest_infinity_norm,
-    steep_ramp,
-)
-from deqlab.expressivity.search import Architecture, Network, Route
+from deqlab.expressivity import search
+from deqlab.expressivity.bounds import largest_infinity_norm, smallest_infinity_norm
+from deqlab.expressivity.constructions import steep_ramp
+from deqlab.expressivity.search.network import Architecture, Network
+from deqlab.expressivity.search.stages import Route
 from deqlab.tasks import steep
 
 ROUTES = ("plain", "curriculum", "construction", "steepening", "growth")
