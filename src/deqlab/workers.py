@@ -113,3 +113,10 @@ def _call(work: Work, job: Job) -> Finished:
 
 
 BACKENDS: dict[str, Backend] = {"loky": _loky, "dask": _dask, "ray": _ray}
+
+
+def short_of_memory(error: BaseException) -> bool:
+    """Return whether an allocation failed, which torch tells by the text of an error only."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )

@@ -13,9 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.runner import missing, run_jobs, short_of_memory
+from deqlab.experiments.runner import missing, run_jobs
 from deqlab.runs.environment import describe
 from deqlab.runs.rundir import RunDirectory
+from deqlab.workers import short_of_memory
 
 SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
 """Fields of a row that its progress line shows, where it has them."""

@@ -1,6 +1,6 @@
 """Runs the jobs of an experiment that are not yet on disk, and writes the verdict."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -9,7 +9,7 @@ import torch
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
 from deqlab.runs.opening import RunError
 from deqlab.runs.rundir import RunDirectory
-from deqlab.workers import Finished, in_workers
+from deqlab.workers import Finished, in_workers, short_of_memory
 
 Run: TypeAlias = Callable[[Any, Job], Iterator[Row]]
 """What an experiment does with a config and a job; workers receive it by reference."""
@@ -52,10 +52,10 @@ def run_jobs(
         def tell(job: Job, row: Row | None, total: int = len(run.done) + len(todo)) -> None:
             on_progress(job, row, len(run.done), total)
 
+        work = partial(_work, experiment.name, experiment.run, config)
         if jobs == 1:
-            finished = _in_this_process(experiment, config, todo, tell)
+            finished: Iterator[Finished] = (work(job, tell) for job in todo)
         else:
-            work = partial(_work, experiment.name, experiment.run, config)
             finished = in_workers(work, todo, jobs=jobs, backend=backend)
         for job, rows in finished:
             run.append(job, rows)
@@ -72,23 +72,20 @@ def missing(experiment: Experiment[Any], config: Any, run: RunDirectory) -> list
     return [job for job in plan if (job.arm, job.seed) not in run.done]
 
 
-def _in_this_process(
-    experiment: Experiment[Any],
+def _work(
+    name: str,
+    run: Run,
     config: Any,  # noqa: ANN401
-    todo: Sequence[Job],
-    tell: Callable[[Job, Row | None], None],
-) -> Iterator[Finished]:
-    for job in todo:
-        rows = []
-        for row in _seeded(experiment.name, experiment.run, config, job):
-            tell(job, row)
-            if row["kind"] != PROGRESS:
-                rows.append(row)
-        yield job, rows
-
-
-def _work(name: str, run: Run, config: Any, job: Job) -> Finished:  # noqa: ANN401
-    return job, [row for row in _seeded(name, run, config, job) if row["kind"] != PROGRESS]
+    job: Job,
+    tell: Callable[[Job, Row], None] = lambda job, row: None,
+) -> Finished:
+    """Run one job; return it with the rows that are kept."""
+    rows = []
+    for row in _seeded(name, run, config, job):
+        tell(job, row)
+        if row["kind"] != PROGRESS:
+            rows.append(row)
+    return job, rows
 
 
 def _seeded(name: str, run: Run, config: Any, job: Job) -> Iterator[Row]:  # noqa: ANN401
@@ -103,10 +100,3 @@ def _seeded(name: str, run: Run, config: Any, job: Job) -> Iterator[Row]:  # noq
             "the jobs before are saved; fewer jobs at a time need less, or smaller sizes, which "
             "need another --out"
         ) from error
-
-
-def short_of_memory(error: BaseException) -> bool:
-    """Return whether an allocation failed, which torch tells by the text of an error only."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from deqlab.tasks.files.images import ImageData
+from deqlab.training.loop import Loop
 
 WIDTHS = (16, 32, 64, 256)
 """Channels of each layer; the last are the features."""
@@ -114,12 +115,14 @@ def _train(model: nn.Module, x: Tensor, y: Tensor, epochs: int) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, _LEARNING_RATE, total_steps=epochs * batches
     )
+
+    def loss(part: Tensor) -> tuple[Tensor, None]:
+        return cross_entropy(model(_augmented(x[part])), y[part]), None
+
+    loop = Loop(loss=loss, optimizer=optimizer, schedule=schedule)
     for _ in range(epochs):
-        for part in torch.randperm(len(x)).split(_BATCH_SIZE)[:batches]:
-            optimizer.zero_grad()
-            cross_entropy(model(_augmented(x[part])), y[part]).backward()
-            optimizer.step()
-            schedule.step()
+        for _step in loop.run(torch.randperm(len(x)).split(_BATCH_SIZE)[:batches]):
+            pass
 
 
 def _augmented(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:

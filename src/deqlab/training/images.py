@@ -1,7 +1,6 @@
 """Training on images with flips and shifts, and what is known after each epoch."""
 
 import copy
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
@@ -16,6 +15,7 @@ from deqlab.nn.models.pair import forward
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks.files.images import ImageData
+from deqlab.training.loop import Loop
 
 ROWS = 100
 """How many images are tested at a time."""
@@ -73,21 +73,19 @@ def epochs(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=steps
     )
-    seconds = 0.0
+
+    def loss(part: Tensor) -> tuple[Tensor, Solution | None]:
+        _, scores, solution = forward(model, augmented(images.x_train[part], generator))
+        return cross_entropy(scores, images.y_train[part]), solution
+
+    loop, seconds = Loop(loss=loss, optimizer=optimizer, schedule=schedule), 0.0
     for epoch in range(1, recipe.epochs + 1):
         losses, solves = [], []
-        start = time.perf_counter()
         order = torch.randperm(len(images.x_train), generator=generator)
-        for part in order.split(recipe.batch_size)[:batches]:
-            optimizer.zero_grad()
-            _, scores, solution = forward(model, augmented(images.x_train[part], generator))
-            loss = cross_entropy(scores, images.y_train[part])
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            solves.append(solution)
-        seconds += time.perf_counter() - start
+        for step in loop.run(order.split(recipe.batch_size)[:batches]):
+            losses.append(step.loss.item())
+            solves.append(step.notes)
+            seconds += step.seconds
         yield {
             "step": epoch * batches,
             "epoch": epoch,

@@ -27,6 +27,7 @@ from deqlab.experiments.config import Config, check_at_least, check_positive, re
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks.boolean import MOST_BITS, BooleanTask
 from deqlab.tasks.gotu import frozen_bit
+from deqlab.training.loop import Loop
 
 _TEST_POINTS = 2048
 
@@ -119,14 +120,10 @@ def run(config: FeatureDensityConfig, job: Job) -> Iterator[Row]:
 def train(config: FeatureDensityConfig, network: Network, x: Tensor, y: Tensor) -> int:
     """Descend on all samples until they are fit, and return how many steps that took."""
     optimizer = torch.optim.SGD(network.parameters(), lr=config.learning_rate)
-    for step in range(config.steps):
-        optimizer.zero_grad()
-        loss = mse_loss(network.answer(x).output, y)
-        if loss.item() <= config.fit:
-            return step
-        loss.backward()
-        optimizer.step()
-    return config.steps
+    loop: Loop[int, None] = Loop(
+        loss=lambda _: (mse_loss(network.answer(x).output, y), None), optimizer=optimizer
+    )
+    return sum(1 for _ in loop.run(range(config.steps), stop_at=config.fit))
 
 
 def _some(points: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,6 @@ seed but for the field "seconds". While a network trains, its evaluations are to
 """
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,20 +17,18 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from deqlab.costs import flops, num_parameters, peak_memory
+from deqlab.costs import num_parameters, peak_memory
 from deqlab.experiments.base import PROGRESS, Job, Row
 from deqlab.experiments.comparing.arms import ArmsConfig, Loss, forward, solved_to_convergence
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
+from deqlab.training.loop import Loop
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """Inputs and targets."""
 
 Predict: TypeAlias = Callable[[Tensor], Tensor]
 """Inputs to outputs, a DEQ solved to convergence, without a tape."""
-
-Step: TypeAlias = tuple[Tensor, Solution | None]
-"""The loss of a training step, and its solve."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,28 +122,23 @@ class _Attempt:
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=rate, weight_decay=training.config.weight_decay
         )
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, training.num_steps)
+        self.loop = Loop(loss=self._loss, optimizer=self.optimizer, schedule=schedule)
         self.steps: list[Row] = []
         self.batch: Batch
 
     def train(self, seed: int) -> Iterator[Row]:
         """Train on the batches of a seed, and yield a row at each evaluation."""
         training = self.training
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, training.num_steps)
         marks = _evaluation_steps(training.num_steps, training.config.num_evaluations)
         tally, seconds = _Tally(), 0.0
-        for index, self.batch in enumerate(training.batches(seed), start=1):
-            if index in marks:  # the counter slows a step down: it stays out of the seconds
-                count, taken = flops(self._step)
-            else:
-                start = time.perf_counter()
-                taken = self._step()
-                seconds += time.perf_counter() - start
-            tally.add(*taken)
-            schedule.step()
-            if index in marks:
-                row = {"step": index, **tally.row(), **evaluate(self.model, training)}
+        for step in self.loop.run(self._batches(seed), count_flops=marks):
+            tally.add(step.loss, step.notes)
+            seconds += step.seconds
+            if step.index in marks:
+                row = {"step": step.index, **tally.row(), **evaluate(self.model, training)}
                 tally = _Tally()
-                self.steps.append({**row, "flops": count, "seconds": seconds})
+                self.steps.append({**row, "flops": step.flops, "seconds": seconds})
                 yield self.steps[-1]
 
     def validation_loss(self) -> float:
@@ -167,17 +159,19 @@ class _Attempt:
             "learning_rate": self.rate,
             "flops_per_step": round(fmean(row["flops"] for row in self.steps)),
             "parameters": num_parameters(self.model),
-            "peak_memory_bytes": peak_memory(self._step, tensors),
+            "peak_memory_bytes": peak_memory(partial(self.loop.step, self.batch), tensors),
         }
 
-    def _step(self) -> Step:
-        x, y = self.batch
-        self.optimizer.zero_grad()
+    def _batches(self, seed: int) -> Iterator[Batch]:
+        """Yield the batches of a seed, and remember the last one."""
+        for batch in self.training.batches(seed):
+            self.batch = batch
+            yield batch
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Solution | None]:
+        x, y = batch
         output, solution = forward(self.model, x)
-        loss = self.training.loss(output, y)
-        loss.backward()
-        self.optimizer.step()
-        return loss, solution
+        return self.training.loss(output, y), solution
 
 
 def evaluate(model: nn.Sequential, training: Training) -> Row:

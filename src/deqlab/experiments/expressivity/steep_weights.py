@@ -39,6 +39,7 @@ from deqlab.experiments.expressivity.steep_weights_report import PAGE, verdict
 from deqlab.expressivity.bounds import largest_infinity_norm, smallest_infinity_norm
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks import steep
+from deqlab.training.loop import Loop
 
 MISSES = 2
 """The number of misses in a row after which an arm is not tried on steeper functions."""
@@ -170,20 +171,21 @@ def _attempt(config: SteepWeightsConfig, job: Job, d: int, rate: float, num_step
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     generator = torch.Generator().manual_seed(job.seed)
     test = sample(config, d, config.test_samples, torch.Generator().manual_seed(TEST_SEED))
-    for step in range(1, num_steps + 1):
-        x, y = sample(config, d, config.batch_size, generator)
-        optimizer.zero_grad()
-        mse_loss(arms.forward(model, x)[0], y).backward()
-        optimizer.step()
-        schedule.step()
-        if step % config.check_every == 0 or step == num_steps:
+    batches = (sample(config, d, config.batch_size, generator) for _ in range(num_steps))
+
+    def loss(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, None]:
+        x, y = batch
+        return mse_loss(arms.forward(model, x)[0], y), None
+
+    for step in Loop(loss=loss, optimizer=optimizer, schedule=schedule).run(batches):
+        if step.index % config.check_every == 0 or step.index == num_steps:
             row = _tested(config, model, *test)
             if _is_reached(config, row):
                 break
     norm, reached = largest_infinity_norm(model), _is_reached(config, row)
     return {
         "learning_rate": rate,
-        "steps": step,
+        "steps": step.index,
         "reached": reached,
         "norm": norm if reached else None,
         "norm_at_the_end": norm,

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from deqlab.costs import flops
 from deqlab.experiments.expressivity.open.sawtooth_routes import OpenSawtoothConfig
 from deqlab.expressivity.constructions import ReadoutDEQ
 from deqlab.gradients.implicit import Implicit
@@ -21,6 +20,7 @@ from deqlab.gradients.linear_methods import Dense
 from deqlab.nn.cells.monotone import MonotoneCell
 from deqlab.nn.deq import DEQ
 from deqlab.solvers.newton import Newton
+from deqlab.training.loop import Loop
 
 GAIN = 2.0
 """The standard deviation of the entries of A and B at the start, times sqrt(width)."""
@@ -62,21 +62,17 @@ def trained(
     network = built(config.width)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.adam_steps)
+    loop: Loop[Tensor, None] = Loop(
+        loss=lambda batch: (_loss(network, x[batch], y[batch], penalty), None),
+        optimizer=optimizer,
+        schedule=schedule,
+    )
+    steps = config.adam_steps
+    batches = (torch.randint(len(x), (config.batch_size,)) for _ in range(steps))
     spent = 0.0
-    for step in range(config.adam_steps):
-        batch = torch.randint(len(x), (config.batch_size,))
-
-        def descend(batch: Tensor = batch) -> None:
-            optimizer.zero_grad()
-            _loss(network, x[batch], y[batch], penalty).backward()
-            optimizer.step()
-
-        if step % COUNTED:
-            descend()
-        else:
-            cost, _ = flops(descend)
-            spent += cost * min(COUNTED, config.adam_steps - step)
-        schedule.step()
+    for step in loop.run(batches, count_flops=range(1, steps + 1, COUNTED)):
+        if step.flops is not None:
+            spent += step.flops * min(COUNTED, steps - step.index + 1)
     return network, spent
 
 

@@ -20,11 +20,12 @@ from typing_extensions import override
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.config import check_at_least, check_positive, require
 from deqlab.experiments.expressivity.open.competition import Competition, Points
-from deqlab.expressivity import search
 from deqlab.expressivity.constructions import narrow_sawtooth, sawtooth_fnn
 from deqlab.expressivity.measured import pieces_of
-from deqlab.expressivity.search.network import Architecture, Network
-from deqlab.expressivity.search.stages import Route
+from deqlab.expressivity.search.initial import random_network
+from deqlab.expressivity.search.modules import from_deq, from_fnn
+from deqlab.expressivity.search.network import Architecture, Network, identity
+from deqlab.expressivity.search.stages import Route, grow, refit, stage_targets
 from deqlab.tasks import sawtooth
 
 ROUTES = ("plain", "curriculum", "construction", "monotone", "growth")
@@ -94,26 +95,26 @@ class OpenSawtoothConfig(Competition):
     @override
     def exact(self) -> tuple[Network, Network]:
         k = self.log2_regions
-        deq = search.from_deq(narrow_sawtooth(k), width=self.width)
-        return deq, search.from_fnn(sawtooth_fnn(k))
+        deq = from_deq(narrow_sawtooth(k), width=self.width)
+        return deq, from_fnn(sawtooth_fnn(k))
 
     @override
     def route(self, name: str, architecture: Architecture, generator: torch.Generator) -> Route:
         k, levels = self.log2_regions, len(architecture.levels)
         if name == "growth":
-            prepare = search.grow(
+            prepare = grow(
                 architecture,
                 # With slopes of 2^-k the state of a DEQ stays near 1.
                 scale=lambda number: 0.5**number if architecture.dense else 1.0,
                 candidates=self.candidates,
                 generator=generator,
             )
-            targets, start = search.stage_targets(k, levels), search.identity(architecture)
+            targets, start = stage_targets(k, levels), identity(architecture)
             return Route(start).then(targets, prepare, candidates=self.candidates)
-        targets = (k,) if name == "plain" else search.stage_targets(k, k)
-        start = search.random_network(architecture, *self.train(targets[0]), generator)
+        targets = (k,) if name == "plain" else stage_targets(k, k)
+        start = random_network(architecture, *self.train(targets[0]), generator)
         # The first readout is fitted already: to refit it changes nothing.
-        return Route(start).then(targets, search.refit)
+        return Route(start).then(targets, refit)
 
     @override
     def measured(self, job: Job, module: nn.Module, errors: Float[Tensor, " N"]) -> Row:

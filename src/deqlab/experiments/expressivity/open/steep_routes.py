@@ -30,11 +30,12 @@ from typing_extensions import override
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.config import require
 from deqlab.experiments.expressivity.open.competition import Competition, Points
-from deqlab.expressivity import search
 from deqlab.expressivity.bounds import largest_infinity_norm, smallest_infinity_norm
 from deqlab.expressivity.constructions import steep_ramp
-from deqlab.expressivity.search.network import Architecture, Network
-from deqlab.expressivity.search.stages import Route
+from deqlab.expressivity.search.initial import random_network
+from deqlab.expressivity.search.modules import from_deq
+from deqlab.expressivity.search.network import Architecture, Network, identity
+from deqlab.expressivity.search.stages import Route, grow, keep, rescale
 from deqlab.tasks import steep
 
 ROUTES = ("plain", "curriculum", "construction", "steepening", "growth")
@@ -102,7 +103,7 @@ class OpenSteepConfig(Competition):
     @override
     def exact(self) -> tuple[Network, Network]:
         delta = 2.0**-self.log2_steepness
-        deq = search.from_deq(steep_ramp(delta), width=self.width)
+        deq = from_deq(steep_ramp(delta), width=self.width)
         a = [[0, 0, 1 / delta, 0], [0, 0, 1 / delta, -1], [1, -1, 0, 0]]
         return deq, Network(Architecture((2,), dense=False), torch.tensor(a, dtype=torch.float64))
 
@@ -112,17 +113,17 @@ class OpenSteepConfig(Competition):
         steeper = range(GENTLEST + 1, d + 1)
         if name == "growth":
             tried, gentle = self.candidates, (GENTLEST,) * levels
-            prepare = search.grow(
+            prepare = grow(
                 architecture, scale=lambda number: 1.0, candidates=tried, generator=generator
             )
-            grown = Route(search.identity(architecture)).then(gentle, prepare, candidates=tried)
-            return grown.then(steeper, search.rescale)
+            grown = Route(identity(architecture)).then(gentle, prepare, candidates=tried)
+            return grown.then(steeper, rescale)
         first = d if name == "plain" else GENTLEST
-        start = search.random_network(architecture, *self.train(first), generator)
+        start = random_network(architecture, *self.train(first), generator)
         route = Route(start).then((first,))
         if name == "plain":
             return route
-        return route.then(steeper, search.rescale if name == "steepening" else search.keep)
+        return route.then(steeper, rescale if name == "steepening" else keep)
 
     @override
     def measured(self, job: Job, module: nn.Module, errors: Float[Tensor, " N"]) -> Row:
