@@ -143,6 +143,58 @@ def test_a_generator_that_f_has_of_its_own_is_held_too(case):
     torch.testing.assert_close(value, torch.cat(rows), rtol=1e-9, atol=1e-9)
 
 
+@pytest.fixture
+def another_thread():
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("another_thread")
+def test_an_error_beside_another_thread_leaves_the_generator_where_one_evaluation_does():
+    """The first draws are then looked at once more, alone: the error comes in that evaluation."""
+    calls = []
+
+    def f(z):
+        calls.append(1)
+        if len(calls) == 2:  # before it has drawn, so that a generator left set back shows
+            raise KeyError("in f")
+        return 0.5 * z + torch.rand(3, dtype=F64)
+
+    torch.manual_seed(1)
+    torch.rand(3, dtype=F64)
+    after_one = torch.get_rng_state()
+    torch.manual_seed(1)
+    with pytest.raises(KeyError, match="in f"):
+        fixed_point(f, torch.zeros(2, 3, dtype=F64))
+    assert len(calls) == 2
+    assert torch.equal(torch.get_rng_state(), after_one)
+
+
+@pytest.mark.usefixtures("another_thread")
+def test_numbers_that_another_thread_drew_meanwhile_stay_drawn():
+    """Who draws beside a map that draws nothing is not set back by its solve."""
+    calls = []
+
+    def f(z):
+        calls.append(1)
+        if len(calls) == 1:
+            other = threading.Thread(target=torch.rand, args=(3,))
+            other.start()
+            other.join()
+        return 0.5 * z + 1
+
+    torch.manual_seed(1)
+    torch.rand(3)
+    after_one = torch.get_rng_state()
+    torch.manual_seed(1)
+    fixed_point(f, torch.zeros(2, 3, dtype=F64))
+    assert torch.equal(torch.get_rng_state(), after_one)
+
+
 def test_threads_with_a_dropout_each_solve_one_map_each():
     """While others solve, and while another draws from the same generator all the time."""
     problems, done = [], threading.Event()
