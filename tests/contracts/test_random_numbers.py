@@ -154,6 +154,20 @@ def another_thread():
 
 
 @pytest.mark.usefixtures("another_thread")
+def test_a_map_that_draws_nothing_is_not_looked_at_again_beside_an_idle_thread():
+    """Not even where f holds tensors that it might write, and that are held still at first."""
+    w, x, calls = matrix(3, norm=0.5, seed=1), normal(2, 3, seed=2), []
+
+    def f(z):
+        calls.append(1)
+        return z @ w.T + x
+
+    with torch.no_grad():
+        solution = fixed_point(f, torch.zeros(2, 3, dtype=F64))
+    assert len(calls) == solution.evaluations
+
+
+@pytest.mark.usefixtures("another_thread")
 def test_an_error_beside_another_thread_leaves_the_generator_where_one_evaluation_does():
     """The first draws are then looked at once more, alone: the error comes in that evaluation."""
     calls = []

@@ -25,10 +25,12 @@ def test_every_row_is_told_and_progress_is_not_kept(start, tmp_path):
 
 @pytest.mark.parametrize("seed", [0, 4])
 def test_a_worker_keeps_what_this_process_keeps(seed):
-    config, job = FakeConfig(), Job(arm="first", seed=seed)
-    ((_, here),) = runner._in_this_process(EXPERIMENT, config, [job], lambda job, row: None)
+    config, job, told = FakeConfig(), Job(arm="first", seed=seed), []
+    tell = lambda job, row: told.append(row)  # noqa: E731
+    _, here = runner._work("fake", EXPERIMENT.run, config, job, tell)
     returned, there = runner._work("fake", EXPERIMENT.run, config, job)
     assert returned == job
+    assert [row["kind"] for row in told] != KINDS
     assert [row["kind"] for row in there] == KINDS
     assert str(there) == str(here)
 

@@ -43,14 +43,14 @@ class RandomNumbers:
         Raises:
             RuntimeError: Other threads draw from the same generators all the time.
         """
-        before, turns = self._states(), (TURNS.owner, TURNS.given)
+        before, turns = self._states(), TURNS.of_others()
         fz = evaluate()
         moved = self._note(before)
         if threading.active_count() == 1:
             return fz
         # Perhaps with numbers that another thread had set back, or took away. Most maps draw
         # nothing, and need not wait for each other.
-        shared = moved or turns != (None, TURNS.given)
+        shared = moved or turns != (False, TURNS.of_others()[1])
         if shared and not self._is_confirmed(evaluate) and self.drawn:
             fz = self.again(evaluate)
         return fz

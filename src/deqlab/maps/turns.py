@@ -23,6 +23,7 @@ class Turns:
         self.owner: int | None = None
         self.depth = 0
         self.given = 0  # turns so far
+        self.own = threading.local()  # and how many of them this thread had
 
     @contextmanager
     def turn(self, patience: float = PATIENCE) -> Iterator[bool]:
@@ -34,20 +35,30 @@ class Turns:
             if mine:
                 self._pass_on()
 
+    def of_others(self) -> tuple[bool, int]:
+        """Return whether another thread has the turn, and how many turns others have had."""
+        with self.guard:
+            others = self.owner not in (None, threading.get_ident())
+            return others, self.given - getattr(self.own, "count", 0)
+
     def _ask(self, me: int, patience: float) -> bool:
         with self.guard:
             if self.owner in (None, me):
                 self.owner, self.depth, self.given = me, self.depth + 1, self.given + 1
+                self._count()
                 return True
             place = me, threading.Event()
             self.waiting.append(place)
-        if place[1].wait(patience):
-            return True
+        came = place[1].wait(patience)
         with self.guard:
-            if place in self.waiting:
+            if not came and place in self.waiting:
                 self.waiting.remove(place)
                 return False
-            return True  # it came just now
+            self._count()  # perhaps it came just now
+            return True
+
+    def _count(self) -> None:
+        self.own.count = getattr(self.own, "count", 0) + 1
 
     def _pass_on(self) -> None:
         with self.guard:
