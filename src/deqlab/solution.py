@@ -40,7 +40,7 @@ class Solution(Generic[StateT]):
         residual: |f(value) - value|, the Euclidean norm at exactly that iterate, also where rows
             depend on each other.
         tolerance: What `residual` was allowed to be: atol + rtol min(max(|f(value)|, eps s), 10 s)
-            with s = max(|z0|, |f(z0)|), see `solvers.criterion`. In a state of several tensors
+            with s = max(|z0|, |f(z0)|), see `solvers.loop.criterion`. In a state of several tensors
             each is held to its own; this is then the root of the sum of their squares.
         status: A `Status` code per sample.
         steps: Iterations until the sample's verdict fell.
@@ -48,7 +48,7 @@ class Solution(Generic[StateT]):
         products: Products with the Jacobian of f that the method took beside.
         trace: |f(z) - z| at every iterate, one row a step; a finished sample stands still.
         error: An estimate of |value - z*| / |value|, in the worst block, if an accuracy was asked
-            for; see `solvers.error_control`. nan for samples that have not converged.
+            for; see `solvers.loop.error_control`. nan for samples that have not converged.
         correction: An estimate of z* - value, likewise; zero for samples that have not converged.
         states: The iterates that the solver's `record` names, in its order; a finished sample
             stands still. Each carries the gradient of one evaluation of f at it, for losses on

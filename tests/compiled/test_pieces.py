@@ -8,10 +8,10 @@ from deqlab import Anderson, Picard, Status
 from deqlab.compiled.criterion import Rules, scale_at_start
 from deqlab.compiled.judge import close, judge, unknown
 from deqlab.compiled.steps import init, step
-from deqlab.solvers import coupling
-from deqlab.solvers.map import Map
-from deqlab.solvers.monitor import Monitor
-from deqlab.solvers.monitor import Rules as MonitorRules
+from deqlab.solvers.loop import verdicts
+from deqlab.solvers.loop.convergence import Monitor
+from deqlab.solvers.loop.convergence import Rules as MonitorRules
+from deqlab.solvers.loop.evaluation import Map
 from tests.problems import F64, generator, normal
 
 NUMBERS = torch.tensor(
@@ -66,14 +66,14 @@ def test_any_sequence_of_iterates_gets_the_verdicts_of_the_monitor(
         last = z, fz
     if max_steps == 13 and not coupled:
         assert set(monitor.status.tolist()) == set(Status)
-    coupling.measure_held(monitor, z, fz)
+    verdicts.measure_held(monitor, z, fz)
     proven = known.unproven
-    assert bool(proven) == coupling.is_unproven(monitor)
+    assert bool(proven) == verdicts.is_unproven(monitor)
     if proven:
         fz = best * 1.001 + 1e-4 if coupled else best + (fz - z)
         known, _ = judge(known, best, best, fz, torch.tensor(99), rules, torch.tensor(True))
-        coupling.prove(monitor, fz)
-    coupling.withdraw(monitor)
+        verdicts.prove(monitor, fz)
+    verdicts.withdraw(monitor)
     assert_agree(close(known, proven, torch.tensor(monitor.count == max_steps)), monitor)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers import Solver
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from tests.problems import (
     F64,
     Contraction,

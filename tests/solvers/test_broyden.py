@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers.broyden import Broyden
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from tests.problems import (
     F64,
     Contraction,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers import newton
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.newton import Newton
 from deqlab.solvers.newton_krylov import NewtonKrylov
 from tests.problems import F64, affine_solution, contractions, matrix, normal, symmetric_with

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 
 from deqlab import Anderson, Picard, fixed_point
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.newton import Newton
 from deqlab.solvers.newton_krylov import NewtonKrylov
 from tests.problems import F64, affine_solution, contractions, matrix, normal, symmetric_with

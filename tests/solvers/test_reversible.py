@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from deqlab import Status, fixed_point
 from deqlab.solvers import Picard
-from deqlab.solvers.map import Map
-from deqlab.solvers.monitor import Look
+from deqlab.solvers.loop.convergence import Look
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.reversible import Reversible
 from tests.problems import F64, contractions, matrix, normal, rotation
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deqlab import Anderson, Picard, Status, Unrolled, fixed_point
 from deqlab.maps.matrix_map import Bound
 from deqlab.solvers.broyden import Broyden
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Relu, Sigmoid, Tanh, proximal
 from deqlab.solvers.splitting import (

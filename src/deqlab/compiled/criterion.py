@@ -1,4 +1,4 @@
-"""What a row is held to, as a function of tensors: the criterion of `solvers.criterion`.
+"""What a row is held to, as a function of tensors: the criterion of `solvers.loop.criterion`.
 
 All norms are summed in float64, for a compiler fuses the conversion into the sum.
 """
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from deqlab.solvers import Solver
-from deqlab.solvers.criterion import ROUNDING, SCALE_CAP, STANDING
+from deqlab.solvers.loop.criterion import ROUNDING, SCALE_CAP, STANDING
 
 FLOAT = torch.float64
 

@@ -1,8 +1,7 @@
 """The verdict on each row of a solve, as a function of tensors.
 
-The rules are those of `solvers.monitor` and `solvers.coupling`, which say them once and at length.
-Here the verdicts are tensors on the device of the state, for a compiled loop must not look at a
-number.
+The rules are those of `solvers.loop`, which says them once and at length. Here the
+verdicts are tensors on the device of the state, for a compiled loop must not look at a number.
 """
 
 from typing import NamedTuple
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from deqlab.compiled.criterion import FLOAT, Look, Rules, Scales, distance, measure
 from deqlab.solution import Status
-from deqlab.solvers.criterion import SLACK
-from deqlab.solvers.progress import Course, advance, grows_without_bound
+from deqlab.solvers.loop.criterion import SLACK
+from deqlab.solvers.loop.progress import Course, advance, grows_without_bound
 
 INTEGER = torch.int64
 

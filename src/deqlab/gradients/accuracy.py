@@ -1,8 +1,9 @@
 """Implicit gradients whose error is asked for, and not their tolerances.
 
-Both solves are held to estimated errors (see `solvers.error_control`). What remains is that v was
-found at the value and not at z*, where the slope of f may be another. So the gradient leaves f at a
-point that is closer to z*: one evaluation there measures how far v is from solving its equation.
+Both solves are held to estimated errors (see `solvers.loop.error_control`). What remains is that v
+was found at the value and not at z*, where the slope of f may be another. So the gradient leaves f
+at a point that is closer to z*: one evaluation there measures how far v is from solving its
+equation.
 If that is too far, both solves go on from where they are, to a smaller error.
 """
 

@@ -28,7 +28,7 @@ from deqlab.linalg.arrays import Array, choose, smaller
 from deqlab.linalg.norms import row_norms
 from deqlab.solvers.anderson_window import Window
 from deqlab.solvers.base import Solver
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.picard import check_damping
 
 

@@ -22,9 +22,9 @@ from typing_extensions import override
 
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver
-from deqlab.solvers.criterion import Look
-from deqlab.solvers.ledger import take_rows
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.compaction import take_rows
+from deqlab.solvers.loop.criterion import Look
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.newton_krylov import NewtonKrylov
 
 PICARD, ANDERSON, NEWTON = range(3)

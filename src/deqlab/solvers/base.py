@@ -2,7 +2,7 @@
 
 A method is a frozen dataclass with two functions. `init` returns all that the method will write;
 `step` moves every row of the batch once, from z and f(z). The loop evaluates f once an iteration,
-judges each row (see `criterion` and `monitor`), and keeps finished rows where they are, or lets
+judges each row (see `loop`), and keeps finished rows where they are, or lets
 them leave.
 """
 
@@ -18,12 +18,12 @@ from torch import Tensor
 from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
 from deqlab.maps.matrix_map import MatrixMap, Narrow
 from deqlab.solution import Solution
-from deqlab.solvers.coupling import settle
-from deqlab.solvers.criterion import Rules
-from deqlab.solvers.error_control import ErrorControl
-from deqlab.solvers.ledger import Ledger, take_rows
-from deqlab.solvers.map import Map
-from deqlab.solvers.monitor import Monitor
+from deqlab.solvers.loop.compaction import Ledger, take_rows
+from deqlab.solvers.loop.convergence import Monitor
+from deqlab.solvers.loop.criterion import Rules
+from deqlab.solvers.loop.error_control import ErrorControl
+from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.verdicts import settle
 from deqlab.state import share_memory
 
 Memory = TypeVar("Memory")

@@ -39,7 +39,7 @@ from deqlab.linalg.arrays import Array, choose, on_host, scaled, smaller
 from deqlab.linalg.norms import row_norms
 from deqlab.solvers.base import Solver
 from deqlab.solvers.broyden_updates import Updates
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.picard import check_damping
 
 

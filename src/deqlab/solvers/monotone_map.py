@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.proximal import Proximal
 
 

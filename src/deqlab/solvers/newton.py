@@ -34,7 +34,7 @@ from deqlab.linalg.products import Product, jacobian
 from deqlab.linalg.tangents import jvp
 from deqlab.solvers.base import Solver
 from deqlab.solvers.line_search import LineSearch
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.recordable import recordable
 
 LARGEST = 1024

@@ -29,9 +29,9 @@ from deqlab.linalg.norms import weighted_norms
 from deqlab.linalg.products import Product
 from deqlab.linalg.tangents import jvp
 from deqlab.solvers.base import Solver
-from deqlab.solvers.criterion import Look
 from deqlab.solvers.line_search import LineSearch
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.criterion import Look
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.recordable import recordable
 
 GAMMA, ALPHA = 0.9, 2.0

@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.solvers.base import Solver
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from deqlab.maps.matrix_map import Bound, MatrixMap
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 
 
 def recordable(f: Map) -> MatrixMap:

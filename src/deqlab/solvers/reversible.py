@@ -27,7 +27,7 @@ from deqlab.linalg.arrays import choose_rows
 from deqlab.maps.matrix_map import MatrixMap
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.picard import check_damping
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.solvers.base import Solver
-from deqlab.solvers.map import Map
+from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.monotone_map import parts
 
 GOLDEN = (5**0.5 - 1) / 2

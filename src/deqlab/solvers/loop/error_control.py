@@ -23,8 +23,8 @@ from deqlab.linalg.arrays import choose_rows
 from deqlab.linalg.norms import block_norms
 from deqlab.linalg.rates import SPAN, recent_rate
 from deqlab.solution import Solution, Status
-from deqlab.solvers.ledger import Ledger
-from deqlab.solvers.monitor import Monitor
+from deqlab.solvers.loop.compaction import Ledger
+from deqlab.solvers.loop.convergence import Monitor
 
 SMALLEST = 0.05
 """A tolerance is tightened by no more than this at once: estimates far out are poor."""

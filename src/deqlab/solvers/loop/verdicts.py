@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.solvers.criterion import Array, Look, has_changed
-from deqlab.solvers.monitor import CONVERGED, MAX_STEPS, NONE, STAGNATED, Monitor
+from deqlab.solvers.loop.convergence import CONVERGED, MAX_STEPS, NONE, STAGNATED, Monitor
+from deqlab.solvers.loop.criterion import Array, Look, has_changed
 
 
 def settle(

@@ -23,8 +23,8 @@ from torch import Tensor
 from deqlab.linalg.arrays import choose_rows
 from deqlab.linalg.norms import residual_norms
 from deqlab.solution import Status
-from deqlab.solvers.criterion import Array, Criterion, Look, Rules, has_changed
-from deqlab.solvers.progress import Course, advance, grows_without_bound, is_lower
+from deqlab.solvers.loop.criterion import Array, Criterion, Look, Rules, has_changed
+from deqlab.solvers.loop.progress import Course, advance, grows_without_bound, is_lower
 
 FORESIGHT = 2.0
 """The end is expected for a residual of this many tolerances at the rate it fell last: to expect

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from deqlab.maps.matrix_map import MatrixMap
-from deqlab.solvers.criterion import Look
+from deqlab.solvers.loop.criterion import Look
 
 
 class Map:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.solution import Solution
-from deqlab.solvers.map import Map
-from deqlab.solvers.monitor import Monitor
+from deqlab.solvers.loop.convergence import Monitor
+from deqlab.solvers.loop.evaluation import Map
 
 Memory = TypeVar("Memory")
 
