@@ -1,17 +1,21 @@
-"""The judge and the steps of a compiled solve, called as they are, beside those of the solvers."""
+"""The pieces of a compiled solve, called as they are, beside those of the eager loop.
+
+Both judge by one rule; the eager loop calls it with numpy arrays, sums norms in another way, and
+leaves out what it knows to change nothing.
+"""
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status
-from deqlab.compiled.criterion import Rules, scale_at_start
-from deqlab.compiled.judge import close, judge, unknown
+from deqlab.compiled.solve import closed, judged
 from deqlab.compiled.steps import init, step
-from deqlab.solvers.loop import verdicts
-from deqlab.solvers.loop.convergence import Monitor
-from deqlab.solvers.loop.convergence import Rules as MonitorRules
+from deqlab.linalg.norms import traceable_block_norms
+from deqlab.solvers.loop.convergence import Convergence
+from deqlab.solvers.loop.criterion import scales_at_start
 from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.verdicts import is_unproven, unknown
 from tests.problems import F64, generator, normal
 
 NUMBERS = torch.tensor(
@@ -20,10 +24,10 @@ NUMBERS = torch.tensor(
 FIELDS = ("status", "steps", "residual", "tolerance", "least", "improved_at")
 
 
-def assert_agree(known, monitor):
+def assert_agree(known, convergence):
     for name in FIELDS:
-        found, expected = getattr(known, name), torch.from_numpy(getattr(monitor, name))
-        torch.testing.assert_close(found, expected, equal_nan=True)
+        found, expected = getattr(known, name), getattr(convergence.verdicts, name)
+        torch.testing.assert_close(found, torch.from_numpy(expected), equal_nan=True)
 
 
 @given(
@@ -33,48 +37,50 @@ def assert_agree(known, monitor):
     max_steps=st.sampled_from([5, 13]),
     coupled=st.booleans(),
 )
-def test_any_sequence_of_iterates_gets_the_verdicts_of_the_monitor(
-    seed, blocks, atol, max_steps, coupled
-):
+def test_any_sequence_of_iterates_gets_the_same_verdicts(seed, blocks, atol, max_steps, coupled):
     # Three hundred rows of two numbers, z and f(z) - z drawn at will; one in two is harmless. Ten
     # more explode, and ten shrink.
     draw = generator(seed)
     odds = torch.tensor([4.0, 2, 2, 4, 4, 4, 2, 1, 1, 0.5, 0.5, 0.5])
     settings = {"rtol": 1e-3, "atol": atol, "min_steps": 2, "max_steps": max_steps, "patience": 2}
-    monitor, last, goes_on = None, (), True
-    while goes_on:
+    rules = Picard(**settings).rules(F64)
+    convergence, last = None, ()
+    while convergence is None or convergence.goes_on:
         drawn = NUMBERS[torch.multinomial(odds, 1200, replacement=True, generator=draw)]
         # No two alike: verdicts on equal residuals hang on rounding.
         drawn *= 1 + 0.1 * torch.rand(1200, generator=draw, dtype=F64)
-        step = 0 if monitor is None else monitor.count
+        step = 0 if convergence is None else convergence.count
         ramps = torch.cat([torch.full((20,), 1e4), torch.full((20,), 0.5)]).double() ** step
         z = torch.cat([drawn[:600], ramps]).reshape(320, 2)
         fz = z + torch.cat([drawn[600:], ramps]).reshape(320, 2)
-        if monitor is None:
-            monitor = Monitor(z, MonitorRules(**settings), blocks)
-            scales = scale_at_start(z, fz, blocks)
-            rules = Rules(solver=Picard(**settings), blocks=blocks, late=scales.start == 0)
-            known, best = unknown(z, scales), z
+        if convergence is None:
+            convergence = Convergence(z, rules, blocks)
+            scales = scales_at_start(*(traceable_block_norms(each, blocks) for each in (z, fz)))
+            known, best = unknown(scales.start), z
         else:
-            z = monitor.hold_finished(last[0], z)
+            z = convergence.hold_finished(last[0], z)
             if not coupled:  # then a row that stands still has the same image each time
-                fz = monitor.hold_finished(last[1], fz)
-        goes_on = monitor.judge(z, fz)
-        known, best = judge(known, best, z, fz, torch.tensor(monitor.count), rules)
-        assert_agree(known, monitor)
-        torch.testing.assert_close(best, monitor.best, rtol=0, atol=0, equal_nan=True)
+                fz = convergence.hold_finished(last[1], fz)
+        convergence.judge(z, fz)
+        count = torch.tensor(convergence.count)
+        known, best, scales = judged(known, best, scales, z, fz, count, rules, blocks)
+        assert_agree(known, convergence)
+        torch.testing.assert_close(best, convergence.best, rtol=0, atol=0, equal_nan=True)
         last = z, fz
     if max_steps == 13 and not coupled:
-        assert set(monitor.status.tolist()) == set(Status)
-    verdicts.measure_held(monitor, z, fz)
-    proven = known.unproven
-    assert bool(proven) == verdicts.is_unproven(monitor)
+        assert set(convergence.verdicts.status.tolist()) == set(Status)
+    proven, asked = is_unproven(known), []
+
+    def f(value):
+        asked.append(value)
+        return value * 1.001 + 1e-4 if coupled else value + (fz - z)
+
+    convergence.settle(z, fz, f)
+    assert len(asked) == bool(proven)
     if proven:
-        fz = best * 1.001 + 1e-4 if coupled else best + (fz - z)
-        known, _ = judge(known, best, best, fz, torch.tensor(99), rules, torch.tensor(True))
-        verdicts.prove(monitor, fz)
-    verdicts.withdraw(monitor)
-    assert_agree(close(known, proven, torch.tensor(monitor.count == max_steps)), monitor)
+        found, _, _ = judged(known, best, scales, best, f(best), torch.tensor(99), rules, blocks)
+        known = known._replace(latest=found.latest)
+    assert_agree(closed(known, proven, torch.tensor(convergence.count == max_steps)), convergence)
 
 
 @given(

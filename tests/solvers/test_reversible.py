@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from deqlab import Status, fixed_point
 from deqlab.solvers import Picard
-from deqlab.solvers.loop.convergence import Look
+from deqlab.solvers.loop.criterion import Look
 from deqlab.solvers.loop.evaluation import Map
 from deqlab.solvers.reversible import Reversible
 from tests.problems import F64, contractions, matrix, normal, rotation
@@ -113,7 +113,7 @@ def test_a_step_can_be_taken_back(damping):
     f = lambda z: torch.tanh(z @ w.T + x)  # noqa: E731
     solver, counted = Reversible(damping=damping), Map(f, np.ones(3, dtype=bool))
     z, memory = normal(3, 4, seed=6), solver.init(normal(3, 4, seed=7))
-    counted.look = Look(*(np.ones(3),) * 3, *(np.ones(3, dtype=bool),) * 2)
+    counted.look = Look(*(np.ones(3),) * 3, np.ones(3, dtype=bool), np.ones(3), np.ones((3, 1)))
     z_next, after = solver.step(counted, z, f(z), memory)
     z_back = (z_next - damping * f(after.y)) / (1 - damping)
     y_back = (after.y - damping * f(z_back)) / (1 - damping)

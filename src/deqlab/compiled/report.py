@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch._library.effects import EffectType
 
-from deqlab.compiled.judge import Verdicts
 from deqlab.errors import OnFailure, report_failure
 from deqlab.solution import Solution
+from deqlab.solvers.loop.verdicts import Verdicts
 
 
 def report(verdicts: Verdicts, what: str, on_failure: OnFailure) -> None:

@@ -1,26 +1,39 @@
 """The door to a compiled solve, and its loop."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch._higher_order_ops import while_loop
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_map, tree_map_only
 
-from deqlab.compiled.criterion import Rules, scale_at_start
 from deqlab.compiled.gradients import MatrixMap, attach, check_gradient
-from deqlab.compiled.judge import Verdicts, close, judge, unknown
 from deqlab.compiled.randomness import evaluated
 from deqlab.compiled.refusals import check_supported
 from deqlab.compiled.report import report
 from deqlab.compiled.steps import Memory, init, step
 from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients import Gradient
+from deqlab.linalg.norms import traceable_block_norms
 from deqlab.maps.auxiliary import state_and_aux
 from deqlab.solution import Solution, Status
-from deqlab.solvers import Solver
+from deqlab.solvers.base import Solver
+from deqlab.solvers.loop.criterion import Rules, Scales, bounds_of, look, scales_at_start
+from deqlab.solvers.loop.verdicts import (
+    CONVERGED,
+    MAX_STEPS,
+    Verdicts,
+    is_unproven,
+    judge,
+    lost,
+    remeasured,
+    unknown,
+    withdrawn,
+)
+from deqlab.solvers.loop.weights import traceable_weights
 from deqlab.state import Layout
 
 
@@ -94,6 +107,7 @@ class _Loop(NamedTuple):
     fz: Tensor
     best: Tensor
     verdicts: Verdicts
+    scales: Scales
     memory: Memory
     proven: Tensor  # whether the last evaluation was made for the value as a whole
 
@@ -106,52 +120,79 @@ def _solve(
     blocks: Sequence[int],
 ) -> _Loop:
     """Iterate from z, where f(z) = fz, until every row has its verdict."""
-    scales = scale_at_start(z, fz, blocks)
-    rules = Rules(late=scales.start == 0, blocks=tuple(blocks), solver=solver)
+    rules = solver.rules(z.dtype)
 
     def runs(now: _Loop) -> Tensor:
-        return (now.evaluations < solver.max_steps) & now.verdicts.running.any() & ~now.proven
+        running = now.verdicts.status == MAX_STEPS
+        return (now.evaluations < solver.max_steps) & running.any() & ~now.proven
 
     def goes_on(*carried: Any) -> Tensor:  # noqa: ANN401
         now = _Loop(*carried)
-        return runs(now) | (now.verdicts.unproven & ~now.proven)
+        return runs(now) | (is_unproven(now.verdicts) & ~now.proven)
 
     def body(*carried: Any) -> _Loop:  # noqa: ANN401
         now = _Loop(*carried)
-        count, z, fz, best, verdicts, memory, _ = now
+        count, z, fz, best, verdicts, scales, memory, _ = now
         running = runs(now)  # else the value as a whole is to be proved
-        z_next, memory = step(
-            solver, z, fz, memory, count, _weights(verdicts.scales.start, z, blocks)
-        )
-        z = torch.where(verdicts.running[:, None], z_next, z)
+        weights = traceable_weights(scales.start, z, blocks)
+        z_next, memory = step(solver, z, fz, memory, count, weights)
+        z = torch.where((verdicts.status == MAX_STEPS)[:, None], z_next, z)
         z = torch.where(running, z, best)
         fz = f(z).clone()  # f may return a tensor that is not its own
-        verdicts, best = judge(verdicts, best, z, fz, count + 1, rules, ~running)
-        return _Loop(count + 1, z, fz, best, verdicts, memory, ~running)
+        found, best, scales = judged(verdicts, best, scales, z, fz, count + 1, rules, blocks)
+        # On the value as a whole no row passes another verdict.
+        verdicts = tree_map(partial(torch.where, running), found, verdicts)
+        verdicts = verdicts._replace(latest=found.latest)
+        return _Loop(count + 1, z, fz, best, verdicts, scales, memory, ~running)
 
     count = torch.ones((), dtype=torch.int64, device=z.device)
-    verdicts, best = judge(unknown(z, scales), z, z, fz, count, rules)
-    memory = init(solver, z, fz, _weights(verdicts.scales.start, z, blocks))
+    norms = (traceable_block_norms(each, blocks) for each in (z, fz))
+    scales = scales_at_start(*norms)
+    known = unknown(scales.start)
+    verdicts, best, scales = judged(known, z, scales, z, fz, count, rules, blocks)
+    memory = init(solver, z, fz, traceable_weights(scales.start, z, blocks))
     proven = torch.zeros((), dtype=torch.bool, device=z.device)
-    first = (count, z.clone(), fz.clone(), best, verdicts, memory, proven)
+    first = (count, z.clone(), fz.clone(), best, verdicts, scales, memory, proven)
     end = _Loop(*while_loop(goes_on, body, first))
     out_of_steps = end.evaluations - end.proven.to(count.dtype) >= solver.max_steps
-    return end._replace(verdicts=close(end.verdicts, end.proven, out_of_steps))
+    return end._replace(verdicts=closed(end.verdicts, end.proven, out_of_steps))
 
 
-def _weights(
-    start: Float64[Tensor, "B K"], z: Float[Tensor, "B D"], blocks: Sequence[int]
-) -> Float[Tensor, "B _"] | None:
-    """Return one over the scale of each block at the start, for each number of the state.
+def judged(
+    known: Verdicts,
+    best: Float[Tensor, "B D"],
+    scales: Scales,
+    z: Float[Tensor, "B D"],
+    fz: Float[Tensor, "B D"],
+    count: Int64[Tensor, ""],
+    rules: Rules,
+    blocks: Sequence[int],
+) -> tuple[Verdicts, Float[Tensor, "B D"], Scales]:
+    """Return the verdicts, the best iterates and the scales, given also that f(z) = fz."""
+    residuals = traceable_block_norms(fz - z, blocks)
+    sizes = traceable_block_norms(fz, blocks)
+    scales, bounds, found = look(scales, bounds_of(scales, rules), residuals, sizes, rules)
+    verdicts, take = judge(
+        known,
+        found,
+        count,
+        rules,
+        resumed=lost(known, found),
+        unit=bounds.unit,
+        away=lambda: traceable_block_norms(z - best, blocks),
+    )
+    assert scales.late is not None
+    scales = scales._replace(late=scales.late.clone())  # a loop hands on nothing that it was given
+    return verdicts, torch.where(take[:, None], z, best), scales
 
-    For one block of float64 it is a power of two, which changes no digit and keeps squares in
-    range.
+
+def closed(known: Verdicts, proven: Bool[Tensor, ""], out_of_steps: Bool[Tensor, ""]) -> Verdicts:
+    """Return the verdicts at the end, true of the value also where rows depend on each other.
+
+    Args:
+        known: The verdicts on the last iterate.
+        proven: Whether that was the value as a whole.
+        out_of_steps: Whether the steps ran out.
     """
-    if len(blocks) == 1:
-        if z.dtype != torch.float64:
-            return None  # float64 holds the squares of all other dtypes
-        return torch.exp2(-torch.where(start > 0, start, 1.0).log2().round())
-    least = 4 * torch.finfo(z.dtype).tiny
-    each = 1 / torch.where(start > 0, start, 1.0).clamp_min(least)
-    parts = [each[:, i, None].expand(-1, size) for i, size in enumerate(blocks)]
-    return torch.cat(parts, dim=1).to(z.dtype)
+    rows = torch.where(proven, known.residual.isfinite(), known.status == CONVERGED)
+    return withdrawn(remeasured(known, *known.latest, rows), out_of_steps)

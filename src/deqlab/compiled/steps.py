@@ -11,8 +11,13 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from deqlab.compiled.criterion import FLOAT
-from deqlab.solvers import Anderson, Picard, Solver
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.base import Solver
+from deqlab.solvers.picard import Picard
+
+FLOAT = torch.float64
+"""The dtype of inner products, whatever that of the state: a compiler fuses the conversion into the
+sum."""
 
 
 class Recent(NamedTuple):

@@ -132,6 +132,35 @@ def smaller(a: Array, b: Array) -> Array:
     return np.minimum(a, b) if isinstance(a, np.ndarray) else torch.minimum(a, b)
 
 
+def larger(a: Array, b: Array | float) -> Array:
+    """Return the elementwise maximum of an array and another, or a number; nan where one is."""
+    if isinstance(a, np.ndarray):
+        return np.maximum(a, b)
+    return a.clamp_min(b) if isinstance(b, float) else torch.maximum(a, b)
+
+
+def is_finite(array: Array) -> Array:
+    """Return where numbers are neither inf nor nan."""
+    return np.isfinite(array) if isinstance(array, np.ndarray) else array.isfinite()
+
+
+def filled(number: bool | int | float, like: Array) -> Array:
+    """Return an array with this number for each row of another: bool, int64 or float64."""
+    if isinstance(like, np.ndarray):
+        return np.full(like.shape[0], number)
+    dtype = torch.float64 if isinstance(number, float) else None  # else that of the number
+    return torch.full((like.shape[0],), number, dtype=dtype, device=like.device)
+
+
+def known_none(mask: Array) -> bool:
+    """Return whether a mask of the host is false everywhere; False for a tensor.
+
+    What follows is then left out where that is cheap to know. A tensor may be on a device that is
+    not to be waited for, or be traced by a compiler, and its numbers are not looked at.
+    """
+    return isinstance(mask, np.ndarray) and not np.count_nonzero(mask)
+
+
 def less(w: Array, part: Array) -> Array:
     """Return w - part, in the memory of the second on a CPU."""
     if isinstance(w, np.ndarray):

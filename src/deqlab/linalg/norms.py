@@ -13,6 +13,9 @@ from torch import Tensor
 
 from deqlab.linalg.arrays import CACHED, Array, as_array
 
+TINY = 1e-290
+"""A sum of squares in float64 loses no digit above it."""
+
 
 def row_norms(matrix: Array) -> Array:
     """Return the norm of each row, where it is, summed in its precision; a constant to a tape."""
@@ -81,18 +84,47 @@ def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[
         return found  # float64 holds the squares of all other dtypes
     doubtful = ~((found > sure_above(wide)) & (found < np.inf))
     if doubtful.any() and (found.any() or matrix.any()):
-        return np.where(doubtful, _scaled_norms(matrix, blocks), found)
+        exact = np.asarray(traceable_block_norms(matrix, blocks).cpu().numpy())
+        return np.where(doubtful, exact, found)
     return found
 
 
-def _scaled_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> np.ndarray:
-    """Return what `block_norms` does, by squares of numbers of one at most."""
-    norms = []
-    for part in matrix.split(tuple(blocks), dim=1):
-        largest = part.abs().amax(dim=1) if part.shape[1] else part.new_zeros(len(part))
-        unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-        norms.append(torch.linalg.vector_norm(part / unit[:, None], dim=1) * unit)
-    return np.asarray(torch.stack(norms, dim=1).cpu().numpy())
+def traceable_block_norms(
+    matrix: Float[Tensor, "B D"], blocks: Sequence[int]
+) -> Float64[Tensor, "B K"]:
+    """Return what `block_norms` does, where the matrix is, without a look at any number.
+
+    This is what a compiled loop needs; a compiler fuses the conversion to float64 into the sum.
+    """
+    parts = [matrix] if len(blocks) == 1 else matrix.split(list(blocks), dim=1)
+    return torch.stack([_scaled_norm(part) for part in parts], dim=1)
+
+
+def norm_of(parts: Array) -> Array:
+    """Return the norm of each row of norms in float64, also where squares overflow or vanish."""
+    if not isinstance(parts, np.ndarray):
+        return _scaled_norm(parts)
+    squares = np.vecdot(parts, parts)
+    if squares.min(initial=1.0) > TINY and squares.max(initial=1.0) < np.inf:
+        return np.asarray(np.sqrt(squares))
+    largest = parts.max(axis=1, initial=0.0)
+    unit = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
+    parts = parts / unit[:, None]
+    norms: Array = np.sqrt(np.vecdot(parts, parts)) * unit
+    return norms
+
+
+def _scaled_norm(matrix: Tensor) -> Tensor:
+    """Return the norm of each row, in float64, by squares of numbers of one at most."""
+    norm: Tensor
+    if matrix.dtype != torch.float64 or not matrix.shape[1]:
+        # The squares of all other dtypes are within the range of float64.
+        norm = torch.linalg.vector_norm(matrix, dim=1, dtype=torch.float64)
+        return norm
+    largest = matrix.abs().amax(dim=1)
+    unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
+    norm = torch.linalg.vector_norm(matrix / unit[:, None], dim=1) * unit
+    return norm
 
 
 def sure_above(dtype: torch.dtype) -> float:
@@ -106,5 +138,5 @@ def _block_norms(matrix: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
     else:
         parts = np.split(matrix, np.cumsum(blocks)[:-1], axis=1)
         squares = np.stack([np.vecdot(part, part) for part in parts], axis=1)
-    norms: np.ndarray = np.sqrt(squares, dtype=np.float64)
+    norms: np.ndarray = np.sqrt(squares.astype(np.float64, copy=False))
     return norms

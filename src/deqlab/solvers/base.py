@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,12 +19,12 @@ from torch import Tensor
 from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
 from deqlab.maps.matrix_map import MatrixMap, Narrow
 from deqlab.solution import Solution
-from deqlab.solvers.loop.compaction import Ledger, take_rows
-from deqlab.solvers.loop.convergence import Monitor
+from deqlab.solvers.loop.compaction import Batch, Filed, rows_to_keep, take_rows
+from deqlab.solvers.loop.convergence import Convergence
 from deqlab.solvers.loop.criterion import Rules
 from deqlab.solvers.loop.error_control import ErrorControl
 from deqlab.solvers.loop.evaluation import Map
-from deqlab.solvers.loop.verdicts import settle
+from deqlab.solvers.loop.record import Entry, Record
 from deqlab.state import share_memory
 
 Memory = TypeVar("Memory")
@@ -92,6 +93,18 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         What it returns for rows outside `f.running` is ignored.
         """
 
+    def rules(self, dtype: torch.dtype) -> Rules:
+        """Return what rows are held to, for a state of this dtype."""
+        return Rules(
+            rtol=self.rtol,
+            atol=self.atol,
+            min_steps=self.min_steps,
+            max_steps=self.max_steps,
+            patience=self.patience,
+            takes_back=self.takes_back,
+            eps=torch.finfo(dtype).eps,
+        )
+
     def solve(
         self, f: MatrixMap, z: Float[Tensor, "B D"], *, blocks: Sequence[int] | None = None
     ) -> Solution:
@@ -127,51 +140,69 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             accuracy: Hold each row to this estimated relative error as well; see `error_control`.
             last: Called in place of f where an evaluation is expected to be the last.
         """
-        rules = Rules(
-            rtol=self.rtol,
-            atol=self.atol,
-            min_steps=self.min_steps,
-            max_steps=self.max_steps,
-            patience=self.patience,
-            takes_back=self.takes_back,
-        )
-        monitor = Monitor(z, rules, (z.shape[1],) if blocks is None else tuple(blocks))
-        ledger, memory = Ledger(self.record), self.init(z)
-        counted = Map(f, monitor.active, taped=taped, last=last)
-        control = None if accuracy is None else ErrorControl(accuracy, len(z))
+        blocks = (z.shape[1],) if blocks is None else tuple(blocks)
+        convergence = Convergence(z, self.rules(z.dtype), blocks)
+        batch, record, memory = Batch(len(z)), Record(self.record), self.init(z)
+        counted = Map(f, convergence.running, taped=taped, last=last)
+        control = None if accuracy is None else ErrorControl(accuracy, blocks, batch, record)
         while True:
-            fz, z_next = counted(z, ends=last is not None and monitor.foresees_the_end()), None
-            monitor.judge(z, fz)
-            ledger.note(monitor, z)
-            counted.look, criterion = monitor.look, monitor.criterion
-            assert criterion is not None
-            counted.resting = criterion.resting(monitor.count)
-            if monitor.rescaled:
-                counted.weights = criterion.weights(z)
+            fz, z_next = counted(z, ends=last is not None and convergence.expects_last()), None
+            convergence.judge(z, fz)
+            look = convergence.look
+            record.entries.append(Entry(batch.rows, look.residual, look.measure))
+            if convergence.count in self.record:
+                # A copy, that nothing else writes to.
+                record.states[convergence.count] = batch.whole_value(convergence.current(z)).clone()
+            counted.look, counted.weights = look, convergence.weights
+            counted.resting = convergence.resting()
             if control is not None:
-                control.forget(monitor.resumed, ledger)
-                if monitor.fresh.any():
-                    counted.running = monitor.active | monitor.fresh
+                control.forget(convergence.revoked)
+                fresh = convergence.fresh
+                if fresh.any():
+                    counted.running = convergence.running | fresh
                     z_next, memory = self._step(counted, z, fz, memory)
-                    control.review(monitor, ledger, z, z_next)
-            if not monitor.goes_on:
-                withdrawn = settle(monitor, z, fz, counted if narrow is None else None)
-                solution = ledger.solution(monitor, counted)
+                    tolerance = convergence.verdicts.tolerance
+                    reopened = control.review(fresh, z, z_next, convergence.residuals, tolerance)
+                    convergence.reopen(*reopened)
+            if not convergence.goes_on:
+                convergence.settle(z, fz, counted if narrow is None else None)
+                solution = self._solution(batch.file(convergence.filed()), record, counted)
                 if share_memory(solution.matrix, fz):  # f returns a tensor that is not its own
                     solution = replace(solution, value=solution.matrix.clone())
                 if control is not None:
-                    control.forget(withdrawn, ledger)
+                    control.forget(convergence.revoked)
                     solution = control.closed(solution)
                 return solution, memory
             if z_next is None:
-                if narrow is not None and (stay := ledger.leavers(monitor)) is not None:
+                if narrow is not None and (stay := rows_to_keep(convergence.running)) is not None:
+                    batch.file(convergence.filed())
+                    batch.keep(stay)
+                    convergence.keep(stay)
                     z, fz, memory = take_rows((z, fz, memory), stay)
-                    counted.look = monitor.look
-                    counted.restrict(narrow(ledger.index(z)), stay)
-                counted.running = monitor.active
+                    counted.look = convergence.look
+                    counted.restrict(narrow(torch.from_numpy(batch.rows).to(z.device)), stay)
+                counted.running = convergence.running
                 z_next, memory = self._step(counted, z, fz, memory)
-            z = monitor.hold_finished(z, z_next)
+            z = convergence.hold_finished(z, z_next)
             del fz, z_next  # not to be held while f works
+
+    def _solution(self, filed: Filed, record: Record, f: Map) -> Solution:
+        device = filed.value.device
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(device)
+
+        return Solution(
+            value=filed.value,
+            residual=tensor(filed.residual),
+            tolerance=tensor(filed.tolerance),
+            status=tensor(filed.status),
+            steps=tensor(filed.steps),
+            evaluations=f.evaluations,
+            products=f.products,
+            trace=tensor(record.trace(filed.value.dtype)),
+            states=record.kept_states(filed.value),
+        )
 
     def _step(
         self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Memory

@@ -15,28 +15,19 @@ may start from far less than it comes to. Until it moves, only f(z) = z is withi
 
 Beyond 10 s a residual counts as no less than the rounding of f(z): at 1e16, z + 1 is z. Only if
 f(z) = z to the bit, and steps far above that rounding led there, does the row stand still.
+
+The functions take numpy arrays and tensors, and look at no number: the eager loop calls them with
+the first, the compiled loop with the second.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from numpy.typing import NDArray
-from torch import Tensor
-
-from deqlab.linalg.norms import block_norms, sure_above
-
-Array: TypeAlias = NDArray[Any]
+from deqlab.linalg.arrays import Array, larger, smaller, where
+from deqlab.linalg.norms import norm_of
 
 SCALE_CAP = 10.0
 """How far |f(z)| may outgrow the start and still loosen the tolerance."""
-
-SLACK = 1e-5
-"""By more than this share the residual of a row held still has changed because of other rows; by
-less because a sum was taken in another precision."""
 
 STANDING = 16.0
 """How far above the rounding of f(z) a step must have been for f(z) = z to be believed."""
@@ -44,206 +35,136 @@ STANDING = 16.0
 ROUNDING = 4.0
 """Times eps |f(z)| below which a residual may be rounding, of a few operations."""
 
-LEAST_UNIT, TINY = 2.0**-1022, 1e-290
-"""What to divide by in place of 0; what a sum of squares in float64 loses no digit above."""
-
-SAFE = {torch.float64: (1e-130, 1e130)}
-"""Norms at the start from which no method loses a square on its way to the end."""
-
-SAFE_ELSE = (1e-6, 1e15)
-"""The same in float32; half precision is worked on in float32."""
+LEAST_UNIT = 2.0**-1022
+"""What to divide by in place of 0: the least normal number of float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a row is held to; see `Solver` for their meaning."""
+    """What rows are held to: the settings of a solver (see `Solver`), and the rounding of f."""
 
     rtol: float
     atol: float
     min_steps: int
     max_steps: int
     patience: int
-    takes_back: bool = False  # whether bad iterates are trials, and say nothing
+    takes_back: bool
+    eps: float  # of the dtype of the state
+
+
+class Scales(NamedTuple):
+    """The scale of each block of each row, (B, K)."""
+
+    start: Array  # s: max(|z0|, |f(z0)|), or the first |f(z)| of a block that started at rest
+    reach: Array  # the largest |f(z) - z| shown beyond the cap, or the start
+    late: Array | None  # blocks that started at rest; None if there is known to be none
+
+
+class Bounds(NamedTuple):
+    """What follows from the scales for each block of each row, (B, K)."""
+
+    cap: Array  # up to this |f(z)| loosens the tolerance
+    floor: Array  # below this |f(z)| is read as zero; times rtol
+    unit: Array  # what residuals are divided by to be compared across blocks
+    limit: Array | None = None  # tolerances that error control asks for beside; None for none
 
 
 class Look(NamedTuple):
-    """One iterate of every row, measured; (B,) each."""
+    """One iterate of every row, measured; (B,) each but the last."""
 
     residual: Array  # |f(z) - z|
     tolerance: Array
     measure: Array  # what iterates are ranked by: residuals in units of each block's scale
     within: Array  # whether every block is within its tolerance
-    sure: Array  # whether sums in the precision of the state told all that
-    allowed: Array = np.zeros(0)  # the tolerance in units of the measure
+    allowed: Array  # the tolerance in units of the measure
+    sizes: Array  # (B, K), |f(z)| in each block
+    woken: Array | None = None  # rows where a block at rest moved for the first time; None for none
 
 
-class Criterion:
-    """The scale of each block of each row, (B, K), and what follows from it.
+def scales_at_start(points: Array, images: Array) -> Scales:
+    """Return the scales, given |z0| and |f(z0)| in each block."""
+    start = larger(points, images)
+    return Scales(start, start, start == 0)
+
+
+def bounds_of(scales: Scales, rules: Rules, limit: Array | None = None) -> Bounds:
+    """Return what follows from the scales."""
+    start, reach, late = scales
+    cap = SCALE_CAP * (start if late is None else where(late, reach, start))
+    unit = start if start.shape[1] == 1 else larger(start, LEAST_UNIT)
+    return Bounds(cap, rules.rtol * rules.eps * start, unit, limit)
+
+
+def compare(residuals: Array, sizes: Array, bounds: Bounds, rules: Rules) -> Look:
+    """Compare |f(z) - z| and |f(z)| in each block, (B, K) each, with what is allowed."""
+    tolerances = larger(rules.rtol * smaller(sizes, bounds.cap), bounds.floor)
+    if rules.atol:
+        tolerances = rules.atol + tolerances
+    if bounds.limit is not None:
+        tolerances = smaller(tolerances, bounds.limit)
+    within = residuals <= tolerances
+    if residuals.shape[1] == 1:  # in its own units, which nothing is compared with
+        residual, tolerance = residuals.ravel(), tolerances.ravel()
+        return Look(residual, tolerance, residual, within.ravel(), tolerance, sizes)
+    return Look(
+        norm_of(residuals),
+        norm_of(tolerances),
+        norm_of(residuals / bounds.unit),
+        within.all(1),
+        norm_of(tolerances / bounds.unit),
+        sizes,
+    )
+
+
+def look(
+    scales: Scales, bounds: Bounds, residuals: Array, sizes: Array, rules: Rules
+) -> tuple[Scales, Bounds, Look]:
+    """Measure an iterate by |f(z) - z| and |f(z)| in each block, and note how far blocks have come.
 
     Args:
-        z: The start.
-        fz: Its image.
-        sizes: |f(z0)| in each block, (B, K).
+        scales: The scales before this iterate.
+        bounds: What follows from them.
+        residuals: |f(z) - z| in each block, (B, K), right to rounding at every scale.
+        sizes: |f(z)|, likewise.
         rules: The settings of the solver.
-        blocks: Columns of each block.
     """
-
-    def __init__(
-        self,
-        z: Float[Tensor, "B D"],
-        fz: Float[Tensor, "B D"],
-        sizes: Array,
-        rules: Rules,
-        blocks: Sequence[int],
-    ) -> None:
-        self.rtol, self.atol, self.blocks = rules.rtol, rules.atol, blocks
-        self.eps = torch.finfo(z.dtype).eps
-        self.least_sure = sure_above(z.dtype)
-        if not ((sizes > self.least_sure) & (sizes < np.inf)).all():
-            sizes = block_norms(fz, blocks)
-        self.sizes = sizes  # |f(z)| at the last iterate
-        self.start = np.maximum(block_norms(z, blocks), sizes)
-        self.reach = self.start  # the largest |f(z) - z| beyond the cap, or the start
-        self.late: Array | None = None  # blocks that started at rest, if there are any
-        self.doubt: Array | float = self.least_sure  # residuals up to it are looked at closely
-        self.limit: Array | None = None  # tolerances of rows that were reopened
-        if not self.start.all():
-            self.late = self.start == 0
-            self.doubt = np.where(self.late, np.inf, self.least_sure)
-        self._rescale()
-
-    def look(self, residuals: Array, sizes: Array) -> Look:
-        """Measure an iterate by |f(z) - z| and |f(z)| in each block, (B, K) each."""
-        self.sizes = sizes
-        tolerances = np.maximum(self.rtol * np.minimum(sizes, self.cap), self.floor)
-        if self.atol:
-            tolerances += self.atol
-        if self.limit is not None:
-            tolerances = np.minimum(tolerances, self.limit)
-        sure: Array = np.logical_and(sizes <= self.cap, residuals > self.doubt)
-        within: Array = np.less_equal(residuals, tolerances)
-        if residuals.shape[1] == 1:
-            residual, tolerance = residuals.ravel(), tolerances.ravel()
-            return Look(residual, tolerance, residual, within.ravel(), sure.ravel(), tolerance)
-        every = np.logical_and.reduce
-        return Look(
-            norm_of(residuals),
-            norm_of(tolerances),
-            norm_of(residuals / self.unit),
-            every(within, axis=1),
-            every(sure, axis=1),
-            norm_of(tolerances / self.unit),
-        )
-
-    def look_closely(
-        self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]
-    ) -> tuple[Look, Array | None]:
-        """Measure where sums overflow or vanish, and where z is far out or a block was at rest.
-
-        Returns:
-            The look, and which rows have blocks that moved for the first time; None for no row.
-        """
-        residuals = block_norms(fz.detach() - z.detach(), self.blocks)
-        sizes = block_norms(fz, self.blocks)
-        beyond = sizes > self.cap if self.late is None else (sizes > self.cap) | self.late
-        genuine = (residuals > self.eps**0.5 * sizes) & (residuals < np.inf)
-        self.reach = np.where(beyond & genuine, np.maximum(self.reach, residuals), self.reach)
-        moved = self._wake(sizes)
-        rounding = np.where(sizes > self.cap, self.eps / 2 * sizes, 0.0)
-        stands = (residuals == 0) & (STANDING * rounding <= self.reach)
-        counted = np.where(stands, residuals, np.maximum(residuals, rounding))
-        exact = norm_of(residuals) if residuals.shape[1] > 1 else residuals.ravel()
-        return self.look(counted, sizes)._replace(residual=exact), moved
-
-    def distance(self, z: Float[Tensor, "B D"], best: Float[Tensor, "B D"]) -> Array:
-        """Return how far z is from `best`, in units of the measure."""
-        return self._measure(block_norms(z.detach() - best.detach(), self.blocks))
-
-    def rounding(self) -> Array:
-        """Return what the measure of the last iterate may be by rounding alone."""
-        return ROUNDING * self.eps * self._measure(self.sizes)
-
-    def hold_to(self, rows: Array, tolerances: Array) -> None:
-        """Hold these rows to such a tolerance in each block, (B, K), as well."""
-        if self.limit is None:
-            self.limit = np.full_like(self.start, np.inf)
-        self.limit[rows] = tolerances[rows]
-
-    def limited(self, allowed: Array) -> Array:
-        """Return what is allowed, in units of the measure, now that some rows were reopened."""
-        if self.limit is None:
-            return allowed
-        return np.fmin(allowed, self._measure(self.limit))
-
-    def weights(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"] | None:
-        """Return one over the scale of each block, for each number of the state.
-
-        None for one block that needs no weights. One whose squares would leave the range of its
-        dtype gets a power of two, which changes no digit.
-        """
-        low, high = SAFE.get(z.dtype, SAFE_ELSE)
-        if len(self.blocks) == 1 and ((self.start > low) & (self.start < high)).all():
-            return None
-        scale = np.where(self.start > 0, self.start, 1.0)
-        if len(self.blocks) == 1:
-            unsafe = (scale < low) | (scale > high)
-            if not unsafe.any():
-                return None
-            scale = np.where(unsafe, 2.0 ** np.round(np.log2(scale)), 1.0)
-        each = torch.from_numpy(1 / np.maximum(scale, 4 * torch.finfo(z.dtype).tiny)).to(z)
-        return each.repeat_interleave(torch.tensor(self.blocks, device=z.device), dim=1)
-
-    def resting(self, count: int) -> Array | None:
-        """Return which rows have blocks without a scale; None if that is known of no row.
-
-        A block that has not moved after as many iterates as there are blocks may never do so.
-        """
-        if self.late is None or count > len(self.blocks):
-            return None
-        rows: Array = (self.start == 0).any(axis=1)
-        return rows
-
-    def keep_only(self, rows: Array) -> None:
-        """Forget all rows but these."""
-        for name, known in vars(self).items():
-            if isinstance(known, np.ndarray):
-                setattr(self, name, known[rows])
-
-    def _measure(self, parts: Array) -> Array:
-        return parts.ravel() if parts.shape[1] == 1 else norm_of(parts / self.unit)
-
-    def _wake(self, sizes: Array) -> Array | None:
-        """Give a scale to blocks at rest that have moved; return the rows where there are some."""
-        if self.late is None:
-            return None
-        woken = (self.start == 0) & (sizes > 0) & (sizes < np.inf)
-        self.start = np.where(woken, sizes, self.start)
-        self.reach = np.maximum(self.reach, self.start)
-        self._rescale()
-        return woken.any(axis=1) if woken.any() else None
-
-    def _rescale(self) -> None:
-        """Take from the scales what follows from them."""
-        scale = self.start if self.late is None else np.where(self.late, self.reach, self.start)
-        self.cap = SCALE_CAP * scale
-        self.floor = self.rtol * self.eps * self.start
-        self.unit = np.maximum(self.start, LEAST_UNIT) if len(self.blocks) > 1 else self.start
+    scales, woken = _seen(scales, residuals, sizes, sizes > bounds.cap, rules.eps)
+    if scales.late is not None:  # else no bound hangs on what was seen
+        bounds = bounds_of(scales, rules, bounds.limit)
+    # Far out, f(z) - z is mostly rounding: z + 1 is z at 1e16.
+    rounding = where(sizes > bounds.cap, rules.eps / 2 * sizes, 0.0)
+    stands = (residuals == 0) & (STANDING * rounding <= scales.reach)
+    counted = where(stands, residuals, larger(residuals, rounding))
+    # What is reported is |f(z) - z| itself.
+    residual = residuals.ravel() if residuals.shape[1] == 1 else norm_of(residuals)
+    found = compare(counted, sizes, bounds, rules)
+    return scales, bounds, found._replace(residual=residual, woken=woken)
 
 
-def has_changed(residual: Array, before: Array) -> Array:
-    """Return which rows have another residual than they had at the same point before."""
-    with np.errstate(invalid="ignore"):  # inf - inf
-        changed: Array = ~(abs(residual - before) <= SLACK * before)
-    return changed
+def in_units(parts: Array, unit: Array) -> Array:
+    """Return what `Look.measure` is of residuals, (B,), for other norms of each block, (B, K)."""
+    return parts.ravel() if parts.shape[1] == 1 else norm_of(parts / unit)
 
 
-def norm_of(parts: Array) -> Array:
-    """Return the norm of each row, also where squares overflow or vanish."""
-    squares = np.vecdot(parts, parts)
-    if squares.min(initial=1.0) > TINY and squares.max(initial=1.0) < np.inf:
-        return np.asarray(np.sqrt(squares))
-    largest = parts.max(axis=1, initial=0.0)
-    unit = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
-    parts = parts / unit[:, None]
-    norms: Array = np.sqrt(np.vecdot(parts, parts)) * unit
-    return norms
+def _seen(
+    scales: Scales, residuals: Array, sizes: Array, beyond: Array, eps: float
+) -> tuple[Scales, Array | None]:
+    """Return the scales after an iterate, and the rows with a block that has its scale from it.
+
+    Args:
+        scales: The scales before.
+        residuals: |f(z) - z| in each block.
+        sizes: |f(z)|, likewise.
+        beyond: Where this is beyond the cap.
+        eps: Of the dtype of the state.
+    """
+    start, reach, late = scales
+    inf = float("inf")
+    genuine = (residuals > eps**0.5 * sizes) & (residuals < inf)  # more than rounding
+    if late is None:
+        reach = where(beyond & genuine, larger(reach, residuals), reach)
+        return Scales(start, reach, late), None
+    reach = where((beyond | late) & genuine, larger(reach, residuals), reach)
+    woken = (start == 0) & (sizes > 0) & (sizes < inf)
+    start = where(woken, sizes, start)
+    return Scales(start, larger(reach, start), late), woken.any(1)

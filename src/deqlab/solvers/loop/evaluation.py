@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from deqlab.maps.matrix_map import MatrixMap
+from deqlab.solvers.loop.compaction import take_rows
 from deqlab.solvers.loop.criterion import Look
 
 
@@ -50,7 +51,7 @@ class Map:
             self.running[rows],
             taped=self.taped,
         )
-        part.look = None if self.look is None else Look(*(each[rows] for each in self.look))
+        part.look = None if self.look is None else take_rows(self.look, rows)
         part.weights = None if self.weights is None else self.weights[index]
         part.resting = None if self.resting is None else self.resting[rows]
         part.evaluations, part.products = self.evaluations, self.products

@@ -1,7 +1,17 @@
-"""The end of a solve whose rows may depend on each other, although they were said to be samples.
+"""The verdict on each row of a solve, by the criterion of `criterion`.
 
-The value is made of rows that ended at different iterations. Where f treats each row by itself,
-each verdict is true of it. Where f couples the rows,
+A row runs until it is within its tolerance (CONVERGED), or until nothing is to be hoped for:
+
+- STAGNATED: for `patience` iterates it has made no progress, see `progress`.
+- DIVERGED: its residual has grown by 1e29, over many steps, and grows on.
+- NONFINITE: f(z) is not finite.
+
+A finished row is held where it is, and f is evaluated there with the others. If f couples the rows,
+a row that has converged may be out of its tolerance later: it then runs again. Where f does not, a
+row held still has the same f(z) each time.
+
+At the end the value is made of rows that ended at different iterations. Where f treats each row by
+itself, each verdict is true of it. Where f couples the rows,
 
 - the residual of a row that was held may have changed, within its tolerance or beyond;
 - a row that failed goes back to its best iterate, where f was evaluated beside other iterates of
@@ -10,91 +20,256 @@ each verdict is true of it. Where f couples the rows,
 
 So the held rows are measured once more at the last iterate, where f was evaluated for all rows; the
 value as a whole, at the price of one evaluation, if rows go back beside others that have converged
-or that go back to another iterate; and where any residual has changed, the rows have converged
-together or not at all.
+or that go back to another iterate (`is_unproven`); and where any residual has changed, the rows
+have converged together or not at all (`remeasured`, `withdrawn`).
+
+The functions are pure, take numpy arrays and tensors, and look at no number of a tensor: the eager
+loop calls them with the first, the compiled loop with the second.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from deqlab.linalg.arrays import Array, filled, is_finite, known_none, where, zeros_like
+from deqlab.solution import Status
+from deqlab.solvers.loop.criterion import ROUNDING, Look, Rules, in_units
+from deqlab.solvers.loop.progress import Course, advance, grows_without_bound, is_lower
 
-from deqlab.solvers.loop.convergence import CONVERGED, MAX_STEPS, NONE, STAGNATED, Monitor
-from deqlab.solvers.loop.criterion import Array, Look, has_changed
+CONVERGED, MAX_STEPS, STAGNATED, DIVERGED, NONFINITE = map(int, Status)
+"""As numbers: numpy takes five times longer to compare with a member of an enumeration."""
+
+SLACK = 1e-5
+"""By more than this share the residual of a row held still has changed because of other rows; by
+less because a sum was taken in another precision."""
 
 
-def settle(
-    monitor: Monitor,
-    z: Float[Tensor, "B D"],
-    fz: Float[Tensor, "B D"],
-    f: Callable[[Tensor], Tensor] | None,
-) -> Array:
-    """Make the verdicts true of the value; return the rows that have converged no more.
+class Verdicts(NamedTuple):
+    """What is known of each row, (B,); it runs as long as its status is MAX_STEPS."""
+
+    status: Array
+    steps: Array  # the iterations until the verdict
+    residual: Array  # |f(z) - z| at the best iterate
+    tolerance: Array  # at the best iterate
+    latest: tuple[Array, Array]  # residual and tolerance at the last iterate
+    least: Array  # the measure of the best iterate
+    before: Array  # the measure of the last iterate
+    course: Course
+    least_at: Array  # the number of the best iterate, counted from 1
+    improved_at: Array  # the number of the last iterate that was progress
+    behind: Array  # whether the best iterate is an earlier one
+    coupled: Array  # (), whether a row was seen to depend on others
+
+
+def unknown(like: Array) -> Verdicts:
+    """Return the verdicts before the first iterate; `like` has the rows, on their device."""
+    never, none, inf = filled(0, like), filled(False, like), filled(float("inf"), like)
+    return Verdicts(
+        status=filled(MAX_STEPS, like),
+        steps=never,
+        residual=inf,
+        tolerance=inf,
+        latest=(inf, inf),
+        least=inf,
+        before=inf,
+        course=Course(inf, inf, inf),
+        least_at=never,
+        improved_at=never,
+        behind=none,
+        coupled=none.any(),  # one bool, on the device of the others
+    )
+
+
+def all_better(known: Verdicts, look: Look, count: int) -> Verdicts:
+    """Return what `judge` does where all rows run, make progress, and none is within its tolerance.
+
+    That is most steps of most solves, and numpy then has next to nothing to do.
+    """
+    measure, at = look.measure, filled(count, look.measure)
+    return Verdicts(
+        known.status,
+        at,
+        look.residual,
+        look.tolerance,
+        (look.residual, look.tolerance),
+        measure,
+        measure,
+        Course(measure, measure, measure),
+        at,
+        at,
+        look.within,  # nowhere
+        known.coupled,
+    )
+
+
+def lost(known: Verdicts, look: Look) -> Array:
+    """Return the converged rows that other rows have carried out of their tolerance."""
+    rows = (known.status == CONVERGED) & (look.residual != known.residual)
+    if known_none(rows):  # a row by itself has the same residual to the bit
+        return rows
+    return rows & ~look.within & _has_changed(known, look.residual)
+
+
+def judge(
+    known: Verdicts,
+    look: Look,
+    count: Array | int,
+    rules: Rules,
+    *,
+    resumed: Array | None,
+    unit: Array,
+    away: Callable[[], Array],
+) -> tuple[Verdicts, Array]:
+    """Return the verdicts given another iterate, and the rows for which it is the one to return.
 
     Args:
-        monitor: The verdicts.
-        z: The last iterate.
-        fz: Its image.
-        f: The map, for one more evaluation where it is needed; None if the rows are known to be
-            independent.
+        known: The verdicts on the iterates before.
+        look: The iterate, measured.
+        count: Its number, counted from 1.
+        rules: The settings of the solver.
+        resumed: Rows that had converged and run again, see `lost`; None if there is none.
+        unit: What measures are in units of, see `Bounds`.
+        away: Returns the distance of the iterate from the best one in each block, (B, K).
     """
-    measure_held(monitor, z, fz)
-    if f is not None and is_unproven(monitor):
-        with torch.no_grad():
-            prove(monitor, f(monitor.best))
-    return withdraw(monitor)
+    if resumed is not None:
+        status = where(resumed, MAX_STEPS, known.status)
+        known = known._replace(status=status, coupled=known.coupled | resumed.any())
+        known = _forget_best(known, resumed)
+    running, measure = known.status == MAX_STEPS, look.measure
+    if look.woken is not None:  # a block that was at rest counts from now on
+        known = _forget_best(known, look.woken & running)
+    gains = running & (measure < known.least)  # false for nan
+    done = running & look.within
+    if not known_none(done):
+        done = done & is_finite(measure) & (count >= rules.min_steps)  # inf is within inf
+    take = gains | done
+    rest = running & ~take
+    least = where(gains, measure, known.least)
+    least_at = where(gains, count, known.least_at)
+    status = known.status
+    if known_none(rest) and _all_is_progress(known, gains, measure):
+        course, improved_at = Course(least, least, least), least_at
+    else:
+        course, progress = _progress(known, look, rules, gains, rest, unit, away)
+        improved_at = where(progress, count, known.improved_at)
+        if not known_none(running & ~(gains & progress)):
+            unimproved, behind = count - improved_at, count - least_at
+            verdict = _hopeless(measure, known.before, least, behind, unimproved, rules)
+            status = where(running, verdict, status)
+    found = Verdicts(
+        status if known_none(done) else where(done, CONVERGED, status),
+        where(running, count, known.steps),
+        where(take, look.residual, known.residual),
+        where(take, look.tolerance, known.tolerance),
+        (look.residual, look.tolerance),
+        least,
+        measure,
+        course,
+        least_at,
+        improved_at,
+        where(running, rest, known.behind),
+        known.coupled,
+    )
+    return found, take
 
 
-def measure_held(monitor: Monitor, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> None:
-    """Measure the converged rows once more, at the last iterate z with f(z) = fz."""
-    look, held = monitor.look, monitor.status == CONVERGED
-    if not np.count_nonzero(held & (look.residual != monitor.residual)):
-        return  # a row by itself has the same residual to the bit
-    if not (look.sure | ~held).all():
-        look = _look_closely(monitor, z, fz)
-    _correct(monitor, look, held)
-
-
-def is_unproven(monitor: Monitor) -> bool:
+def is_unproven(known: Verdicts) -> Array:
     """Return whether f was never evaluated at the value as a whole.
 
-    Rows go back to an earlier iterate, and others do not, or go back to another one.
+    Rows go back to an earlier iterate, and others do not, or go back to another one. A row without
+    a finite residual was held at its start.
     """
-    if not len(monitor.behind) or not (monitor.behind & np.isfinite(monitor.residual)).any():
-        return False  # a row without a finite residual was held at its start
-    held = monitor.status == CONVERGED
-    return bool(held.any() or (monitor.least_at != monitor.least_at[0]).any())
+    apart = (known.status == CONVERGED).any() | (known.least_at != known.least_at[:1]).any()
+    return (known.behind & is_finite(known.residual)).any() & apart
 
 
-def prove(monitor: Monitor, fz: Float[Tensor, "B D"]) -> None:
-    """Measure the value as a whole, given f there."""
-    look = _look_closely(monitor, monitor.best, fz)
-    _correct(monitor, look, np.isfinite(monitor.residual))
+def remeasured(known: Verdicts, residual: Array, tolerance: Array, rows: Array) -> Verdicts:
+    """Return the verdicts after these rows were measured once more, where they are held.
+
+    If none has another residual than before, nothing has changed. Else all rows that were measured
+    get what was found, and are known to depend on each other.
+    """
+    changed = (rows & _has_changed(known, residual)).any()
+    return known._replace(
+        residual=where(rows & changed, residual, known.residual),
+        tolerance=where(rows & changed, tolerance, known.tolerance),
+        coupled=known.coupled | changed,
+    )
 
 
-def withdraw(monitor: Monitor) -> Array:
-    """Take back what depends on failed rows; return which rows have converged no more."""
-    if not monitor.coupled:
-        return NONE
-    rows: Array = monitor.status == CONVERGED
-    if rows.all():
-        return NONE
-    out_of_steps = monitor.count >= monitor.rules.max_steps
-    monitor.status[rows] = MAX_STEPS if out_of_steps else STAGNATED
-    return rows
+def withdrawn(known: Verdicts, out_of_steps: Array | bool) -> Verdicts:
+    """Return the verdicts at the end, where rows that depend on failed ones have not converged."""
+    converged = known.status == CONVERGED
+    untrue = converged & known.coupled & ~converged.all()
+    instead = where(untrue & out_of_steps, MAX_STEPS, STAGNATED)
+    return known._replace(status=where(untrue, instead, known.status))
 
 
-def _look_closely(monitor: Monitor, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> Look:
-    assert monitor.criterion is not None
-    with np.errstate(all="ignore"):
-        return monitor.criterion.look_closely(z, fz)[0]
+def _has_changed(known: Verdicts, residual: Array) -> Array:
+    """Return which rows have another residual at their point than when they were judged."""
+    return ~(abs(residual - known.residual) <= SLACK * known.residual)
 
 
-def _correct(monitor: Monitor, look: Look, rows: Array) -> None:
-    """Let the verdicts on these rows speak of this look, if any of them depends on others."""
-    if (rows & has_changed(look.residual, monitor.residual)).any():
-        monitor.residual = np.where(rows, look.residual, monitor.residual)
-        monitor.tolerance = np.where(rows, look.tolerance, monitor.tolerance)
-        monitor.coupled = True
+def _forget_best(known: Verdicts, rows: Array) -> Verdicts:
+    """Return the verdicts, where the iterates of these rows are ranked anew from now on."""
+    low = where(rows, float("inf"), known.course.low)
+    return known._replace(
+        least=where(rows, float("inf"), known.least), course=known.course._replace(low=low)
+    )
+
+
+def _all_is_progress(known: Verdicts, gains: Array, measure: Array) -> bool:
+    """Return whether numpy knows that every better iterate, this one too, was progress.
+
+    One number then is all there is to remember of each row.
+    """
+    if known.improved_at is not known.least_at or known.course.peak is not known.least:
+        return False
+    return known_none(gains & ~is_lower(measure, known.least))
+
+
+def _progress(
+    known: Verdicts,
+    look: Look,
+    rules: Rules,
+    gains: Array,
+    rest: Array,
+    unit: Array,
+    away: Callable[[], Array],
+) -> tuple[Course, Array]:
+    """Return the course with this iterate, and the rows that have made progress.
+
+    Args:
+        known: The verdicts on the iterates before.
+        look: The iterate, measured.
+        rules: The settings of the solver.
+        gains: Rows for which it is the best one.
+        rest: The other rows that still run.
+        unit: What measures are in units of.
+        away: Returns how far it is from the best one before.
+    """
+    distance = None
+    if rules.takes_back:  # trials of a line search say nothing
+        rest = zeros_like(rest)
+    elif not known_none(rest):
+        rest = rest & (look.measure > ROUNDING * rules.eps * in_units(look.sizes, unit))
+        distance = in_units(away(), unit)
+    return advance(known.course, look.measure, gains, rest, distance)
+
+
+def _hopeless(
+    measure: Array, before: Array, least: Array, behind: Array, unimproved: Array, rules: Rules
+) -> Array:
+    """Return the verdict on each row if it has not converged: MAX_STEPS, or why it shall end.
+
+    Args:
+        measure: The measure of the iterate.
+        before: That of the iterate before.
+        least: That of the best iterate.
+        behind: How many iterates ago this was.
+        unimproved: How many iterates ago the row made progress.
+        rules: The settings of the solver.
+    """
+    verdict = where(unimproved >= rules.patience, STAGNATED, MAX_STEPS)
+    if not rules.takes_back:
+        verdict = where(grows_without_bound(measure, before, least, behind), DIVERGED, verdict)
+    return where(is_finite(measure), verdict, NONFINITE)

@@ -1,0 +1,74 @@
+"""What is recorded of every iterate of a solve: residuals, and the states that were asked for."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class Entry(NamedTuple):
+    """The residuals of one iterate, of the rows that were in the loop."""
+
+    rows: np.ndarray | None  # their places in the whole batch; None for all rows
+    residual: np.ndarray
+    measure: np.ndarray  # in units of each block's scale
+
+
+class Record:
+    """The iterates of one solve.
+
+    Args:
+        steps: Iterations, counted from 1, whose states are kept.
+    """
+
+    def __init__(self, steps: tuple[int, ...]) -> None:
+        self.steps = steps
+        self.entries: list[Entry] = []
+        self.states: dict[int, Tensor] = {}
+
+    def recent_measures(self, count: int, rows: np.ndarray | None) -> list[np.ndarray]:
+        """Return the measures of the last iterates, at most so many, of the rows in the loop now.
+
+        Args:
+            count: How many iterates.
+            rows: The places of the rows in the whole batch; None for all rows.
+        """
+        found = []
+        for entry in self.entries[-count:]:
+            if rows is None or entry.rows is rows:
+                found.append(entry.measure)
+            else:
+                where = rows if entry.rows is None else np.searchsorted(entry.rows, rows)
+                found.append(entry.measure[where])
+        return found
+
+    def trace(self, dtype: torch.dtype) -> Float[np.ndarray, "T B"]:
+        """Return the residuals of the whole batch; in float32 at least, for a state of this dtype.
+
+        A row that has left stands still.
+        """
+        exact = np.float64 if dtype == torch.float64 else np.float32
+        trace = np.empty((len(self.entries), len(self.entries[0].residual)), dtype=exact)
+        for step, (rows, residual, _) in enumerate(self.entries):
+            if rows is None:
+                trace[step] = residual
+            else:
+                trace[step] = trace[step - 1]
+                trace[step, rows] = residual
+        return trace
+
+    def kept_states(self, value: Tensor) -> tuple[Tensor, ...]:
+        """Return the states that were asked for, each in its own memory.
+
+        Args:
+            value: The value of the solve, at which a solve that ended before stands still.
+        """
+        # A step may be asked for twice, or never have been taken.
+        return tuple(
+            self.states[step]
+            if step in self.states and step not in self.steps[:i]
+            else self.states.get(step, value).clone()
+            for i, step in enumerate(self.steps)
+        )
