@@ -14,7 +14,7 @@ from deqlab.compiled.steps import init, step
 from deqlab.linalg.norms import traceable_block_norms
 from deqlab.solvers.loop.convergence import Convergence
 from deqlab.solvers.loop.criterion import scales_at_start
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.loop.verdicts import is_unproven, unknown
 from tests.problems import F64, generator, normal
 
@@ -94,12 +94,12 @@ def test_any_sequence_of_points_gets_the_steps_of_anderson(seed, memory, damping
     # Points drawn at will, not iterated: rounding is not amplified from step to step.
     solver = Anderson(memory=memory, damping=damping, growth=growth)
     weights = normal(3, 5, seed=seed).exp() if weighted else None
-    f = Map(lambda z: z, torch.ones(3, dtype=torch.bool).numpy())
-    f.weights, known, recent = weights, solver.init(torch.zeros(3, 5)), None
+    f, running = CountedMap(lambda z: z), torch.ones(3, dtype=torch.bool).numpy()
+    known, recent = solver.init(torch.zeros(3, 5)), None
     for count in range(1, 9):
         z, g = normal(2, 3, 5, seed=seed + count)
         fz = z + g * 3.0 ** (count % 3)  # jumps up and down, so that rows are rejected
         recent = init(solver, z, fz, weights) if recent is None else recent
-        expected, known = solver.step(f, z, fz, known)
+        expected, known = solver.step(f, Iterate(z, fz, running, weights=weights), known)
         found, recent = step(solver, z, fz, recent, torch.tensor(count), weights)
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers import Solver
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from tests.problems import (
     F64,
     Contraction,
@@ -22,7 +22,8 @@ from tests.problems import (
     symmetric_with,
 )
 
-COS = Map(torch.cos, np.ones(1, dtype=bool))
+COS = CountedMap(torch.cos)
+RUNNING = np.ones(1, dtype=bool)
 
 
 def affine(w, x):
@@ -137,7 +138,7 @@ def test_a_larger_window_never_costs_more_than_one_evaluation_more(norm, seed, s
 def test_memory_beyond_the_dimension_is_not_kept():
     for dim, columns in ((3, 3), (0, 1)):
         z = torch.zeros(2, dim)
-        _, memory = Anderson(memory=10).step(COS, z, z, Anderson().init(z))
+        _, memory = Anderson(memory=10).step(COS, Iterate(z, z, RUNNING), Anderson().init(z))
         assert memory.window.dg.shape == (2, columns, dim)
 
 
@@ -146,7 +147,8 @@ def steps_of(solver: Solver, points):
     z, memory, iterates = torch.zeros(1, 2, dtype=F64), None, []
     memory = solver.init(z)
     for image in points:
-        z, memory = solver.step(COS, z, torch.as_tensor([image], dtype=F64), memory)
+        fz = torch.as_tensor([image], dtype=F64)
+        z, memory = solver.step(COS, Iterate(z, fz, RUNNING), memory)
         iterates.append(z)
     return iterates
 
@@ -184,7 +186,7 @@ def test_a_restart_leaves_no_product_of_the_differences_it_forgot():
     memory = solver.init(z)
     good, bad = (1.3, 0.1), (1e4, -1e4)
     for images in ([(1.0, 0.0)] * 2, [good, good], [(1.4, 0.15), bad]):
-        z, memory = solver.step(COS, z, torch.tensor(images, dtype=F64), memory)
+        z, memory = solver.step(COS, Iterate(z, torch.tensor(images, dtype=F64), RUNNING), memory)
     window = memory.window
     assert window.gram[0].any()
     assert not window.gram[1].any()
@@ -198,7 +200,7 @@ def test_the_restart_of_one_row_leaves_the_windows_of_the_others():
     z = torch.zeros(2, 2, dtype=F64)
     memory = solver.init(z)
     for pair in zip(good, bad, strict=True):
-        z, memory = solver.step(COS, z, torch.tensor(pair, dtype=F64), memory)
+        z, memory = solver.step(COS, Iterate(z, torch.tensor(pair, dtype=F64), RUNNING), memory)
     torch.testing.assert_close(z[:1], steps_of(solver, good)[-1], rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(z[1:], steps_of(solver, bad)[-1], rtol=1e-12, atol=1e-12)
 

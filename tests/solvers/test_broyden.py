@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers.broyden import Broyden
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from tests.problems import (
     F64,
     Contraction,
@@ -41,9 +41,9 @@ class Run:
     def step(self, image=None):
         image = self.f(self.z) if image is None else torch.as_tensor(image, dtype=self.z.dtype)
         self.points.append((self.z, image - self.z))
-        counted = Map(torch.cos, self.running)
+        counted, iterate = CountedMap(torch.cos), Iterate(self.z, image, self.running)
         with torch.no_grad():
-            self.z, self.memory = self.solver.step(counted, self.z, image, self.memory)
+            self.z, self.memory = self.solver.step(counted, iterate, self.memory)
         return self.z
 
     def pair(self):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deqlab import Anderson, Picard, Status, fixed_point
 from deqlab.solvers import newton
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.newton import Newton
 from deqlab.solvers.newton_krylov import NewtonKrylov
 from tests.problems import F64, affine_solution, contractions, matrix, normal, symmetric_with
@@ -44,7 +44,8 @@ def test_one_step_counts_one_product_a_column_and_one_more_evaluation():
 def test_the_step_is_the_solution_of_the_dense_linear_system():
     w, x, z = matrix(5, norm=2.0, seed=5), normal(3, 5, seed=6), normal(3, 5, seed=7)
     f = lambda z: torch.tanh(z @ w.T + x)  # noqa: E731
-    z1, _ = Newton().step(Map(f, np.ones(3, dtype=bool)), z, f(z), Newton().init(z))
+    iterate = Iterate(z, f(z), np.ones(3, dtype=bool))
+    z1, _ = Newton().step(CountedMap(f), iterate, Newton().init(z))
     j = (1 - f(z) ** 2)[:, :, None] * w
     expected = z + torch.linalg.solve(torch.eye(5, dtype=F64) - j, f(z) - z)
     torch.testing.assert_close(z1, expected, rtol=1e-12, atol=1e-12)
@@ -182,7 +183,8 @@ def test_a_singular_row_takes_a_picard_step_and_no_other_row_feels_it():
     x = normal(3, 2, seed=12)
     f = lambda z: rate * z + x  # noqa: E731
     z = torch.zeros(3, 2, dtype=F64)
-    z1, _ = Newton().step(Map(f, np.ones(3, dtype=bool)), z, f(z), Newton().init(z))
+    iterate = Iterate(z, f(z), np.ones(3, dtype=bool))
+    z1, _ = Newton().step(CountedMap(f), iterate, Newton().init(z))
     assert torch.equal(z1[1], x[1])
     torch.testing.assert_close(z1[[0, 2]], (x / (1 - rate))[[0, 2]], rtol=1e-14, atol=0)
 
@@ -200,22 +202,22 @@ def test_a_jacobian_that_is_not_finite_stops_its_row_only():
 def test_rows_that_have_converged_cost_no_further_products():
     # Each row has its own state; once no good row runs, a step takes no Jacobian.
     w, x = matrix(4, norm=0.5, seed=13), normal(3, 4, seed=14)
-    f = Map(lambda z: torch.tanh(z @ w.T + x), np.zeros(3, dtype=bool))
+    f = CountedMap(lambda z: torch.tanh(z @ w.T + x))
     z = normal(3, 4, seed=15)
-    Newton().step(f, z, f(z), Newton().init(z))
-    assert (f.products, f.evaluations) == (0, 1)
+    Newton().step(f, Iterate(z, f(z), np.zeros(3, dtype=bool)), Newton().init(z))
+    assert (f.counts.products, f.counts.evaluations) == (0, 1)
 
 
 def test_a_trial_is_judged_in_units_of_the_weights():
     # The first number falls from 1e6 to 1, and the second, in units of 1e-6, rises from 1 to 9.
     residuals = iter([[1e6, 1e-6], [1.0, 9e-6]])
     image = lambda z: z + torch.tensor([next(residuals)], dtype=F64)  # noqa: E731
-    f = Map(lambda z: 0.5 * z, np.ones(1, dtype=bool))
-    f.weights = torch.tensor([[1e-6, 1e6]], dtype=F64)
+    f, weights = CountedMap(lambda z: 0.5 * z), torch.tensor([[1e-6, 1e6]], dtype=F64)
     z = torch.zeros(1, 2, dtype=F64)
     memory = Newton().init(z)
     for trials in (0, 1):
-        z, memory = Newton().step(f, z, image(z), memory)
+        iterate = Iterate(z, image(z), np.ones(1, dtype=bool), weights=weights)
+        z, memory = Newton().step(f, iterate, memory)
         assert memory.line.trials.tolist() == [trials]
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 
 from deqlab import Anderson, Picard, fixed_point
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.newton import Newton
 from deqlab.solvers.newton_krylov import NewtonKrylov
 from tests.problems import F64, affine_solution, contractions, matrix, normal, symmetric_with
@@ -20,9 +20,9 @@ def solve(f, z0, **settings):
 
 
 def first_step(f, z, solver=NewtonKrylov(), running=None):  # noqa: B008
-    counted = Map(f, np.ones(len(z), dtype=bool) if running is None else running)
-    z1, _ = solver.step(counted, z, f(z), solver.init(z))
-    return z1, counted
+    counted, running = CountedMap(f), np.ones(len(z), dtype=bool) if running is None else running
+    z1, _ = solver.step(counted, Iterate(z, f(z), running), solver.init(z))
+    return z1, counted.counts
 
 
 @pytest.mark.parametrize("norm", [0.0, 0.9, 3.0])
@@ -163,10 +163,10 @@ def test_the_linear_solve_is_held_to_its_share_in_units_of_the_weights():
     units = torch.tensor([1e6, 1e6, 1e6, 1e-6, 1e-6], dtype=F64)
     j = matrix(5, norm=2.0, seed=25) * units[:, None] / units
     x, z = units * normal(3, 5, seed=26), torch.zeros(3, 5, dtype=F64)
-    f = Map(lambda z: z @ j.T + x, np.ones(3, dtype=bool))
-    f.weights = (1 / units).expand(3, 5)
+    f, weights = CountedMap(lambda z: z @ j.T + x), (1 / units).expand(3, 5)
     solver = NewtonKrylov(forcing=1e-3, rtol=1e-12)
-    d, _ = solver.step(f, z, f(z), solver.init(z))
+    iterate = Iterate(z, f(z), np.ones(3, dtype=bool), weights=weights)
+    d, _ = solver.step(f, iterate, solver.init(z))
     rest = (x - d + d @ j.T) / units
     assert (rest.norm(dim=1) <= 1e-3 * (x / units).norm(dim=1)).all()
 

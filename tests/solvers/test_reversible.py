@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from deqlab import Status, fixed_point
 from deqlab.solvers import Picard
 from deqlab.solvers.loop.criterion import Look
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.reversible import Reversible
 from tests.problems import F64, contractions, matrix, normal, rotation
 
@@ -111,10 +111,11 @@ def test_a_quarter_turn_shrinks_by_one_minus_the_damping():
 def test_a_step_can_be_taken_back(damping):
     w, x = matrix(4, norm=0.9, seed=4), normal(3, 4, seed=5)
     f = lambda z: torch.tanh(z @ w.T + x)  # noqa: E731
-    solver, counted = Reversible(damping=damping), Map(f, np.ones(3, dtype=bool))
+    solver, counted = Reversible(damping=damping), CountedMap(f)
     z, memory = normal(3, 4, seed=6), solver.init(normal(3, 4, seed=7))
-    counted.look = Look(*(np.ones(3),) * 3, np.ones(3, dtype=bool), np.ones(3), np.ones((3, 1)))
-    z_next, after = solver.step(counted, z, f(z), memory)
+    look = Look(*(np.ones(3),) * 3, np.ones(3, dtype=bool), np.ones(3), np.ones((3, 1)))
+    iterate = Iterate(z, f(z), np.ones(3, dtype=bool), look)
+    z_next, after = solver.step(counted, iterate, memory)
     z_back = (z_next - damping * f(after.y)) / (1 - damping)
     y_back = (after.y - damping * f(z_back)) / (1 - damping)
     torch.testing.assert_close((y_back, z_back), (memory.y, z), rtol=1e-13, atol=1e-13)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deqlab import Anderson, Picard, Status, Unrolled, fixed_point
 from deqlab.maps.matrix_map import Bound
 from deqlab.solvers.broyden import Broyden
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Relu, Sigmoid, Tanh, proximal
 from deqlab.solvers.splitting import (
@@ -129,9 +129,8 @@ def test_a_fixed_point_stays(solver, activation):
     assert at_once.evaluations == 1
     memory, point = solver.init(z), z
     for _ in range(3):  # the loop would not ask
-        point, memory = solver.step(
-            Map(Bound(f, (w, q)), np.ones(3, dtype=bool)), point, f(point, w, q), memory
-        )
+        iterate = Iterate(point, f(point, w, q), np.ones(3, dtype=bool))
+        point, memory = solver.step(CountedMap(Bound(f, (w, q))), iterate, memory)
     torch.testing.assert_close(point, z, rtol=0, atol=1e-12)
 
 
@@ -146,7 +145,7 @@ def test_peaceman_rachford_contracts_by_what_its_resolvent_reflects():
     def us(z, steps=12):
         memory, found = solver.init(z), []
         for _ in range(steps):
-            z, memory = solver.step(Map(mapped, running), z, mapped(z), memory)
+            z, memory = solver.step(CountedMap(mapped), Iterate(z, mapped(z), running), memory)
             found.append(memory.u)
         return torch.cat(found)
 

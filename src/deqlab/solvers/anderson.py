@@ -28,7 +28,7 @@ from deqlab.linalg.arrays import Array, choose, smaller
 from deqlab.linalg.norms import row_norms
 from deqlab.solvers.anderson_window import Window
 from deqlab.solvers.base import Solver
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.picard import check_damping
 
 
@@ -75,13 +75,14 @@ class Anderson(Solver[Recent]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Recent
+        self, f: CountedMap, iterate: Iterate, memory: Recent
     ) -> tuple[Float[Tensor, "B D"], Recent]:
+        z, weights = iterate.z, iterate.weights
         if memory.window is None:
             columns = max(1, min(self.memory, z.shape[1]))
             memory.window = Window.for_states(z, columns, taped=f.taped)
         array = memory.window.array
-        states = array(fz), array(z), None if f.weights is None else array(f.weights)
+        states = array(iterate.fz), array(z), None if weights is None else array(weights)
         with np.errstate(all="ignore"):  # what is not finite is judged by the loop
             z_next = self._by_parts(memory, memory.window, *states)
         z_next = torch.from_numpy(z_next) if isinstance(z_next, np.ndarray) else z_next

@@ -24,7 +24,7 @@ from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver
 from deqlab.solvers.loop.compaction import take_rows
 from deqlab.solvers.loop.criterion import Look
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.newton_krylov import NewtonKrylov
 
 PICARD, ANDERSON, NEWTON = range(3)
@@ -110,22 +110,23 @@ class Auto(Solver[Levels]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Levels
+        self, f: CountedMap, iterate: Iterate, memory: Levels
     ) -> tuple[Float[Tensor, "B D"], Levels]:
-        look = f.look
+        look, running = iterate.look, iterate.running
         assert look is not None
         memory.count += 1
         # Looked at now and then only: one bad step is no rate.
         if memory.count <= PROBE or memory.count % self.promise == 0:
-            self._escalate(self._slow(look, memory) & f.running, ANDERSON, f, z, memory)
+            self._escalate(self._slow(look, memory) & running, ANDERSON, f, iterate, memory)
         if memory.groups:
-            self._escalate(self._stalled(look.measure, memory) & f.running, NEWTON, f, z, memory)
+            stalled = self._stalled(look.measure, memory)
+            self._escalate(stalled & running, NEWTON, f, iterate, memory)
         memory.last = look.measure
-        memory.before = z if (memory.level == PICARD).any() else None
-        z_next = fz
+        memory.before = iterate.z if (memory.level == PICARD).any() else None
+        z_next = iterate.fz
         for group in memory.groups:
-            if f.running[group.rows].any():
-                z_next = self._advance(group, f, z, fz, z_next)
+            if running[group.rows].any():
+                z_next = self._advance(group, f, iterate, z_next)
         return z_next, memory
 
     def _slow(self, look: Look, memory: Levels) -> np.ndarray:
@@ -148,7 +149,9 @@ class Auto(Solver[Levels]):
         found: np.ndarray = (memory.level == ANDERSON) & (memory.since >= self.stall)
         return found
 
-    def _escalate(self, rows: np.ndarray, level: int, f: Map, z: Tensor, memory: Levels) -> None:
+    def _escalate(
+        self, rows: np.ndarray, level: int, f: CountedMap, iterate: Iterate, memory: Levels
+    ) -> None:
         """Start a group of these rows, and take them out of theirs."""
         if not rows.any():
             return
@@ -164,27 +167,25 @@ class Auto(Solver[Levels]):
         memory.level = np.where(rows, level, memory.level)
         memory.since = np.where(rows, 0, memory.since)
         places = np.flatnonzero(rows)
-        index = torch.from_numpy(places).to(z.device)
-        own = method.init(z[index])
+        some = iterate.take_rows(places)
+        own = method.init(some.z)
         if level == ANDERSON and memory.before is not None:
             # z = f(before): Anderson begins with the difference of two points.
-            _, own = method.step(f.part(places, z), memory.before[index], z[index], own)
+            before = some._replace(z=take_rows(memory.before, places), fz=some.z)
+            _, own = method.step(f.part(places, iterate.z), before, own)
         memory.groups.append(Group(places, method, own))
 
     def _advance(
         self,
         group: Group,
-        f: Map,
-        z: Float[Tensor, "B D"],
-        fz: Float[Tensor, "B D"],
+        f: CountedMap,
+        iterate: Iterate,
         z_next: Float[Tensor, "B D"],
     ) -> Float[Tensor, "B D"]:
         """Return `z_next` with one step of the group in its rows."""
-        if len(group.rows) == len(z):
-            step, group.memory = group.method.step(f, z, fz, group.memory)
+        if len(group.rows) == len(iterate.z):
+            step, group.memory = group.method.step(f, iterate, group.memory)
             return step
-        rows = torch.from_numpy(group.rows).to(z.device)
-        part = f.part(group.rows, z)
-        step, group.memory = group.method.step(part, z[rows], fz[rows], group.memory)
-        f.evaluations, f.products = part.evaluations, part.products
-        return z_next.index_copy(0, rows, step)
+        some, part = iterate.take_rows(group.rows), f.part(group.rows, iterate.z)
+        step, group.memory = group.method.step(part, some, group.memory)
+        return z_next.index_copy(0, torch.from_numpy(group.rows).to(z_next.device), step)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Generic, TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,8 +22,8 @@ from deqlab.solvers.loop.compaction import Batch, Filed, rows_to_keep, take_rows
 from deqlab.solvers.loop.convergence import Convergence
 from deqlab.solvers.loop.criterion import Rules
 from deqlab.solvers.loop.error_control import ErrorControl
-from deqlab.solvers.loop.evaluation import Map
-from deqlab.solvers.loop.record import Entry, Record
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
+from deqlab.solvers.loop.record import Record
 from deqlab.state import share_memory
 
 Memory = TypeVar("Memory")
@@ -86,11 +85,11 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
 
     @abstractmethod
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Memory
+        self, f: CountedMap, iterate: Iterate, memory: Memory
     ) -> tuple[Float[Tensor, "B D"], Memory]:
-        """Return the next iterate of every row; write neither to z nor to fz.
+        """Return the next iterate of every row, from z and f(z); write to neither.
 
-        What it returns for rows outside `f.running` is ignored.
+        What it returns for rows outside `iterate.running` is ignored.
         """
 
     def rules(self, dtype: torch.dtype) -> Rules:
@@ -143,75 +142,90 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         blocks = (z.shape[1],) if blocks is None else tuple(blocks)
         convergence = Convergence(z, self.rules(z.dtype), blocks)
         batch, record, memory = Batch(len(z)), Record(self.record), self.init(z)
-        counted = Map(f, convergence.running, taped=taped, last=last)
+        counted = CountedMap(f, taped=taped, last=last)
         control = None if accuracy is None else ErrorControl(accuracy, blocks, batch, record)
         while True:
-            fz, z_next = counted(z, ends=last is not None and convergence.expects_last()), None
+            fz = counted(z, ends=last is not None and convergence.expects_last())
             convergence.judge(z, fz)
-            look = convergence.look
-            record.entries.append(Entry(batch.rows, look.residual, look.measure))
+            record.note(convergence.look, batch.rows)
             if convergence.count in self.record:
-                # A copy, that nothing else writes to.
-                record.states[convergence.count] = batch.whole_value(convergence.current(z)).clone()
-            counted.look, counted.weights = look, convergence.weights
-            counted.resting = convergence.resting()
+                record.keep(convergence.count, batch.whole_value(convergence.current(z)))
+            iterate, z_next = convergence.iterate(z, fz), None
+            del z, fz  # not to be held when rows leave
             if control is not None:
-                control.forget(convergence.revoked)
-                fresh = convergence.fresh
-                if fresh.any():
-                    counted.running = convergence.running | fresh
-                    z_next, memory = self._step(counted, z, fz, memory)
-                    tolerance = convergence.verdicts.tolerance
-                    reopened = control.review(fresh, z, z_next, convergence.residuals, tolerance)
-                    convergence.reopen(*reopened)
+                z_next, memory = self._review(control, convergence, counted, iterate, memory)
             if not convergence.goes_on:
-                convergence.settle(z, fz, counted if narrow is None else None)
-                solution = self._solution(batch.file(convergence.filed()), record, counted)
-                if share_memory(solution.matrix, fz):  # f returns a tensor that is not its own
-                    solution = replace(solution, value=solution.matrix.clone())
-                if control is not None:
-                    control.forget(convergence.revoked)
-                    solution = control.closed(solution)
-                return solution, memory
+                break
             if z_next is None:
                 if narrow is not None and (stay := rows_to_keep(convergence.running)) is not None:
                     batch.file(convergence.filed())
                     batch.keep(stay)
                     convergence.keep(stay)
-                    z, fz, memory = take_rows((z, fz, memory), stay)
-                    counted.look = convergence.look
-                    counted.restrict(narrow(torch.from_numpy(batch.rows).to(z.device)), stay)
-                counted.running = convergence.running
-                z_next, memory = self._step(counted, z, fz, memory)
-            z = convergence.hold_finished(z, z_next)
-            del fz, z_next  # not to be held while f works
+                    iterate, memory = take_rows((iterate, memory), stay)
+                    counted.restrict(narrow(batch.index(iterate.z.device)))
+                z_next, memory = self._step(counted, iterate, memory)
+            z = convergence.hold_finished(iterate.z, z_next)
+            del iterate, z_next  # not to be held while f works
+        convergence.settle(iterate.z, iterate.fz, counted if narrow is None else None)
+        solution = _solution(batch.file(convergence.filed()), record, counted)
+        if share_memory(solution.matrix, iterate.fz):  # f returns a tensor that is not its own
+            solution = replace(solution, value=solution.matrix.clone())
+        if control is not None:
+            control.forget(convergence.revoked)
+            solution = control.closed(solution)
+        return solution, memory
 
-    def _solution(self, filed: Filed, record: Record, f: Map) -> Solution:
-        device = filed.value.device
+    def _review(
+        self,
+        control: ErrorControl,
+        convergence: Convergence,
+        f: CountedMap,
+        iterate: Iterate,
+        memory: Memory,
+    ) -> tuple[Float[Tensor, "B D"] | None, Memory]:
+        """Let rows that have just converged run again if their error is too large.
 
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array).to(device)
-
-        return Solution(
-            value=filed.value,
-            residual=tensor(filed.residual),
-            tolerance=tensor(filed.tolerance),
-            status=tensor(filed.status),
-            steps=tensor(filed.steps),
-            evaluations=f.evaluations,
-            products=f.products,
-            trace=tensor(record.trace(filed.value.dtype)),
-            states=record.kept_states(filed.value),
-        )
+        Returns:
+            The next iterate, which the error was estimated by, and the memory; None if no row has
+            just converged.
+        """
+        control.forget(convergence.revoked)
+        fresh = convergence.fresh
+        if not fresh.any():
+            return None, memory
+        z_next, memory = self._step(f, iterate._replace(running=iterate.running | fresh), memory)
+        tolerance = convergence.verdicts.tolerance
+        rows, share = control.review(fresh, iterate.z, z_next, convergence.residuals, tolerance)
+        convergence.reopen(rows, share)
+        return z_next, memory
 
     def _step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Memory
+        self, f: CountedMap, iterate: Iterate, memory: Memory
     ) -> tuple[Float[Tensor, "B D"], Memory]:
         """`step`, in the precision of the state under autocast too."""
-        if not torch.is_autocast_enabled(z.device.type):
-            return self.step(f, z, fz, memory)
-        with torch.autocast(z.device.type, enabled=False):
-            return self.step(f, z, fz, memory)
+        device = iterate.z.device.type
+        if not torch.is_autocast_enabled(device):
+            return self.step(f, iterate, memory)
+        with torch.autocast(device, enabled=False):
+            return self.step(f, iterate, memory)
+
+
+def _solution(filed: Filed, record: Record, f: CountedMap) -> Solution:
+    value, *verdicts = filed
+    residual, tolerance, status, steps, trace = (
+        torch.from_numpy(each).to(value.device) for each in (*verdicts, record.trace(value.dtype))
+    )
+    return Solution(
+        value=value,
+        residual=residual,
+        tolerance=tolerance,
+        status=status,
+        steps=steps,
+        evaluations=f.counts.evaluations,
+        products=f.counts.products,
+        trace=trace,
+        states=record.kept_states(value),
+    )
 
 
 def check_solver(solver: object) -> None:

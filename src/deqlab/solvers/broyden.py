@@ -39,7 +39,7 @@ from deqlab.linalg.arrays import Array, choose, on_host, scaled, smaller
 from deqlab.linalg.norms import row_norms
 from deqlab.solvers.base import Solver
 from deqlab.solvers.broyden_updates import Updates
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.picard import check_damping
 
 
@@ -89,14 +89,14 @@ class Broyden(Solver[Secants]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Secants
+        self, f: CountedMap, iterate: Iterate, memory: Secants
     ) -> tuple[Float[Tensor, "B D"], Secants]:
-        array = memory.updates.array
-        weights = memory.weights = None if f.weights is None else array(f.weights)
+        z, array, weights = iterate.z, memory.updates.array, iterate.weights
+        weights = memory.weights = None if weights is None else array(weights)
         with np.errstate(all="ignore"):  # what is not finite is judged by the loop
-            point, g = array(z), array(fz) - array(z)
+            point, g = array(z), array(iterate.fz) - array(z)
             g = g if weights is None else g * weights
-            point, step = self._move(point, g, memory, f.running)
+            point, step = self._move(point, g, memory, iterate.running)
             z_next = point + (step if weights is None else step / weights)
         z_next = torch.from_numpy(z_next) if isinstance(z_next, np.ndarray) else z_next
         return z_next.to(z.dtype), memory

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap
 from deqlab.solvers.proximal import Proximal
 
 
@@ -52,7 +52,7 @@ class MonotoneMap:
         return self.activation.prox(u, alpha)
 
 
-def parts(f: Map, method: str, dtype: torch.dtype) -> tuple[MonotoneMap, Tensor, Tensor]:
+def parts(f: CountedMap, method: str, dtype: torch.dtype) -> tuple[MonotoneMap, Tensor, Tensor]:
     """Return the map, W and q, in the dtype of the state: autocast may have made q of another.
 
     Raises:

@@ -34,8 +34,7 @@ from deqlab.linalg.products import Product, jacobian
 from deqlab.linalg.tangents import jvp
 from deqlab.solvers.base import Solver
 from deqlab.solvers.line_search import LineSearch
-from deqlab.solvers.loop.evaluation import Map
-from deqlab.solvers.recordable import recordable
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 
 LARGEST = 1024
 """Numbers in a row at most: its Jacobian takes 4 MB then in float32, and as much to factorise."""
@@ -77,23 +76,24 @@ class Newton(Solver[Tangents]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Tangents
+        self, f: CountedMap, iterate: Iterate, memory: Tangents
     ) -> tuple[Float[Tensor, "B D"], Tangents]:
+        z, fz, running, weights = iterate.z, iterate.fz, iterate.running, iterate.weights
         line, g = memory.line, fz - z
-        size = weighted_norms(g, f.weights)
+        size = weighted_norms(g, weights)
         trial = line.judge(size)
-        good, bad = trial.good & f.running, trial.bad & f.running
+        good, bad = trial.good & running, trial.bad & running
         d, slope, t = g, memory.slope, line.t
         if good.any():
-            _, j = jacobian(recordable(f), z)
-            f.products += z.shape[1]
+            _, j = jacobian(f.recordable(), z)
+            f.counts.products += z.shape[1]
             d, product = _newton_step(j, g), _times(j)
             slope = choose_rows(trial.good, product(d), slope)
         elif bad.any():
-            _, product = jvp(recordable(f), z)
-            f.products += 1
+            _, product = jvp(f.recordable(), z)
+            f.counts.products += 1
         if bad.any():
-            t = _at_a_kink(memory, fz, product(line.d), line.shorter(size), f.weights)
+            t = _at_a_kink(memory, fz, product(line.d), line.shorter(size), weights)
         z_next, line = line.follow(trial, z, fz, d, t)
         image = choose_rows(trial.good, fz, memory.image)
         return z_next, Tangents(line, image, slope, memory.bent + trial.bad)

@@ -31,8 +31,7 @@ from deqlab.linalg.tangents import jvp
 from deqlab.solvers.base import Solver
 from deqlab.solvers.line_search import LineSearch
 from deqlab.solvers.loop.criterion import Look
-from deqlab.solvers.loop.evaluation import Map
-from deqlab.solvers.recordable import recordable
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 
 GAMMA, ALPHA = 0.9, 2.0
 """Of Eisenstat & Walker."""
@@ -86,20 +85,21 @@ class NewtonKrylov(Solver[Search]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Search
+        self, f: CountedMap, iterate: Iterate, memory: Search
     ) -> tuple[Float[Tensor, "B D"], Search]:
+        z, fz, resting = iterate.z, iterate.fz, iterate.resting
         line, g = memory.line, fz - z
-        size = weighted_norms(g, f.weights)
+        size = weighted_norms(g, iterate.weights)
         trial = line.judge(size)
-        d, eta, seek = g, memory.eta, trial.good & f.running
-        if f.resting is not None:  # no norm speaks for a block without a scale: a Picard step
-            seek &= ~f.resting
+        d, eta, seek = g, memory.eta, trial.good & iterate.running
+        if resting is not None:  # no norm speaks for a block without a scale: a Picard step
+            seek &= ~resting
         if seek.any():
-            eta = np.where(seek, self._forcing(size, memory, _tolerance(size, f.look)), eta)
-            d = self._direction(f, z, g, eta * size, seek)
+            eta = np.where(seek, self._forcing(size, memory, _tolerance(size, iterate.look)), eta)
+            d = self._direction(f, iterate, g, eta * size, seek)
         z_next, line = line.follow(trial, z, fz, d, line.shorter(size))
-        if f.resting is not None:  # the units of |g| change when such a block moves
-            line = replace(line, size=np.where(f.resting, np.inf, line.size))
+        if resting is not None:  # the units of |g| change when such a block moves
+            line = replace(line, size=np.where(resting, np.inf, line.size))
         return z_next, Search(line, eta)
 
     def _forcing(
@@ -116,25 +116,26 @@ class NewtonKrylov(Solver[Search]):
 
     def _direction(
         self,
-        f: Map,
-        z: Float[Tensor, "B D"],
+        f: CountedMap,
+        iterate: Iterate,
         g: Float[Tensor, "B D"],
         tolerance: Float[np.ndarray, " B"],
         rows: np.ndarray,
     ) -> Float[Tensor, "B D"]:
         """Return (I - J)^-1 g to the tolerance, or g in rows that come nowhere near."""
-        _, product = jvp(recordable(f), z)
+        _, product = jvp(f.recordable(), iterate.z)
+        weights = iterate.weights
         result = gmres(
-            product if f.weights is None else _weighted(product, f.weights),
-            g if f.weights is None else g * f.weights,
+            product if weights is None else _weighted(product, weights),
+            g if weights is None else g * weights,
             tolerance=tolerance,
             max_products=self.max_products,
             restart=self.restart,
             running=rows,
         )
-        f.products += result.products
-        useful = result.residual <= USELESS * weighted_norms(g, f.weights)
-        d = result.x if f.weights is None else result.x / f.weights
+        f.counts.products += result.products
+        useful = result.residual <= USELESS * weighted_norms(g, weights)
+        d = result.x if weights is None else result.x / weights
         return choose_rows(useful, d, g)
 
 

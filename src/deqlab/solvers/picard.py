@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.solvers.base import Solver
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,11 @@ class Picard(Solver[None]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: None
+        self, f: CountedMap, iterate: Iterate, memory: None
     ) -> tuple[Float[Tensor, "B D"], None]:
-        return (fz if self.damping == 1 else torch.lerp(z, fz, self.damping)), None
+        if self.damping == 1:
+            return iterate.fz, None
+        return torch.lerp(iterate.z, iterate.fz, self.damping), None
 
 
 def check_damping(damping: float) -> None:

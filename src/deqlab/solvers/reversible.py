@@ -27,7 +27,7 @@ from deqlab.linalg.arrays import choose_rows
 from deqlab.maps.matrix_map import MatrixMap
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.picard import check_damping
 
 
@@ -82,16 +82,16 @@ class Reversible(Solver[Partner]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Partner
+        self, f: CountedMap, iterate: Iterate, memory: Partner
     ) -> tuple[Float[Tensor, "B D"], Partner]:
-        assert f.look is not None
-        measure, count = f.look.measure, memory.count + 1
+        assert iterate.look is not None
+        z, measure, count = iterate.z, iterate.look.measure, memory.count + 1
         gained = measure < memory.least  # false for nan
         kept = memory.kept
         if self.keep_every is not None and memory.count and memory.count % self.keep_every == 0:
             kept = (*kept, (memory.y.detach(), z.detach()))
         # A finished row keeps its y, for it belongs to the z that the row has ended at.
-        y, z_next = advance(f, memory.y, z, fz, self.damping, f.running)
+        y, z_next = advance(f, memory.y, z, iterate.fz, self.damping, iterate.running)
         return z_next, Partner(
             y=y,
             best_y=take(gained, memory.y.detach(), memory.best_y),

@@ -24,7 +24,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.solvers.base import Solver
-from deqlab.solvers.loop.evaluation import Map
+from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.monotone_map import parts
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -71,8 +71,9 @@ class ForwardBackward(Solver[Shared]):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Shared
+        self, f: CountedMap, iterate: Iterate, memory: Shared
     ) -> tuple[Float[Tensor, "B D"], Shared]:
+        z = iterate.z
         split, w, q = parts(f, type(self).__name__, z.dtype)
         if memory.alpha is None:
             memory.alpha = contracting_alpha(w) if self.alpha is None else self.alpha
@@ -98,8 +99,9 @@ class _Reflections(Solver[Halves], ABC):
 
     @override
     def step(
-        self, f: Map, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], memory: Halves
+        self, f: CountedMap, iterate: Iterate, memory: Halves
     ) -> tuple[Float[Tensor, "B D"], Halves]:
+        z = iterate.z
         split, w, q = parts(f, type(self).__name__, z.dtype)
         shared = memory.shared
         if shared.resolvent is None:

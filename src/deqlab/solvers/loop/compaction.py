@@ -61,6 +61,11 @@ class Batch:
         self.filed = latest
         return latest
 
+    def index(self, device: torch.device) -> Int[Tensor, " b"]:
+        """Return the places of the rows in the loop, on a device."""
+        rows = np.arange(self.size) if self.rows is None else self.rows
+        return torch.from_numpy(rows).to(device)
+
     def keep(self, stay: Int[np.ndarray, " n"]) -> None:
         """Let all rows but these, of those in the loop, leave it; they must have been filed."""
         self.rows = stay if self.rows is None else self.rows[stay]

@@ -29,6 +29,7 @@ from deqlab.solvers.loop.criterion import (
     look,
     scales_at_start,
 )
+from deqlab.solvers.loop.evaluation import Iterate
 from deqlab.solvers.loop.progress import is_lower
 from deqlab.solvers.loop.verdicts import (
     CONVERGED,
@@ -220,9 +221,12 @@ class Convergence:
         """Return z for the rows that still run, and their best iterate for the others."""
         return z if self.all_run else choose_rows(self.running, z, self.best)
 
-    def resting(self) -> Bool[np.ndarray, " B"] | None:
-        """Return the rows with blocks whose scale is not known yet; None for no row."""
-        return None if self.scales.late is None else without_scale(self.scales.start, self.count)
+    def iterate(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> Iterate:
+        """Return the iterate that was judged last, for the method to step from."""
+        resting = None
+        if self.scales.late is not None:
+            resting = without_scale(self.scales.start, self.count)
+        return Iterate(z, fz, self.running, self.look, self.weights, resting)
 
     def filed(self) -> Filed:
         """Return what the solve returns of the rows in the loop."""

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.solvers.loop.criterion import Look
+
 
 class Entry(NamedTuple):
     """The residuals of one iterate, of the rows that were in the loop."""
@@ -27,6 +29,14 @@ class Record:
         self.steps = steps
         self.entries: list[Entry] = []
         self.states: dict[int, Tensor] = {}
+
+    def note(self, look: Look, rows: np.ndarray | None) -> None:
+        """Enter the residuals of the last iterate, of the rows in the loop."""
+        self.entries.append(Entry(rows, look.residual, look.measure))
+
+    def keep(self, step: int, state: Tensor) -> None:
+        """Keep a copy of the state, that nothing else writes to."""
+        self.states[step] = state.clone()
 
     def recent_measures(self, count: int, rows: np.ndarray | None) -> list[np.ndarray]:
         """Return the measures of the last iterates, at most so many, of the rows in the loop now.
