@@ -61,7 +61,7 @@ def test_any_sequence_of_iterates_gets_the_same_verdicts(seed, blocks, atol, max
             z = convergence.hold_finished(last[0], z)
             if not coupled:  # then a row that stands still has the same image each time
                 fz = convergence.hold_finished(last[1], fz)
-        convergence.judge(z, fz)
+        iterate = convergence.judge(z, fz)
         count = torch.tensor(convergence.count)
         known, best, scales = judged(known, best, scales, z, fz, count, rules, blocks)
         assert_agree(known, convergence)
@@ -75,7 +75,7 @@ def test_any_sequence_of_iterates_gets_the_same_verdicts(seed, blocks, atol, max
         asked.append(value)
         return value * 1.001 + 1e-4 if coupled else value + (fz - z)
 
-    convergence.settle(z, fz, f)
+    convergence.settle(iterate, f)
     assert len(asked) == bool(proven)
     if proven:
         found, _, _ = judged(known, best, scales, best, f(best), torch.tensor(99), rules, blocks)

@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.compiled.refusals import ELSEWHERE, HERE, refuse
-from deqlab.gradients import Gradient, JacobianFree, Phantom, Unrolled
+from deqlab.compiled.report import ELSEWHERE, HERE, refuse
+from deqlab.gradients.base import Gradient
+from deqlab.gradients.phantom import JacobianFree, Phantom
+from deqlab.gradients.unrolled import Unrolled
 
 MatrixMap: TypeAlias = Callable[[Tensor], Tensor]
 """One (B, D) matrix to another, row to row."""

@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
-from deqlab.compiled.refusals import ELSEWHERE, HERE, refuse
+from deqlab.compiled.report import ELSEWHERE, HERE, refuse
 
 
 def evaluated(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:

@@ -1,9 +1,16 @@
-"""What a compiled solve says of rows that fail, when it runs: the words of `errors`.
+"""What is said of a compiled solve: while it is traced, and when it runs.
 
-An operator of its own, for a graph holds neither a warning nor an exception.
+What cannot be compiled is refused in a sentence while torch.compile or torch.export traces. An
+exception of ours that its tracer follows ends in an error of torch that says "Observed exception",
+and the sentence somewhere below; raised behind the tracer's back, as torch's own error of use, it
+begins with the sentence.
+
+Rows that fail when the graph runs are reported in the words of `errors`, by an operator of its own,
+for a graph holds neither a warning nor an exception.
 """
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, NoReturn, cast
 
 import torch
 from torch import Tensor
@@ -11,7 +18,44 @@ from torch._library.effects import EffectType
 
 from deqlab.errors import OnFailure, report_failure
 from deqlab.solution import Solution
+from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.base import Solver
 from deqlab.solvers.loop.verdicts import Verdicts
+from deqlab.solvers.picard import Picard
+
+HERE = "fixed_point in one graph (fullgraph=True, torch.export)"
+ELSEWHERE = "compile without fullgraph=True, and the solve runs outside of the graph"
+
+
+def check_supported(solver: Solver[Any], rows_independent: bool | Sequence[bool]) -> None:
+    """Refuse an option that cannot be compiled."""
+    if type(solver) not in (Picard, Anderson):
+        refuse(
+            f"{HERE} takes Picard and Anderson, not {type(solver).__name__}: choose one of these, "
+            f"or {ELSEWHERE}"
+        )
+    if solver.record:
+        refuse(f"{HERE} records no iterates: leave out record, or {ELSEWHERE}")
+    if rows_independent is not False:
+        refuse(f"{HERE} keeps all rows in the batch: leave out rows_independent, or {ELSEWHERE}")
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Raise because something cannot be compiled.
+
+    Raises:
+        NotImplementedError: Always; or where torch's tracer of bytecode is at work, its UserError.
+    """
+    if torch.compiler.is_dynamo_compiling():
+        _refuse_tracer(sentence)
+    raise NotImplementedError(sentence)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _refuse_tracer(sentence: str) -> None:
+    from torch._dynamo.exc import UserError, UserErrorType
+
+    raise UserError(UserErrorType.INVALID_INPUT, sentence)
 
 
 def report(verdicts: Verdicts, what: str, on_failure: OnFailure) -> None:

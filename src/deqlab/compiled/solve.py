@@ -12,19 +12,17 @@ from torch.utils._pytree import tree_map, tree_map_only
 
 from deqlab.compiled.gradients import MatrixMap, attach, check_gradient
 from deqlab.compiled.randomness import evaluated
-from deqlab.compiled.refusals import check_supported
-from deqlab.compiled.report import report
+from deqlab.compiled.report import check_supported, report
 from deqlab.compiled.steps import Memory, init, step
 from deqlab.errors import OnFailure, check_on_failure
-from deqlab.gradients import Gradient
+from deqlab.gradients.base import Gradient
 from deqlab.linalg.norms import traceable_block_norms
 from deqlab.maps.auxiliary import state_and_aux
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
 from deqlab.solvers.loop.criterion import Rules, Scales, bounds_of, look, scales_at_start
+from deqlab.solvers.loop.progress import CONVERGED, MAX_STEPS
 from deqlab.solvers.loop.verdicts import (
-    CONVERGED,
-    MAX_STEPS,
     Verdicts,
     is_unproven,
     judge,
@@ -123,12 +121,13 @@ def _solve(
     rules = solver.rules(z.dtype)
 
     def runs(now: _Loop) -> Tensor:
-        running = now.verdicts.status == MAX_STEPS
+        running: Tensor = now.verdicts.status == MAX_STEPS
         return (now.evaluations < solver.max_steps) & running.any() & ~now.proven
 
     def goes_on(*carried: Any) -> Tensor:  # noqa: ANN401
         now = _Loop(*carried)
-        return runs(now) | (is_unproven(now.verdicts) & ~now.proven)
+        unproven: Tensor = is_unproven(now.verdicts)
+        return runs(now) | (unproven & ~now.proven)
 
     def body(*carried: Any) -> _Loop:  # noqa: ANN401
         now = _Loop(*carried)

@@ -146,11 +146,10 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         control = None if accuracy is None else ErrorControl(accuracy, blocks, batch, record)
         while True:
             fz = counted(z, ends=last is not None and convergence.expects_last())
-            convergence.judge(z, fz)
+            iterate, z_next = convergence.judge(z, fz), None
             record.note(convergence.look, batch.rows)
             if convergence.count in self.record:
                 record.keep(convergence.count, batch.whole_value(convergence.current(z)))
-            iterate, z_next = convergence.iterate(z, fz), None
             del z, fz  # not to be held when rows leave
             if control is not None:
                 z_next, memory = self._review(control, convergence, counted, iterate, memory)
@@ -166,7 +165,7 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
                 z_next, memory = self._step(counted, iterate, memory)
             z = convergence.hold_finished(iterate.z, z_next)
             del iterate, z_next  # not to be held while f works
-        convergence.settle(iterate.z, iterate.fz, counted if narrow is None else None)
+        convergence.settle(iterate, counted if narrow is None else None)
         solution = _solution(batch.file(convergence.filed()), record, counted)
         if share_memory(solution.matrix, iterate.fz):  # f returns a tensor that is not its own
             solution = replace(solution, value=solution.matrix.clone())
@@ -194,8 +193,8 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         if not fresh.any():
             return None, memory
         z_next, memory = self._step(f, iterate._replace(running=iterate.running | fresh), memory)
-        tolerance = convergence.verdicts.tolerance
-        rows, share = control.review(fresh, iterate.z, z_next, convergence.residuals, tolerance)
+        residuals, held_to = convergence.measuring.residuals, convergence.verdicts.tolerance
+        rows, share = control.review(fresh, iterate.z, z_next, residuals, held_to)
         convergence.reopen(rows, share)
         return z_next, memory
 

@@ -137,8 +137,8 @@ def look(
     counted = where(stands, residuals, larger(residuals, rounding))
     # What is reported is |f(z) - z| itself.
     residual = residuals.ravel() if residuals.shape[1] == 1 else norm_of(residuals)
-    found = compare(counted, sizes, bounds, rules)
-    return scales, bounds, found._replace(residual=residual, woken=woken)
+    _, tolerance, measure, within, allowed, *_ = compare(counted, sizes, bounds, rules)
+    return scales, bounds, Look(residual, tolerance, measure, within, allowed, sizes, woken)
 
 
 def in_units(parts: Array, unit: Array) -> Array:

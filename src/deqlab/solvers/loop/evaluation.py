@@ -1,6 +1,6 @@
 """What a method takes a step from: an iterate, and the map, whose evaluations are counted."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +23,8 @@ class Iterate(NamedTuple):
 
     def take_rows(self, rows: np.ndarray) -> "Iterate":
         """Return the iterate of these rows alone."""
-        return Iterate(*take_rows(tuple(self), rows))
+        cut: Any = take_rows(tuple(self), rows)
+        return Iterate(*cut)
 
 
 class Counts:

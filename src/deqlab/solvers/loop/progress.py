@@ -23,7 +23,11 @@ All is measured in units of the scale of each block. The functions take numpy ar
 
 from typing import NamedTuple
 
-from deqlab.linalg.arrays import Array, where
+from deqlab.linalg.arrays import Array, is_finite, where
+from deqlab.solution import Status
+
+CONVERGED, MAX_STEPS, STAGNATED, DIVERGED, NONFINITE = map(int, Status)
+"""As numbers: numpy takes five times longer to compare with a member of an enumeration."""
 
 FALL = 1.0001
 """A residual that falls by less says nothing new: in a cycle it does so by rounding."""
@@ -95,3 +99,18 @@ def grows_without_bound(measure: Array, before: Array, least: Array, steps: Arra
     growth = measure / least
     goes_on = (measure / before) ** (2 * steps) >= growth  # at half of the mean rate or more
     return (growth > DIVERGENCE) & (steps >= SUSTAINED) & goes_on
+
+
+def hopeless(measure: Array, grows: Array | None, since: Array, patience: int) -> Array:
+    """Return the verdict on each row that has not converged: MAX_STEPS, or why it shall end.
+
+    Args:
+        measure: The residual.
+        grows: Rows that grow without bound; None where that is no sign of divergence.
+        since: How many steps ago the row made progress.
+        patience: How many steps without progress end a row.
+    """
+    verdict = where(since >= patience, STAGNATED, MAX_STEPS)
+    if grows is not None:
+        verdict = where(grows, DIVERGED, verdict)
+    return where(is_finite(measure), verdict, NONFINITE)

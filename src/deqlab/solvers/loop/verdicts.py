@@ -6,37 +6,35 @@ A row runs until it is within its tolerance (CONVERGED), or until nothing is to 
 - DIVERGED: its residual has grown by 1e29, over many steps, and grows on.
 - NONFINITE: f(z) is not finite.
 
-A finished row is held where it is, and f is evaluated there with the others. If f couples the rows,
-a row that has converged may be out of its tolerance later: it then runs again. Where f does not, a
-row held still has the same f(z) each time.
+A finished row is held where it is, and f is evaluated there with the others. Where f treats each
+row by itself, it has the same f(z) each time. If f couples the rows, a row that has converged may
+be out of its tolerance later, and runs again (`lost`); and at the end,
 
-At the end the value is made of rows that ended at different iterations. Where f treats each row by
-itself, each verdict is true of it. Where f couples the rows,
-
-- the residual of a row that was held may have changed, within its tolerance or beyond;
+- the residual of a row that was held may have changed, within its tolerance or beyond: it is
+  measured once more at the last iterate, where f was evaluated for all rows (`remeasured`);
 - a row that failed goes back to its best iterate, where f was evaluated beside other iterates of
-  the other rows;
-- no row can have its right value while another has not.
+  the other rows: the value as a whole is measured, by one more evaluation (`is_unproven`);
+- no row can have its right value while another has not: where any residual has changed, the rows
+  have converged together or not at all (`withdrawn`).
 
-So the held rows are measured once more at the last iterate, where f was evaluated for all rows; the
-value as a whole, at the price of one evaluation, if rows go back beside others that have converged
-or that go back to another iterate (`is_unproven`); and where any residual has changed, the rows
-have converged together or not at all (`remeasured`, `withdrawn`).
-
-The functions are pure, take numpy arrays and tensors, and look at no number of a tensor: the eager
-loop calls them with the first, the compiled loop with the second.
+The functions are pure, take numpy arrays and tensors, and look at no number of a tensor.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from deqlab.linalg.arrays import Array, filled, is_finite, known_none, where, zeros_like
-from deqlab.solution import Status
 from deqlab.solvers.loop.criterion import ROUNDING, Look, Rules, in_units
-from deqlab.solvers.loop.progress import Course, advance, grows_without_bound, is_lower
-
-CONVERGED, MAX_STEPS, STAGNATED, DIVERGED, NONFINITE = map(int, Status)
-"""As numbers: numpy takes five times longer to compare with a member of an enumeration."""
+from deqlab.solvers.loop.progress import (
+    CONVERGED,
+    MAX_STEPS,
+    STAGNATED,
+    Course,
+    advance,
+    grows_without_bound,
+    hopeless,
+    is_lower,
+)
 
 SLACK = 1e-5
 """By more than this share the residual of a row held still has changed because of other rows; by
@@ -80,10 +78,7 @@ def unknown(like: Array) -> Verdicts:
 
 
 def all_better(known: Verdicts, look: Look, count: int) -> Verdicts:
-    """Return what `judge` does where all rows run, make progress, and none is within its tolerance.
-
-    That is most steps of most solves, and numpy then has next to nothing to do.
-    """
+    """Return what `judge` does where all rows run, make progress, and none is within tolerance."""
     measure, at = look.measure, filled(count, look.measure)
     return Verdicts(
         known.status,
@@ -131,9 +126,7 @@ def judge(
         away: Returns the distance of the iterate from the best one in each block, (B, K).
     """
     if resumed is not None:
-        status = where(resumed, MAX_STEPS, known.status)
-        known = known._replace(status=status, coupled=known.coupled | resumed.any())
-        known = _forget_best(known, resumed)
+        known = _run_again(known, resumed)
     running, measure = known.status == MAX_STEPS, look.measure
     if look.woken is not None:  # a block that was at rest counts from now on
         known = _forget_best(known, look.woken & running)
@@ -152,8 +145,10 @@ def judge(
         course, progress = _progress(known, look, rules, gains, rest, unit, away)
         improved_at = where(progress, count, known.improved_at)
         if not known_none(running & ~(gains & progress)):
-            unimproved, behind = count - improved_at, count - least_at
-            verdict = _hopeless(measure, known.before, least, behind, unimproved, rules)
+            grows = None
+            if not rules.takes_back:  # a trial of a line search may be anywhere
+                grows = grows_without_bound(measure, known.before, least, count - least_at)
+            verdict = hopeless(measure, grows, count - improved_at, rules.patience)
             status = where(running, verdict, status)
     found = Verdicts(
         status if known_none(done) else where(done, CONVERGED, status),
@@ -185,8 +180,7 @@ def is_unproven(known: Verdicts) -> Array:
 def remeasured(known: Verdicts, residual: Array, tolerance: Array, rows: Array) -> Verdicts:
     """Return the verdicts after these rows were measured once more, where they are held.
 
-    If none has another residual than before, nothing has changed. Else all rows that were measured
-    get what was found, and are known to depend on each other.
+    If one has another residual than before, rows depend on each other, and all get what was found.
     """
     changed = (rows & _has_changed(known, residual)).any()
     return known._replace(
@@ -207,6 +201,13 @@ def withdrawn(known: Verdicts, out_of_steps: Array | bool) -> Verdicts:
 def _has_changed(known: Verdicts, residual: Array) -> Array:
     """Return which rows have another residual at their point than when they were judged."""
     return ~(abs(residual - known.residual) <= SLACK * known.residual)
+
+
+def _run_again(known: Verdicts, rows: Array) -> Verdicts:
+    """Return the verdicts, where these rows, which had converged, run again."""
+    status = where(rows, MAX_STEPS, known.status)
+    known = known._replace(status=status, coupled=known.coupled | rows.any())
+    return _forget_best(known, rows)
 
 
 def _forget_best(known: Verdicts, rows: Array) -> Verdicts:
@@ -238,14 +239,7 @@ def _progress(
 ) -> tuple[Course, Array]:
     """Return the course with this iterate, and the rows that have made progress.
 
-    Args:
-        known: The verdicts on the iterates before.
-        look: The iterate, measured.
-        rules: The settings of the solver.
-        gains: Rows for which it is the best one.
-        rest: The other rows that still run.
-        unit: What measures are in units of.
-        away: Returns how far it is from the best one before.
+    The iterate is the best one of the rows that gain; the rest are the others that still run.
     """
     distance = None
     if rules.takes_back:  # trials of a line search say nothing
@@ -254,22 +248,3 @@ def _progress(
         rest = rest & (look.measure > ROUNDING * rules.eps * in_units(look.sizes, unit))
         distance = in_units(away(), unit)
     return advance(known.course, look.measure, gains, rest, distance)
-
-
-def _hopeless(
-    measure: Array, before: Array, least: Array, behind: Array, unimproved: Array, rules: Rules
-) -> Array:
-    """Return the verdict on each row if it has not converged: MAX_STEPS, or why it shall end.
-
-    Args:
-        measure: The measure of the iterate.
-        before: That of the iterate before.
-        least: That of the best iterate.
-        behind: How many iterates ago this was.
-        unimproved: How many iterates ago the row made progress.
-        rules: The settings of the solver.
-    """
-    verdict = where(unimproved >= rules.patience, STAGNATED, MAX_STEPS)
-    if not rules.takes_back:
-        verdict = where(grows_without_bound(measure, before, least, behind), DIVERGED, verdict)
-    return where(is_finite(measure), verdict, NONFINITE)
