@@ -19,6 +19,11 @@ MOVED = {
     "deqlab.nn.resnet": "deqlab.nn.models.resnet",
     "deqlab.operators": "deqlab.linalg.products",
     "deqlab.rates": "deqlab.linalg.rates",
+    "deqlab.solvers.criterion": "deqlab.solvers.loop.criterion",
+    "deqlab.solvers.error_control": "deqlab.solvers.loop.error_control",
+    "deqlab.solvers.ledger": "deqlab.solvers.loop.compaction",
+    "deqlab.solvers.map": "deqlab.solvers.loop.evaluation",
+    "deqlab.solvers.monitor": "deqlab.solvers.loop.convergence",
 }
 
 

@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from deqlab import Anderson, Picard, Status, fixed_point
-from deqlab.linalg.norms import norm_of
+from deqlab.linalg.scaled_norms import norm_of
 from tests.problems import F64, matrix, normal
 
 A = torch.tensor([[1.2, 0.1], [0.0, 0.9]], dtype=F64)

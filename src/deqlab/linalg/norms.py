@@ -12,9 +12,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from deqlab.linalg.arrays import CACHED, Array, as_array
-
-TINY = 1e-290
-"""A sum of squares in float64 loses no digit above it."""
+from deqlab.linalg.scaled_norms import scaled_norms
 
 
 def row_norms(matrix: Array) -> Array:
@@ -97,34 +95,7 @@ def traceable_block_norms(
     This is what a compiled loop needs; a compiler fuses the conversion to float64 into the sum.
     """
     parts = [matrix] if len(blocks) == 1 else matrix.split(list(blocks), dim=1)
-    return torch.stack([_scaled_norm(part) for part in parts], dim=1)
-
-
-def norm_of(parts: Array) -> Array:
-    """Return the norm of each row of norms in float64, also where squares overflow or vanish."""
-    if not isinstance(parts, np.ndarray):
-        return _scaled_norm(parts)
-    squares = np.vecdot(parts, parts)
-    if squares.min(initial=1.0) > TINY and squares.max(initial=1.0) < np.inf:
-        return np.asarray(np.sqrt(squares))
-    largest = parts.max(axis=1, initial=0.0)
-    unit = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
-    parts = parts / unit[:, None]
-    norms: Array = np.sqrt(np.vecdot(parts, parts)) * unit
-    return norms
-
-
-def _scaled_norm(matrix: Tensor) -> Tensor:
-    """Return the norm of each row, in float64, by squares of numbers of one at most."""
-    norm: Tensor
-    if matrix.dtype != torch.float64 or not matrix.shape[1]:
-        # The squares of all other dtypes are within the range of float64.
-        norm = torch.linalg.vector_norm(matrix, dim=1, dtype=torch.float64)
-        return norm
-    largest = matrix.abs().amax(dim=1)
-    unit = torch.where((largest > 0) & largest.isfinite(), largest, 1.0)
-    norm = torch.linalg.vector_norm(matrix / unit[:, None], dim=1) * unit
-    return norm
+    return torch.stack([scaled_norms(part) for part in parts], dim=1)
 
 
 def sure_above(dtype: torch.dtype) -> float:

@@ -211,8 +211,9 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
 
 def _solution(filed: Filed, record: Record, f: CountedMap) -> Solution:
     value, *verdicts = filed
+    verdicts.append(record.trace(value.dtype))
     residual, tolerance, status, steps, trace = (
-        torch.from_numpy(each).to(value.device) for each in (*verdicts, record.trace(value.dtype))
+        torch.from_numpy(each).to(value.device) for each in verdicts
     )
     return Solution(
         value=value,

@@ -27,6 +27,7 @@ from deqlab.solvers.loop.verdicts import (
     unknown,
     withdrawn,
 )
+from deqlab.solvers.loop.weights import without_scale
 
 FORESIGHT = 2.0
 """The end is expected for a residual of this many tolerances at the rate it fell last: to expect
@@ -63,7 +64,8 @@ class Convergence:
     def verdicts(self) -> Verdicts:
         """The verdicts on the rows in the loop."""
         if self._unwritten:
-            self._note(all_better(self._verdicts, self.look, self.count))
+            self._verdicts = all_better(self._verdicts, self.look, self.count)
+            self._unwritten = False
         return self._verdicts
 
     @property
@@ -100,8 +102,10 @@ class Convergence:
             else:
                 found = self._judge_each(z, fz, found)
         self.count, self.look = self.count + 1, found
-        resting = self.measuring.resting(self.count)
-        return Iterate(z, fz, self.running, found, self.measuring.weights, resting)
+        weights, resting = self.measuring.weights, None
+        if self.measuring.scales.late is not None:
+            resting = without_scale(self.measuring.scales.start, self.count)
+        return Iterate(z, fz, self.running, found, weights, resting)
 
     def expects_last(self) -> bool:
         """Return whether the next iterate is likely to be the last."""
@@ -138,12 +142,14 @@ class Convergence:
                 if not every(self.measuring.sure | ~held):
                     found = self.measuring.look_closely(last.z, last.fz)
                 known = remeasured(known, found.residual, found.tolerance, held)
-            if f is not None and is_unproven(known):
+            if f is not None and not known_none(known.behind) and is_unproven(known):
                 with torch.no_grad():
                     found = self.measuring.look_closely(self.best, f(self.best))
                 finite = np.isfinite(known.residual)
                 known = remeasured(known, found.residual, found.tolerance, finite)
-        self._note(withdrawn(known, self.count >= self.rules.max_steps))
+        if known.coupled:
+            known = withdrawn(known, self.count >= self.rules.max_steps)
+        self._verdicts = known
 
     def hold_finished(
         self, z: Float[Tensor, "B D"], z_next: Float[Tensor, "B D"]

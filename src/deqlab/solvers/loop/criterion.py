@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from deqlab.linalg.arrays import Array, larger, smaller, where
-from deqlab.linalg.norms import norm_of
+from deqlab.linalg.scaled_norms import norm_of
 
 SCALE_CAP = 10.0
 """How far |f(z)| may outgrow the start and still loosen the tolerance."""

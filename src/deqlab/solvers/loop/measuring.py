@@ -25,7 +25,7 @@ from deqlab.solvers.loop.criterion import (
     look,
     scales_at_start,
 )
-from deqlab.solvers.loop.weights import weights, without_scale
+from deqlab.solvers.loop.weights import weights
 
 EVERYWHERE = np.True_
 
@@ -98,10 +98,6 @@ class Measuring:
         limited: np.ndarray = np.fmin(allowed, in_units(self.bounds.limit, self.bounds.unit))
         return limited
 
-    def resting(self, count: int) -> Bool[np.ndarray, " B"] | None:
-        """Return the rows with blocks whose scale is not known after `count` iterates, if any."""
-        return None if self.scales.late is None else without_scale(self.scales.start, count)
-
     def keep(self, rows: np.ndarray) -> None:
         """Forget all rows but these."""
         self.scales, self.bounds = take_rows((self.scales, self.bounds), rows)
@@ -113,10 +109,11 @@ class Measuring:
         self._begun, self._doubtful = True, sure_above(z.dtype)
         if not ((sizes > self._doubtful) & (sizes < np.inf)).all():
             sizes = block_norms(fz, self.blocks)
-        self.scales = scales_at_start(block_norms(z, self.blocks), sizes)
-        if known_none(late := self.scales.start == 0):
-            self.scales = self.scales._replace(late=None)
+        start, reach, late = scales_at_start(block_norms(z, self.blocks), sizes)
+        if late is None or known_none(late):
+            late = None
         else:
             self._doubtful = np.where(late, np.inf, self._doubtful)
+        self.scales = Scales(start, reach, late)
         self.bounds = bounds_of(self.scales, self.rules)
         self.weights = weights(self.scales.start, z, self.blocks)

@@ -1,6 +1,6 @@
 """What is recorded of every iterate of a solve: residuals, and the states that were asked for."""
 
-from typing import NamedTuple
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -9,13 +9,9 @@ from torch import Tensor
 
 from deqlab.solvers.loop.criterion import Look
 
-
-class Entry(NamedTuple):
-    """The residuals of one iterate, of the rows that were in the loop."""
-
-    rows: np.ndarray | None  # their places in the whole batch; None for all rows
-    residual: np.ndarray
-    measure: np.ndarray  # in units of each block's scale
+Entry: TypeAlias = tuple[np.ndarray | None, np.ndarray, np.ndarray]
+"""Which rows of the whole batch were in the loop, None for all; their residuals; and their
+measures, which are residuals in units of each block's scale."""
 
 
 class Record:
@@ -32,7 +28,7 @@ class Record:
 
     def note(self, look: Look, rows: np.ndarray | None) -> None:
         """Enter the residuals of the last iterate, of the rows in the loop."""
-        self.entries.append(Entry(rows, look.residual, look.measure))
+        self.entries.append((rows, look.residual, look.measure))
 
     def keep(self, step: int, state: Tensor) -> None:
         """Keep a copy of the state, that nothing else writes to."""
@@ -46,12 +42,11 @@ class Record:
             rows: The places of the rows in the whole batch; None for all rows.
         """
         found = []
-        for entry in self.entries[-count:]:
-            if rows is None or entry.rows is rows:
-                found.append(entry.measure)
+        for then, _, measure in self.entries[-count:]:
+            if rows is None or then is rows:
+                found.append(measure)
             else:
-                where = rows if entry.rows is None else np.searchsorted(entry.rows, rows)
-                found.append(entry.measure[where])
+                found.append(measure[rows if then is None else np.searchsorted(then, rows)])
         return found
 
     def trace(self, dtype: torch.dtype) -> Float[np.ndarray, "T B"]:
@@ -60,7 +55,7 @@ class Record:
         A row that has left stands still.
         """
         exact = np.float64 if dtype == torch.float64 else np.float32
-        trace = np.empty((len(self.entries), len(self.entries[0].residual)), dtype=exact)
+        trace = np.empty((len(self.entries), len(self.entries[0][1])), dtype=exact)
         for step, (rows, residual, _) in enumerate(self.entries):
             if rows is None:
                 trace[step] = residual
