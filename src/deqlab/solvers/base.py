@@ -2,8 +2,7 @@
 
 A method is a frozen dataclass with two functions. `init` returns all that the method will write;
 `step` moves every row of the batch once, from z and f(z). The loop evaluates f once an iteration,
-judges each row (see `loop`), and keeps finished rows where they are, or lets
-them leave.
+judges each row, and keeps finished rows where they are, or lets them leave; `loop` has its parts.
 """
 
 from abc import ABC, abstractmethod
@@ -38,8 +37,9 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             about 1 / (1 - contraction factor of f).
         atol: Absolute tolerance, 0 or more, in the units of the state. With the default, 0, the
             units change nothing: a block has come to zero when |f(z) - z| is rtol times the
-            rounding of where it started (see `criterion`). From there on every step counts: 0.9 z
-            takes 240 of them in float32, and 430 in float64. Where less will do, say so by `atol`.
+            rounding of where it started (see `loop.criterion`). From there on every step counts:
+            0.9 z takes 240 of them in float32, and 430 in float64. Where less will do, say so by
+            `atol`.
         max_steps: Iterations at most, 1 or more; most methods evaluate f once in each.
         min_steps: No row has converged before this many iterations, 1 or more.
         patience: A row is STAGNATED if for this many steps its residual has not fallen, and its
@@ -136,7 +136,7 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             blocks: As in `solve`.
             narrow: Returns the map on some rows alone. With it, finished rows leave the batch.
             taped: Take the steps in such a way that a tape can record them.
-            accuracy: Hold each row to this estimated relative error as well; see `error_control`.
+            accuracy: Hold each row to this estimated relative error too; see `loop.error_control`.
             last: Called in place of f where an evaluation is expected to be the last.
         """
         blocks = (z.shape[1],) if blocks is None else tuple(blocks)

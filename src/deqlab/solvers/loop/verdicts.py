@@ -170,8 +170,7 @@ def judge(
 def is_unproven(known: Verdicts) -> Array:
     """Return whether f was never evaluated at the value as a whole.
 
-    Rows go back to an earlier iterate, and others do not, or go back to another one. A row without
-    a finite residual was held at its start.
+    That is so if rows go back to an earlier iterate, and others do not or go back to another one.
     """
     apart = (known.status == CONVERGED).any() | (known.least_at != known.least_at[:1]).any()
     return (known.behind & is_finite(known.residual)).any() & apart
