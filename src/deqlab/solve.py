@@ -137,7 +137,8 @@ def solve_for(
     check_solver(solver)
     check_gradient(gradient)
     if torch.compiler.is_compiling():
-        from deqlab import compiled, graph_break  # torch's compiler takes a second to import
+        from deqlab import graph_break  # torch's compiler takes a second to import
+        from deqlab.compiled.solve import fixed_point as compiled
 
         options: dict[str, Any] = {
             "solver": solver,
@@ -149,7 +150,7 @@ def solve_for(
         }
         if graph_break.leaves_graph():
             return graph_break.outside(solve_for, what, f, z0, args, **options, remember=remember)
-        solution = compiled.fixed_point(f, z0, *args, **options, what=what)
+        solution = compiled(f, z0, *args, **options, what=what)
         if remember is not None:
             remember(solution)
         return cast("Solution[StateT]", solution)

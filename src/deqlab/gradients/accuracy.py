@@ -27,7 +27,7 @@ from deqlab.gradients.without_tape import attached, solved
 from deqlab.linalg.products import Product
 from deqlab.maps.matrix_map import Bound
 from deqlab.solution import Solution
-from deqlab.solvers import Solver
+from deqlab.solvers.base import Solver
 
 VALUE, ADJOINT_SHARE = 0.7, 0.4
 """Of the accuracy: for the value, whose error the gradient does not see in full as it leaves f at a

@@ -19,7 +19,7 @@ from deqlab.arguments import SettingsByName
 from deqlab.linalg.norms import block_norms
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
-from deqlab.solvers import Solver
+from deqlab.solvers.base import Solver
 
 ROUNDING = 8.0
 """In units of eps (|u| + |v|): how far J'v + u - v may be off where v is right to rounding."""

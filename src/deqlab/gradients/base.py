@@ -12,7 +12,7 @@ from deqlab.arguments import SettingsByName, check_kind
 from deqlab.errors import OnFailure
 from deqlab.maps.matrix_map import Bound, MapWithArgs, MatrixMap, Narrow
 from deqlab.solution import Solution
-from deqlab.solvers import Solver
+from deqlab.solvers.base import Solver
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from deqlab.gradients.coupling import has_coupled_rows, report_coupled_gradient
 from deqlab.gradients.node import AdjointMethod
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
-from deqlab.solvers import Solver
+from deqlab.solvers.base import Solver
 
 
 class ExactAdjoint(AdjointMethod):

@@ -19,7 +19,7 @@ from deqlab.gradients.exact_adjoint import ExactAdjoint
 from deqlab.gradients.linear_methods import GMRES
 from deqlab.gradients.without_tape import attached, solved
 from deqlab.solution import Solution
-from deqlab.solvers import Solver
+from deqlab.solvers.base import Solver
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from deqlab.linalg.gmres import gmres
 from deqlab.linalg.norms import block_norms
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
-from deqlab.solvers import Broyden
+from deqlab.solvers.broyden import Broyden
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,5 +3,5 @@
 `competition` says who competes, `jobs` how they train and what rows they leave, `losses` and
 `open_report` who wins: both experiments share these. `open_sawtooth` and `open_steep` are the
 experiments; `sawtooth_routes` and `steep_routes` are their configs, with data and routes. How
-networks are trained is in `deqlab.expressivity.search`, but for the route of `monotone`.
+networks are trained is in `deqlab.expressivity.search`.
 """

@@ -17,11 +17,12 @@ from functools import partial
 
 from deqlab.costs import num_parameters
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.expressivity.open import jobs, monotone, open_report
+from deqlab.experiments.expressivity.open import jobs, open_report
 from deqlab.experiments.expressivity.open.competition import FRESH
 from deqlab.experiments.expressivity.open.jobs import Arms, check, errors_of, plan
 from deqlab.experiments.expressivity.open.losses import floor
 from deqlab.experiments.expressivity.open.sawtooth_routes import OpenSawtoothConfig
+from deqlab.expressivity.search.monotone import trained
 
 
 def arms(config: OpenSawtoothConfig, route: str) -> Arms:
@@ -43,8 +44,15 @@ def run(config: OpenSawtoothConfig, job: Job) -> Iterator[Row]:
         return
     x, y = config.train(config.hardest)
     penalty = job.settings["penalty"]
-    network, flops = monotone.trained(
-        config, x[:, None], y[:, None], penalty=penalty, seed=job.seed
+    network, flops = trained(
+        x[:, None],
+        y[:, None],
+        width=config.width,
+        steps=config.adam_steps,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        penalty=penalty,
+        seed=job.seed,
     )
     errors, _ = errors_of(network, x, y)
     yield {

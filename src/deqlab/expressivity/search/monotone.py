@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from deqlab.experiments.expressivity.open.sawtooth_routes import OpenSawtoothConfig
 from deqlab.expressivity.constructions import ReadoutDEQ
 from deqlab.gradients.implicit import Implicit
 from deqlab.gradients.linear_methods import Dense
@@ -42,33 +41,37 @@ def built(width: int) -> ReadoutDEQ:
 
 
 def trained(
-    config: OpenSawtoothConfig,
     x: Float[Tensor, "N 1"],
     y: Float[Tensor, "N 1"],
     *,
+    width: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
     penalty: float,
     seed: int,
 ) -> tuple[ReadoutDEQ, float]:
     """Return the DEQ that Adam ends with, and the FLOPs of all its steps.
 
     Args:
-        config: The width of the DEQ, and the settings of Adam.
         x: The training points.
         y: Their targets.
-        penalty: The weight of the Jacobian penalty.
-        seed: The seed of weights and batches.
+        width: The width of the DEQ, at least 1.
+        steps: The number of steps, at least 1; the learning rate falls to 0 along a cosine.
+        batch_size: How many points are drawn for a step, with replacement.
+        learning_rate: The learning rate of the first step.
+        penalty: The weight of the Jacobian penalty, 0 or more.
+        seed: The seed of weights and batches; torch's global generator is set to it.
     """
     torch.manual_seed(seed)
-    network = built(config.width)
-    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.adam_steps)
+    network = built(width)
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
     loop: Loop[Tensor, None] = Loop(
         loss=lambda batch: (_loss(network, x[batch], y[batch], penalty), None),
         optimizer=optimizer,
-        schedule=schedule,
+        schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps),
     )
-    steps = config.adam_steps
-    batches = (torch.randint(len(x), (config.batch_size,)) for _ in range(steps))
+    batches = (torch.randint(len(x), (batch_size,)) for _ in range(steps))
     spent = 0.0
     for step in loop.run(batches, count_flops=range(1, steps + 1, COUNTED)):
         if step.flops is not None:
