@@ -30,6 +30,9 @@ class Config:
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
+TEST_SEED = 2**31 - 1
+"""Draws test samples; it is above all training seeds."""
+
 
 def require(condition: bool, message: str) -> None:
     """Raise ValueError with `message` unless `condition` holds."""

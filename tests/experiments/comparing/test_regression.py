@@ -8,11 +8,11 @@ from torch.nn.functional import mse_loss
 
 from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.regression import (
-    TEST_SEED,
     Regression,
     RegressionConfig,
     regression,
 )
+from deqlab.experiments.config import TEST_SEED
 
 CONFIG = RegressionConfig(
     seeds=(0, 1),

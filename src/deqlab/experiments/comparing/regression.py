@@ -17,11 +17,11 @@ from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
-from deqlab.experiments.config import check_at_least, check_at_most, require
+from deqlab.experiments.config import TEST_SEED, check_at_least, check_at_most, require
 from deqlab.experiments.page import Chart
 
 TEST_LOSS = Metric(field="test_loss", label="a test loss of")
-TEST_SEED, _VALIDATION_SEED = 2**31 - 1, 2**31 - 2
+_VALIDATION_SEED = TEST_SEED - 1
 """Above all training seeds."""
 
 

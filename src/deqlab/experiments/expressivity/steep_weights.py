@@ -32,9 +32,15 @@ from torch.nn.functional import mse_loss
 from deqlab.experiments.base import Experiment, Job, Row, every_job
 from deqlab.experiments.comparing import arms, matching
 from deqlab.experiments.comparing.evidence import WELL_SOLVED
-from deqlab.experiments.comparing.regression import TEST_SEED, RegressionConfig, full, smoke
+from deqlab.experiments.comparing.regression import RegressionConfig, full, smoke
 from deqlab.experiments.comparing.supervised import Batch
-from deqlab.experiments.config import check_at_least, check_choice, check_increasing, require
+from deqlab.experiments.config import (
+    TEST_SEED,
+    check_at_least,
+    check_choice,
+    check_increasing,
+    require,
+)
 from deqlab.experiments.expressivity.steep_weights_report import PAGE, verdict
 from deqlab.expressivity.bounds import largest_infinity_norm, smallest_infinity_norm
 from deqlab.stability.equilibria import Solves

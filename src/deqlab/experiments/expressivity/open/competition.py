@@ -13,8 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Job, Row
-from deqlab.experiments.comparing.regression import TEST_SEED
-from deqlab.experiments.config import Config, check_at_least, check_at_most, require
+from deqlab.experiments.config import TEST_SEED, Config, check_at_least, check_at_most, require
 from deqlab.expressivity.search.network import CLOSE, Architecture, Network, matching_width
 from deqlab.expressivity.search.stages import Route
 
