@@ -9,7 +9,9 @@ from types import ModuleType
 MOVED = {
     "deqlab.arnoldi": "deqlab.linalg.arnoldi",
     "deqlab.arrays": "deqlab.linalg.arrays",
+    "deqlab.compiled.judge": "deqlab.solvers.loop.verdicts",
     "deqlab.flat_map": "deqlab.maps.flat_map",
+    "deqlab.gradients.way_back": "deqlab.gradients.reverse_pass",
     "deqlab.hessenberg": "deqlab.linalg.least_squares",
     "deqlab.krylov": "deqlab.linalg.gmres",
     "deqlab.nn.constraints": "deqlab.nn.cells.constraints",
@@ -19,11 +21,23 @@ MOVED = {
     "deqlab.nn.resnet": "deqlab.nn.models.resnet",
     "deqlab.operators": "deqlab.linalg.products",
     "deqlab.rates": "deqlab.linalg.rates",
+    "deqlab.solvers.backtrack": "deqlab.solvers.line_search",
+    "deqlab.solvers.chain": "deqlab.solvers.broyden_updates",
     "deqlab.solvers.criterion": "deqlab.solvers.loop.criterion",
     "deqlab.solvers.error_control": "deqlab.solvers.loop.error_control",
     "deqlab.solvers.ledger": "deqlab.solvers.loop.compaction",
     "deqlab.solvers.map": "deqlab.solvers.loop.evaluation",
     "deqlab.solvers.monitor": "deqlab.solvers.loop.convergence",
+    "deqlab.solvers.window": "deqlab.solvers.anderson_window",
+    "deqlab.tasks.cifar10": "deqlab.tasks.files.sets.cifar10",
+    "deqlab.tasks.download": "deqlab.tasks.files.download",
+    "deqlab.tasks.errors": "deqlab.tasks.files.errors",
+    "deqlab.tasks.idx": "deqlab.tasks.files.idx",
+    "deqlab.tasks.images": "deqlab.tasks.files.images",
+    "deqlab.tasks.originals": "deqlab.tasks.files.originals",
+    "deqlab.tasks.sources": "deqlab.tasks.files.registry",
+    "deqlab.tasks.status": "deqlab.tasks.files.status",
+    "deqlab.tasks.store": "deqlab.tasks.files.store",
 }
 
 
