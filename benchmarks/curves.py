@@ -7,6 +7,7 @@ One results file, and one SVG a question in docs/figures. Times are medians over
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -15,23 +16,15 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import NullFormatter
 
 from benchmarks import figures, results
+from benchmarks.contenders import SOLVERS
 from benchmarks.steps import Bench, deqlab_solve
 from benchmarks.timing import seconds
 from benchmarks.workloads import Workload, workloads
 from deqlab import fixed_point
 from deqlab.gradients import GMRES, Gradient, Implicit, JacobianFree, Phantom, Shine, Unrolled
-from deqlab.solvers import Anderson, Auto, Broyden, NewtonKrylov, Picard, Solver
+from deqlab.solvers import Anderson, Auto, Broyden, Solver
 
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-
-SOLVERS: dict[str, Callable[[float], Solver[Any]]] = {
-    "Picard": lambda rtol: Picard(rtol=rtol, max_steps=500),
-    "Anderson(5)": lambda rtol: Anderson(rtol=rtol, max_steps=300),
-    "Anderson(10)": lambda rtol: Anderson(rtol=rtol, max_steps=300, memory=10),
-    "Broyden(10)": lambda rtol: Broyden(rtol=rtol, max_steps=300),
-    "NewtonKrylov": lambda rtol: NewtonKrylov(rtol=rtol),
-    "Auto": lambda rtol: Auto(rtol=rtol, max_steps=300),
-}
 
 GRADIENTS: dict[str, Callable[[float], tuple[Solver[Any], Gradient]]] = {
     "Implicit, by tolerance": lambda rtol: (Auto(rtol=rtol, max_steps=400), Implicit()),
@@ -56,7 +49,11 @@ Row = dict[str, Any]
 def forward_rows(workload: Workload, repeats: int) -> list[Row]:
     """Return time and worst true residual of every solver at every tolerance."""
     f, z0 = workload.map(), workload.z0
-    solvers = {(name, rtol): make(rtol) for name, make in SOLVERS.items() for rtol in TOLERANCES}
+    solvers = {
+        (name, rtol): replace(solver, rtol=rtol, max_steps=500)
+        for name, solver in SOLVERS.items()
+        for rtol in TOLERANCES
+    }
     runs = {
         key: partial(fixed_point, f, z0, solver=solver, on_failure="ignore")
         for key, solver in solvers.items()

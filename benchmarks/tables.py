@@ -10,9 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contenders import SOLVERS
+
 RESULTS = Path(__file__).parent / "results"
 
-SOLVERS = ("Picard", "Anderson(5)", "Anderson(10)", "Broyden(10)", "NewtonKrylov", "Auto")
 
 GRADIENTS = (
     "defaults",
