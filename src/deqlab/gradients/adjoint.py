@@ -16,8 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName
-from deqlab.linalg.arrays import as_array
-from deqlab.linalg.norms import block_norms, norms
+from deqlab.linalg.norms import block_norms
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
@@ -82,8 +81,7 @@ class Adjoint:
     def norms(self, matrix: Float[Tensor, "B D"]) -> Float[np.ndarray, " B"]:
         """Return the norm of each row of a v or a residual, in what v is measured in."""
         scaled = matrix if self.scale is None else matrix / self.scale
-        array = as_array(scaled)
-        return norms(scaled if array is None else array)
+        return block_norms(scaled, (scaled.shape[1],))[:, 0]
 
 
 class LinearMethod(SettingsByName, ABC):
