@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deqlab import Picard, Status, fixed_point
+from deqlab import Auto, Picard, Status, fixed_point
 from tests.contracts.solvers import calls_per_step, every_solver
 from tests.contracts.test_coupled_states import PROBLEMS
 from tests.problems import F64, normal, recompute
@@ -64,7 +64,8 @@ def test_the_residual_is_that_of_the_value_where_all_rows_fail(solver, max_steps
     solver = replace(solver, rtol=1e-12, max_steps=max_steps)
     f = lambda z: far_apart(z, x)  # noqa: E731
     solution = fixed_point(f, torch.zeros_like(x), solver=solver, on_failure="ignore")
-    assert solution.evaluations <= calls_per_step(solver) * max_steps + 1
+    calls = 2 if isinstance(solver, Auto) else calls_per_step(solver)  # it may go on by Newton
+    assert solution.evaluations <= calls * max_steps + 1
     residual, tolerance = recompute(f, torch.zeros_like(x), solution.value, solver)
     allowed = {"rtol": 2e-5, "atol": 1e-12 * x.norm().item()}
     torch.testing.assert_close(solution.residual, residual[:, 0], **allowed)
