@@ -71,6 +71,11 @@ class Row:
             [n / most(b.start, 2.0**-1022) for n, b in zip(norms, self.blocks, strict=True)]
         )
 
+    @property
+    def starts_at_once(self):
+        """Whether no block was at rest at the start."""
+        return not any(block.late for block in self.blocks)
+
     def see(self, z, fz):
         if self.verdict != RUNS:
             return
@@ -123,7 +128,7 @@ class Row:
             self.verdict = CONVERGED
         elif not math.isfinite(measure):
             self.verdict = NONFINITE
-        elif ago >= 10 and grows(measure, self.before, self.best, ago):
+        elif self.starts_at_once and ago >= 10 and grows(measure, self.before, self.best, ago):
             self.verdict = DIVERGED
         elif self.count - self.improved_at >= self.settings.patience:
             self.verdict = STAGNATED

@@ -1,13 +1,14 @@
 """When a row has converged, and when nothing is to be hoped for."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
 
-from deqlab import Anderson, Picard, Status, fixed_point
+from deqlab import Anderson, Broyden, Picard, Status, fixed_point
 from deqlab.linalg.scaled_norms import norm_of
 from tests.problems import F64, matrix, normal
 
@@ -127,6 +128,27 @@ def test_a_block_that_wakes_by_a_tiny_image_has_not_diverged(depth, rate):
     assert solution.converged.all()
     for block, expected in zip(solution.value, (2.0, 1.0), strict=True):
         torch.testing.assert_close(block.item(), expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    "solver", [Anderson(damping=0.7), Broyden(), Broyden(damping=0.7), Broyden(memory=3)], ids=repr
+)
+def test_no_step_however_short_or_long_makes_a_late_block_a_divergence(solver):
+    # The first image is exp(-94) after a damped step, and up to exp(20) after one too long.
+    f = lambda z: (0.5 * z[0] + 1, 0.5 * z[1] + 0.5 * torch.exp(20 - 40 / z[0]))  # noqa: E731
+    z0 = (torch.zeros(1, 1, dtype=F64),) * 2
+    solver = replace(solver, rtol=1e-8, max_steps=60)
+    solution = fixed_point(f, z0, solver=solver, on_failure="ignore")
+    assert solution.status[0] != Status.DIVERGED
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "status"), [(300, Status.MAX_STEPS), (1000, Status.NONFINITE)]
+)
+def test_a_late_block_without_a_bound_runs_off_and_never_converges(max_steps, status):
+    f = lambda z: (0.5 * z[0] + 1, 3 * z[1] + torch.relu(z[0] - 1.2))  # noqa: E731
+    solution = solve(f, (torch.zeros(1, 1, dtype=F64),) * 2, max_steps=max_steps)
+    assert solution.status.tolist() == [status]
 
 
 def test_a_block_that_wakes_from_a_rounding_error_has_not_diverged():

@@ -178,6 +178,7 @@ def judged(
         rules,
         resumed=lost(known, found),
         unit=bounds.unit,
+        late=scales.late,
         away=lambda: traceable_block_norms(z - best, blocks),
     )
     assert scales.late is not None

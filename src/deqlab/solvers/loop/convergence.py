@@ -192,6 +192,7 @@ class Convergence:
             self.rules,
             resumed=resumed,
             unit=self.measuring.bounds.unit,
+            late=self.measuring.scales.late,
             away=lambda: self.measuring.distances(z, self.best),
         )
         self._note(known)

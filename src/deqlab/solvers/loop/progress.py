@@ -15,8 +15,9 @@ ten times `patience` steps.
 
 DIVERGED is a row whose residual has grown by 1e29, over many steps, and grows on. No finite growth
 proves that a map has no bound: tanh(2 z + c) grows to 1 from any c. This one leaves room for all
-that starts from the rounding of float64, and for blocks that wake late; what is steeper than that
-and has no bound overflows soon.
+that starts from the rounding of float64; what is steeper than that and has no bound overflows soon.
+A row with a block that started at rest is never DIVERGED: the first image of such a block, which is
+its scale, may be as small as exp(-100).
 
 All is measured in units of the scale of each block. The functions take numpy arrays and tensors.
 """

@@ -112,6 +112,7 @@ def judge(
     *,
     resumed: Array | None,
     unit: Array,
+    late: Array | None,
     away: Callable[[], Array],
 ) -> tuple[Verdicts, Array]:
     """Return the verdicts given another iterate, and the rows for which it is the one to return.
@@ -123,6 +124,7 @@ def judge(
         rules: The settings of the solver.
         resumed: Rows that had converged and run again, see `lost`; None if there is none.
         unit: What measures are in units of, see `Bounds`.
+        late: Blocks that started at rest, see `Scales`.
         away: Returns the distance of the iterate from the best one in each block, (B, K).
     """
     if resumed is not None:
@@ -148,6 +150,8 @@ def judge(
             grows = None
             if not rules.takes_back:  # a trial of a line search may be anywhere
                 grows = grows_without_bound(measure, known.before, least, count - least_at)
+                if late is not None:  # such a block may start from far less than it comes to
+                    grows = grows & ~late.any(1)
             verdict = hopeless(measure, grows, count - improved_at, rules.patience)
             status = where(running, verdict, status)
     found = Verdicts(
