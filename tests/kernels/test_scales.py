@@ -325,7 +325,7 @@ def test_a_smooth_activation_is_its_tangent_line_at_variances_that_small(scale):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", [1e-90])
+@pytest.mark.parametrize("scale", [1e-90, 1e-130])
 def test_a_kernel_of_a_smooth_activation_is_that_of_its_tangent_line(scale):
     x = normal(2, 4, seed=0)
     tanh, line = ImplicitKernel(Tanh(), sigma_a2=0.3), ImplicitKernel(Identity(), sigma_a2=0.3)
