@@ -4,11 +4,9 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-from deqlab.experiments.config import UsageError
-
-ConfigT = TypeVar("ConfigT")
+from deqlab.experiments.config import ConfigT, UsageError
 
 
 def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
@@ -18,7 +16,7 @@ def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
         UsageError: A setting has no value, names no field, is not of the field's type, or out of
             its domain.
     """
-    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}  # type: ignore[arg-type]
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     changes = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -35,7 +33,7 @@ def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
                 f"--set {name} takes {_kind(current)} such as {_show(current)}, got {text!r}"
             ) from error
     try:
-        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+        return dataclasses.replace(config, **changes)
     except ValueError as error:
         raise UsageError(f"--set {' '.join(settings)}: {error}") from error
 
@@ -85,10 +83,10 @@ def _parse(text: str, *, like: Any, most: int) -> Any:  # noqa: ANN401
 
 
 MOST = 10**8
-"""Of whole numbers. Sizes beyond it fill the memory, or overflow where nobody is told why."""
+"""The largest whole number. Sizes beyond it fill the memory, or overflow without a word."""
 
 MOST_OF_SEEDS = 2**32
-"""Of seeds, which are no sizes; numpy takes none beyond it."""
+"""The largest seed. Seeds are no sizes; numpy takes none beyond it."""
 
 
 _BOOLS = ("true", "false")

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.config import UsageError
+from deqlab.experiments.config import ConfigT, UsageError
 from deqlab.experiments.runner import missing, run_jobs
 from deqlab.runs.environment import describe
 from deqlab.runs.rundir import RunDirectory
@@ -22,7 +21,7 @@ SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
 """Fields of a row that its progress line shows, where it has them."""
 
 
-def check_config(experiment: Experiment[Any], config: Any) -> None:  # noqa: ANN401
+def check_config(experiment: Experiment[ConfigT], config: ConfigT) -> None:
     """Make the first jobs of a plan, and nothing on disk.
 
     Raises:
@@ -55,8 +54,8 @@ def check_backend(name: str, jobs: int) -> None:
 
 
 def run_session(
-    experiment: Experiment[Any],
-    config: Any,  # noqa: ANN401
+    experiment: Experiment[ConfigT],
+    config: ConfigT,
     *,
     preset: str,
     path: Path,

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
+from deqlab.experiments.config import ConfigT
 from deqlab.runs.opening import RunError
 from deqlab.runs.rundir import RunDirectory
 from deqlab.workers import Finished, in_workers, short_of_memory
@@ -19,8 +20,8 @@ OnProgress: TypeAlias = Callable[[Job, Row | None, int, int], None]
 
 
 def run_jobs(
-    experiment: Experiment[Any],
-    config: Any,  # noqa: ANN401
+    experiment: Experiment[ConfigT],
+    config: ConfigT,
     run: RunDirectory,
     *,
     jobs: int = 1,
@@ -66,7 +67,7 @@ def run_jobs(
     return verdict
 
 
-def missing(experiment: Experiment[Any], config: Any, run: RunDirectory) -> list[Job]:  # noqa: ANN401
+def missing(experiment: Experiment[ConfigT], config: ConfigT, run: RunDirectory) -> list[Job]:
     """Return the planned jobs that are not on disk."""
     plan = experiment.plan(config, run.rows)
     return [job for job in plan if (job.arm, job.seed) not in run.done]
