@@ -22,8 +22,8 @@ class Structure:
 
     Attributes:
         kind: Tensor, tuple, list or dict, or the class of a named tuple.
-        keys: Of a dict, or the names of a named tuple's fields.
-        parts: Of a container, in order.
+        keys: The keys of a dict, or the names of a named tuple's fields.
+        parts: The parts of a container, in order.
     """
 
     kind: type

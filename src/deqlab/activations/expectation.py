@@ -16,7 +16,7 @@ TINY = 1e-150
 """Takes the place of a standard deviation of 0, so that a kink at 0 still has two sides."""
 
 Integrand = Callable[[Tensor, Tensor], Tensor]
-"""Of u = sqrt(a) xi and xi; it may put further dimensions in front."""
+"""A function of u = sqrt(a) xi and xi; it may put further dimensions in front."""
 
 
 def expectation(
@@ -34,7 +34,7 @@ def expectation(
         a: Variances, 0 or more.
         kinks: Values of u.
         size: A function of u; the integrand grows no faster than its square.
-        name: Of the activation, for messages.
+        name: The name of the activation, for messages.
 
     Raises:
         RuntimeError: No rule resolves the integral.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Of phi at one tau, or of phi less its mean there.
+    """The moments of phi at one tau, or of phi less its mean there.
 
     Attributes:
         mean: E[phi], before centring.

@@ -80,7 +80,7 @@ def pair_expectation(
         f: Analytic but for the kinks.
         kinks: Where it is not.
         pair: The covariances of (u, v).
-        name: Of the activation, for messages.
+        name: The name of the activation, for messages.
 
     Raises:
         RuntimeError: f is too steep, or grows too fast, for these variances.

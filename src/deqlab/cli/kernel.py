@@ -44,7 +44,7 @@ def ask(
         seeds: How many draws of the samples.
         out: The run directory.
         command: What the report shows as the command.
-        fields: Of `KernelSpectrumConfig`.
+        fields: Fields of `KernelSpectrumConfig`.
 
     Raises:
         DataError: There are no such data.

@@ -76,7 +76,7 @@ def wide_sawtooth(log2_regions: int, *, dtype: torch.dtype = torch.float64) -> R
 
     Args:
         log2_regions: k, at least 1; at most 20 in float32 and 24 in float64.
-        dtype: Of its weights, and of the x it takes.
+        dtype: The dtype of its weights, and of the x it takes.
 
     Raises:
         ValueError: `log2_regions` is out of its domain.
@@ -112,7 +112,7 @@ def narrow_sawtooth(log2_regions: int, *, dtype: torch.dtype = torch.float64) ->
 
     Args:
         log2_regions: k, at least 1; at most 20 in float32 and 49 in float64.
-        dtype: Of its weights, and of the x it takes.
+        dtype: The dtype of its weights, and of the x it takes.
 
     Raises:
         ValueError: `log2_regions` is out of its domain.
@@ -138,7 +138,7 @@ def steep_ramp(delta: float, *, dtype: torch.dtype = torch.float64) -> ReadoutDE
 
     Args:
         delta: Width of the step, at most 1; at least 2^-9.5 in float32 and 2^-24 in float64.
-        dtype: Of its weights, and of the x it takes.
+        dtype: The dtype of its weights, and of the x it takes.
 
     Raises:
         ValueError: `delta` is out of its domain.
@@ -164,7 +164,7 @@ def sawtooth_fnn(log2_regions: int, *, dtype: torch.dtype = torch.float64) -> nn
 
     Args:
         log2_regions: k, at least 1; at most 20 in float32 and 49 in float64.
-        dtype: Of its weights, and of the x it takes.
+        dtype: The dtype of its weights, and of the x it takes.
 
     Raises:
         ValueError: `log2_regions` is out of its domain.

@@ -22,8 +22,8 @@ CHUNK = 2**22
 """Numbers of the linear systems that are held at once: 32 MB."""
 
 OVERLAP = 1e-9
-"""Of the interval: pieces that overlap by more belong to different equilibria; by less, to the
-rounding of their edges."""
+"""The share of the interval by which pieces may overlap through the rounding of their edges. By
+more, they belong to different equilibria."""
 
 
 @dataclass(frozen=True)

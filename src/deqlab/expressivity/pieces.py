@@ -25,7 +25,7 @@ class Pieces:
 
     Attributes:
         edges: One more than pieces, increasing: the interval, and the kinks inside it.
-        slopes: Of each piece.
+        slopes: The slope of each piece.
     """
 
     edges: Float64[Tensor, " E"]

@@ -30,8 +30,8 @@ from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
 
 VALUE, ADJOINT_SHARE = 0.7, 0.4
-"""Of the accuracy: for the value, whose error the gradient does not see in full as it leaves f at a
-better point, and for the adjoint. Where rows cancel in the gradient of a parameter, its relative
+"""The shares of the accuracy for the value, whose error the gradient does not see in full as it
+leaves f at a better point, and for the adjoint. Where rows cancel in the gradient of a parameter, its relative
 error is larger than theirs."""
 
 ROUNDS = 4

@@ -121,7 +121,7 @@ def verified(
         result: What `solve_adjoint` returned.
         equation: What it solved.
         residual: J'v + u - v.
-        eps: Of the precision in which f works.
+        eps: The rounding of the precision in which f works.
     """
     norms = equation.norms(residual), equation.sizes() + equation.norms(result.matrix)
     measured, scale = (torch.from_numpy(each).to(residual.device) for each in norms)

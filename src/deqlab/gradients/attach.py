@@ -47,7 +47,7 @@ def attach(
         args: Passed on to f. A tensor that reaches f through a closure gets its gradient as well.
         defined: False for rows that shall pass no gradient.
         method: How v is found.
-        tape: Of f at z_star; None to evaluate f once, and record it.
+        tape: A tape of f at z_star; None to evaluate f once, and record it.
         near: A point that the method wants to see in the backward pass.
     """
     z_star = z_star.detach()

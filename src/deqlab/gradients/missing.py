@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 from deqlab.linalg.products import has_holes, tape_nodes
 
 SAYINGS = ("is not implemented", "once_differentiable", "support double backward")
-"""Of torch: an operator, a function of the user's, and what AOTAutograd has compiled."""
+"""The words of torch: an operator, a function of the user's, and what AOTAutograd has compiled."""
 
 
 class MissingDerivativeError(NotImplementedError):

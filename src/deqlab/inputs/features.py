@@ -34,7 +34,7 @@ class ConvolutionalFeatures:
     Attributes:
         train: Features of the training images, centred, of mean square norm 1.
         test: Those of the test images, by the same numbers.
-        test_accuracy: Of the extractor, with the readout it was trained with.
+        test_accuracy: The test accuracy of the extractor, with the readout it was trained with.
     """
 
     train: Float64[Tensor, "train 256"]

@@ -76,7 +76,7 @@ def load(
             mixture has 0.8 p.
         classes: Which classes of a classification set.
         dimension: p of the mixture.
-        seed: Of the draw.
+        seed: The seed of the draw.
         label: Which column or array of a file holds the labels; see `read_samples`.
 
     Raises:

@@ -29,10 +29,11 @@ TAIL = 1e-12
 """Coefficients below this share of the largest are noise: of quadratures and fixed points."""
 
 ACCURACY = 1e-10
-"""Of sqrt(k(x, x) k(y, y)): what the interpolant may be off at samples it was not made from."""
+"""The share of sqrt(k(x, x) k(y, y)) that the interpolant may be off at samples it was not made
+from."""
 
 NEAR = 1e-3
-"""Of the largest norm: what stands for a norm of 0 where a kernel is divided by the norms."""
+"""The share of the largest norm that stands for a norm of 0 where a kernel is divided by norms."""
 
 
 @dataclass(frozen=True)

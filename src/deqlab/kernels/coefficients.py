@@ -22,7 +22,7 @@ __all__ = ["Coefficients", "deq_coefficients"]
 
 @dataclass(frozen=True, kw_only=True)
 class Coefficients:
-    """Of one network on data of a given norm.
+    """The coefficients of one network on data of a given norm.
 
     Attributes:
         tau0: The root mean square norm of the data.

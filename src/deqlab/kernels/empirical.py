@@ -34,7 +34,7 @@ class Estimate:
 
     Attributes:
         mean: (n, n).
-        standard_error: Of each entry; nan for one draw.
+        standard_error: The standard error of each entry; nan for one draw.
         draws: How many.
     """
 
@@ -56,10 +56,10 @@ def empirical_conjugate(
     """Return the CK of networks of a finite width.
 
     Args:
-        kernel: Of the infinite one.
+        kernel: The kernel of the infinite network.
         x: Data, one sample a row.
         width: At least 1.
-        draws: Of the weights, at least 1.
+        draws: The number of draws of the weights, at least 1.
         generator: Draws them.
         tau0: Fixes the centring; None for the root mean square norm of x.
         progress: Show a progress bar.
@@ -88,10 +88,10 @@ def empirical_tangent(
     """Return the NTK of networks of a finite width; arguments as in `empirical_conjugate`.
 
     Args:
-        kernel: Of the infinite one.
+        kernel: The kernel of the infinite network.
         x: Data, one sample a row.
         width: At least 1.
-        draws: Of the weights, at least 1.
+        draws: The number of draws of the weights, at least 1.
         generator: Draws them.
         trained: Which weights of a DEQ the gradients are taken by; it has no default.
         tau0: Fixes the centring; None for the root mean square norm of x.

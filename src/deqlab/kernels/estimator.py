@@ -30,7 +30,7 @@ class DEQKernel(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         activation: phi; None for ReLU.
         sigma_a2: Variance of the recurrent weights; see `ImplicitKernel`.
-        sigma_b2: Of the input weights; None for 1 - sigma_a2.
+        sigma_b2: The variance of the input weights; None for 1 - sigma_a2.
         kind: "conjugate" or "tangent".
         trained: Which weights train; a tangent kernel needs it.
         tau0: Fixes the centring; None for the root mean square norm of the training data.
@@ -132,7 +132,7 @@ class DEQCovariance(Kernel):  # type: ignore[misc]
             given: a Gaussian process asks for single variances, too.
         activation: phi; None for ReLU.
         sigma_a2: Variance of the recurrent weights; see `ImplicitKernel`.
-        sigma_b2: Of the input weights; None for 1 - sigma_a2.
+        sigma_b2: The variance of the input weights; None for 1 - sigma_a2.
         kind: "conjugate" or "tangent".
         trained: Which weights train; a tangent kernel needs it.
     """

@@ -164,10 +164,10 @@ class ExplicitKernel:
         Args:
             in_features: p.
             width: m, of every layer.
-            outputs: Of the readout, which alone has parameters.
+            outputs: The number of outputs of the readout, which alone has parameters.
             tau0: Root mean square norm of the data.
             generator: Draws the weights.
-            dtype: Of the weights.
+            dtype: The dtype of the weights.
         """
         return ExplicitNetwork(
             self.centred_activations(tau0),

@@ -209,10 +209,10 @@ class ImplicitKernel:
         Args:
             in_features: p.
             width: m.
-            outputs: Of the readout, which alone has parameters.
+            outputs: The number of outputs of the readout, which alone has parameters.
             tau0: Root mean square norm of the data.
             generator: Draws the weights.
-            dtype: Of the weights.
+            dtype: The dtype of the weights.
         """
         return ImplicitNetwork(
             self.centred_activation(tau0),

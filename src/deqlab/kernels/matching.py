@@ -52,7 +52,7 @@ def match_explicit(
     """Return the explicit network with the same CK, and for kind "tangent" the same NTK too.
 
     Args:
-        kernel: Of the DEQ.
+        kernel: The kernel of the DEQ.
         tau0: Root mean square norm of the data.
         kind: The kernel to match. An NTK is matched by the step sizes of the layers, on top of
             the CK; where that is not possible, by itself.

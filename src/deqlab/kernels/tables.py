@@ -39,7 +39,8 @@ def tabulated(phi: Activation, variances: Tensor) -> "Activation | Tabulated":
 
     Args:
         phi: The activation.
-        variances: Of its arguments; those between the least and the largest are in the tables.
+        variances: The variances of its arguments; those between the least and the largest are in
+            the tables.
     """
     if phi.closed_form or not duals_are_smooth(phi):
         return phi

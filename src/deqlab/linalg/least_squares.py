@@ -43,7 +43,7 @@ class LeastSquares:
         beta: |r|, what the residual starts from.
         tolerance: What the residual may be.
         open_rows: The rows to solve.
-        eps: Of the precision that the columns are computed in.
+        eps: The rounding of the precision that the columns are computed in.
         accuracy: What the error of x may be, relative to |x|; None if only the residual counts.
         size: |x| of the start.
 

@@ -43,7 +43,7 @@ def described(
         error: What the solve ended in.
         what: The name of the layer.
         inner: The module that can say where to start.
-        inputs: Of the layer.
+        inputs: The inputs of the layer.
         keywords: Likewise.
         z0: What the caller passed as a start, or None.
     """

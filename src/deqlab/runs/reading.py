@@ -16,7 +16,7 @@ from typing import Any
 
 Record = Mapping[str, Any]
 MAX_DEPTH = 100
-"""Of lists and objects in each other. Ours have 5; Python's stack ends before 1000."""
+"""How deep lists and objects may be in each other. Ours have 5; Python's stack ends before 1000."""
 
 MAX_LINE = 2**26
 """Bytes of a row: 64 MiB. Our largest, a picture, has some thousands."""

@@ -26,8 +26,8 @@ def to_json(value: Any, *, indent: int | None = None) -> str:  # noqa: ANN401
     """Return `value` as JSON, ready for a file in UTF-8.
 
     Args:
-        value: Of dicts with text as keys, lists, tuples, texts, numbers, bools and None.
-        indent: Of each level; None for one line.
+        value: The value, of dicts with text as keys, lists, tuples, texts, numbers, bools and None.
+        indent: The indent of each level; None for one line.
 
     Raises:
         TypeError: It is of something else.

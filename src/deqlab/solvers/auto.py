@@ -83,7 +83,7 @@ class Auto(Solver[Levels]):
     to Newton-Krylov.
 
     Attributes:
-        memory: Of Anderson, at least 1.
+        memory: The memory of Anderson, at least 1.
         promise: Picard iteration goes on where its rate promises the end in so many steps, at
             least 1.
         stall: A row whose |g| Anderson does not halve in so many steps comes to Newton-Krylov, at

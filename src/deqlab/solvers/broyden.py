@@ -143,7 +143,7 @@ class Broyden(Solver[Secants]):
         """Return H v, row by row: what a finished solve knows of (J - I)^-1 v.
 
         Args:
-            memory: Of a solve that no row left, as `run(f, z)` returns it.
+            memory: The memory of a solve that no row left, as `run(f, z)` returns it.
             v: One vector a row.
 
         Raises:

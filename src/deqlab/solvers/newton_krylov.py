@@ -34,10 +34,10 @@ from deqlab.solvers.loop.criterion import Look
 from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 
 GAMMA, ALPHA = 0.9, 2.0
-"""Of Eisenstat & Walker."""
+"""The constants of Eisenstat & Walker."""
 
 NEEDED = 0.5
-"""Of the tolerance: a linear residual that small leaves the rest to the nonlinear one."""
+"""The share of the tolerance that a linear solve is held to: a linear residual that small leaves the rest to the nonlinear one."""
 
 USELESS = 0.99
 """A direction whose linear residual is more than this share of |g| is none."""

@@ -171,7 +171,7 @@ def gotu_error(
         model: Maps points (N, n) to values (N,) or (N, 1). It is called without gradients.
         task: What it should have learned.
         loss: Mean loss of a batch, of outputs and targets.
-        dtype: Of the points.
+        dtype: The dtype of the points.
 
     Raises:
         ValueError: The model returns another shape.

@@ -100,7 +100,7 @@ def judge(
 
     Args:
         metric: What is compared.
-        rows: Of all arms, one summary for each seed.
+        rows: The rows of all arms, one summary for each seed.
         subject: Where the sentence begins.
         views: Costs at which FNNs should match; a claim with none of them at one of these holds
             partly at best.

@@ -82,7 +82,7 @@ def verdict(
     """Return whether the DEQ's norm is below the FNNs' for every d up to 10.
 
     Args:
-        rows: Of kind "point" and "summary".
+        rows: The rows of kind "point" and "summary".
         log2_steepness: The values of d, increasing.
         num_seeds: The number of seeds of every arm.
         tolerance: The largest error of a network that gets there.

@@ -20,7 +20,7 @@ def spread(
 
     Args:
         model: (features, readout).
-        images: Of whose test images the first ones are taken.
+        images: The images, of whose test images the first ones are taken.
         count: How many.
         trained: The row of the epoch: how far the network is trained.
         taken: What the rows call it.

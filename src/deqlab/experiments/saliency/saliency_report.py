@@ -24,9 +24,9 @@ from deqlab.experiments.page import Images, Page, chart, column, table
 from deqlab.intervals import Interval, bootstrap
 
 MATCHED = "matched"
-"""Of rows of maps: taken at the epoch that is compared."""
+"""What rows of maps are called that are taken at the epoch that is compared."""
 UNTRAINED = "untrained"
-"""Of rows of maps: taken before training, for what the architectures alone make of the pictures."""
+"""What those are called that are taken before training: they show the architectures alone."""
 MEASURES = {
     "entropy": "normalised entropy of the map",
     "area": "its area above half maximum",

@@ -54,7 +54,7 @@ class MultiscaleCell(Cell[Maps]):
     Args:
         num_inputs: Channels of x.
         channels: Those of the state, the finest resolution first; multiples of `groups`.
-        groups: Of the normalisation, at each resolution.
+        groups: The number of groups of the normalisation, at each resolution.
         gain: Norm of the filters through which the state returns, more than 0. The larger it is,
             the more the network computes in its iterations, and the more of them a solve takes.
     """

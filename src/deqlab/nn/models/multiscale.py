@@ -60,9 +60,9 @@ def multiscale(
         channels: Those of the state, the finest resolution first.
         num_outputs: Classes.
         halvings: Convolutions of stride 2 in front of the DEQ, 0 or more; one of stride 1 if 0.
-        groups: Of every normalisation.
+        groups: The number of groups of every normalisation.
         gain: See `MultiscaleCell`.
-        solver: Of the DEQ.
+        solver: The solver of the DEQ.
         gradient: Likewise.
         on_failure: Likewise.
 

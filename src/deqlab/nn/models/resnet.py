@@ -25,8 +25,9 @@ class ResidualBlock(nn.Module):
     Args:
         num_inputs: Channels of the input, a multiple of `groups`.
         num_outputs: Channels of the output, likewise.
-        stride: Of the first convolution; the output has so many times fewer pixels each way.
-        groups: Of the normalisation.
+        stride: The stride of the first convolution: the output has so many times fewer pixels
+            each way.
+        groups: The number of groups of the normalisation.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ def resnet(
             resolution.
         num_outputs: Classes.
         blocks: Residual blocks of each stage.
-        stride: Of the convolution in front.
-        groups: Of the normalisation.
+        stride: The stride of the convolution in front.
+        groups: The number of groups of the normalisation.
 
     Raises:
         ValueError: A number is below 1, or a channel number no multiple of `groups`.

@@ -156,7 +156,7 @@ def _seen(
         residuals: |f(z) - z| in each block.
         sizes: |f(z)|, likewise.
         beyond: Where this is beyond the cap.
-        eps: Of the dtype of the state.
+        eps: The rounding of the dtype of the state.
     """
     start, reach, late = scales
     inf = float("inf")
