@@ -19,7 +19,8 @@ from deqlab.nn.cells.monotone import MonotoneCell
 from deqlab.solvers.proximal import proximal
 
 CORRECTIONS = 50
-"""How often the active units are corrected at most; after a solve that ended well none is needed, or one."""
+"""How often the active units are corrected at most. After a solve that ended well none is needed,
+or one."""
 
 SLACK = 1e-13
 """A unit is at 0 if it is as close to it as this, relative to the numbers that it is a sum of."""

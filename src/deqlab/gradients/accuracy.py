@@ -31,8 +31,8 @@ from deqlab.solvers.base import Solver
 
 VALUE, ADJOINT_SHARE = 0.7, 0.4
 """The shares of the accuracy for the value, whose error the gradient does not see in full as it
-leaves f at a better point, and for the adjoint. Where rows cancel in the gradient of a parameter, its relative
-error is larger than theirs."""
+leaves f at a better point, and for the adjoint. Where rows cancel in the gradient of a parameter,
+its relative error is larger than theirs."""
 
 ROUNDS = 4
 """How often both solves may go on."""

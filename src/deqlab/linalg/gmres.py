@@ -34,8 +34,8 @@ STALLED = 0.999
 """A restart that leaves more than this share of the residual ends its row."""
 
 FIRST, SLOW, LARGEST = 30, 0.1, 2**27
-"""How a basis grows: its first length, the share of a residual that a cycle may leave before it does,
-and the most numbers in it."""
+"""How a basis grows: its first length, the share of a residual that a cycle may leave before it
+does, and the most numbers in it."""
 
 HOST = "cpu"
 """The kind of device whose memory numpy shares."""

@@ -37,7 +37,8 @@ GAMMA, ALPHA = 0.9, 2.0
 """The constants of Eisenstat & Walker."""
 
 NEEDED = 0.5
-"""The share of the tolerance that a linear solve is held to: a linear residual that small leaves the rest to the nonlinear one."""
+"""The share of the tolerance that a linear solve is held to: a linear residual that small leaves the
+rest to the nonlinear one."""
 
 USELESS = 0.99
 """A direction whose linear residual is more than this share of |g| is none."""

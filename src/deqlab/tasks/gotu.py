@@ -59,7 +59,8 @@ def frozen_bit(
     """Return the linear task sum_i coefficients[i] x_i, unseen where a bit has a given value.
 
     Args:
-        coefficients: The coefficients of x0, x1, ..; at most one for each bit, the others have none.
+        coefficients: The coefficients of x0, x1, ..; at most one for each bit, and the others
+            have none.
         bit: The frozen bit.
         unseen_value: Its value on the unseen part, -1 or 1.
         num_bits: n.
