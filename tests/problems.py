@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 F64 = torch.float64
 
@@ -124,3 +125,18 @@ def assert_verdicts_hold(solution, f, z0, solver):
     gap = (total - solution.residual)[finite].abs()
     eps = torch.finfo(solution.value.dtype if isinstance(solution.value, Tensor) else F64).eps
     assert (gap <= 1e-6 * total[finite] + 4 * eps * size[finite]).all()
+
+
+class Sine(torch.autograd.Function):
+    """A sine whose backward pass has no derivative; nor has it forward mode."""
+
+    @staticmethod
+    def forward(ctx, z):
+        ctx.save_for_backward(z)
+        return z.sin()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, cotangent):
+        (z,) = ctx.saved_tensors
+        return cotangent * z.cos()

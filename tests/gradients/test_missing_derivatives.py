@@ -2,30 +2,14 @@
 
 import pytest
 import torch
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention as attend
 
 from deqlab import Anderson, Implicit, JacobianFree, Phantom, fixed_point
 from deqlab.linalg.attention import uses_fused_attention
-from tests.problems import F64, normal
+from tests.problems import F64, Sine, normal
 
 SOLVER = Anderson(rtol=1e-12, max_steps=300)
 X = normal(2, 3, 4, seed=0)
-
-
-class Sine(torch.autograd.Function):
-    """A sine whose backward pass has no derivative."""
-
-    @staticmethod
-    def forward(ctx, z):
-        ctx.save_for_backward(z)
-        return z.sin()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, cotangent):
-        (z,) = ctx.saved_tensors
-        return cotangent * z.cos()
 
 
 def first(f, x, gradient=None, **options):

@@ -12,7 +12,7 @@ from deqlab import Newton, NewtonKrylov, Picard, fixed_point
 from deqlab.linalg.attention import plain_attention, uses_fused_attention
 from deqlab.linalg.tangents import jvp
 from deqlab.solvers import Auto
-from tests.problems import F64, normal
+from tests.problems import F64, Sine, normal
 
 pytestmark = pytest.mark.filterwarnings(
     # Torch's own: the formulas of its forward mode are scripted.
@@ -22,21 +22,6 @@ pytestmark = pytest.mark.filterwarnings(
 TOKENS, WIDTH = 4, 8
 Z, V = normal(3, TOKENS * WIDTH, seed=1), normal(3, TOKENS * WIDTH, seed=2)
 MASK = torch.tensor([[1, 0, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 0, 0]]).bool()
-
-
-class Sine(torch.autograd.Function):
-    """A sine whose backward pass has no derivative; nor has it forward mode."""
-
-    @staticmethod
-    def forward(ctx, z):
-        ctx.save_for_backward(z)
-        return z.sin()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, cotangent):
-        (z,) = ctx.saved_tensors
-        return cotangent * z.cos()
 
 
 def on_heads(**options):

@@ -37,7 +37,7 @@ GAMMA, ALPHA = 0.9, 2.0
 """The constants of Eisenstat & Walker."""
 
 NEEDED = 0.5
-"""The share of the tolerance that a linear solve is held to: a linear residual that small leaves the
+"""The share of the tolerance that a linear solve is held to: so small a linear residual leaves the
 rest to the nonlinear one."""
 
 USELESS = 0.99
