@@ -24,8 +24,8 @@ SINGULAR = 10.0
 
 SHARE = 3.0
 """The error is taken to be |M+| |gamma| / SHARE at least, for only a part of the residual lies where
-M does not shrink. With 3 no solve on the workloads of `benchmarks` takes a product more; without the
-rule errors were up to 166 times what was asked (see the test on matrices far from normal)."""
+M does not shrink. With 3 no solve on the workloads of `benchmarks` takes a product more; without
+the rule errors were up to 166 times what was asked (see the test of matrices far from normal)."""
 
 
 class LeastSquares:
