@@ -23,7 +23,7 @@ SINGULAR = 10.0
 """In units of eps: a column of M that lies this close to the span of the others adds nothing."""
 
 SHARE = 3.0
-"""The error is taken to be |M+| |gamma| / SHARE at least, for only a part of the residual lies where
+"""The error is taken to be |M+| |gamma| / SHARE at least: only a part of the residual lies where
 M does not shrink. With 3 no solve on the workloads of `benchmarks` takes a product more; without
 the rule errors were up to 166 times what was asked (see the test of matrices far from normal)."""
 
