@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import pytest
 
 from deqlab.cli.overrides import MAX_SEEDS, first_seeds, one_of, override
-from deqlab.experiments.config import UsageError
+from deqlab.experiments.config import Config, UsageError
 
 
-@dataclass(frozen=True)
-class Config:
+@dataclass(frozen=True, kw_only=True)
+class Sizes(Config):
     width: int = 10
     rate: float = 0.5
     name: str = "relu"
@@ -17,20 +17,23 @@ class Config:
     flag: bool = False
 
     def __post_init__(self):
+        super().__post_init__()
         if self.width < 1:
             raise ValueError(f"width must be at least 1, got {self.width}")
 
 
 def test_every_type_is_parsed():
     settings = ["width=3", "rate=1e-3", "name=a=b", "depths=4, 5,6", "flag=True"]
-    assert override(Config(), settings) == Config(3, 1e-3, "a=b", (4, 5, 6), True)
+    assert override(Sizes(), settings) == Sizes(
+        width=3, rate=1e-3, name="a=b", depths=(4, 5, 6), flag=True
+    )
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ("widht=3", "no field named 'widht'; did you mean 'width'"),
-        ("zzz=3", "no field named 'zzz'; known are width, rate, name, depths, flag"),
+        ("zzz=3", "no field named 'zzz'; known are seeds, width, rate, name, depths, flag"),
         ("width", "takes FIELD=VALUE, got 'width'"),
         ("width=2.5", "--set width takes an integer such as 10, got '2.5'"),
         ("rate=fast", "--set rate takes a number such as 0.5, got 'fast'"),
@@ -49,7 +52,7 @@ def test_every_type_is_parsed():
 )
 def test_a_mistake_is_one_sentence(setting, message):
     with pytest.raises(UsageError) as error:
-        override(Config(), [setting])
+        override(Sizes(), [setting])
     assert message in str(error.value)
 
 

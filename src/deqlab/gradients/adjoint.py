@@ -123,10 +123,12 @@ def verified(
         residual: J'v + u - v.
         eps: The rounding of the precision in which f works.
     """
-    norms = equation.norms(residual), equation.sizes() + equation.norms(result.matrix)
-    measured, scale = (torch.from_numpy(each).to(residual.device) for each in norms)
-    allowed = result.tolerance + ROUNDING * eps * scale
-    wrong = result.converged & ~(measured <= allowed)
+    measured = torch.from_numpy(equation.norms(residual)).to(residual.device)
+    wrong = result.converged & ~(measured <= result.tolerance)
+    if not bool(wrong.any()):
+        return result
+    scale = torch.from_numpy(equation.sizes() + equation.norms(result.matrix)).to(residual.device)
+    wrong &= ~(measured <= result.tolerance + ROUNDING * eps * scale)
     return replace(
         result,
         status=torch.where(wrong, int(Status.STAGNATED), result.status),

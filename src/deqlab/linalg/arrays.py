@@ -92,6 +92,14 @@ def written(array: Array, index: Any, values: Any) -> Array:  # noqa: ANN401
     return array
 
 
+def taken_from(values: Array, array: Array, index: Any) -> Array:  # noqa: ANN401
+    """Return `array` with values - array[index] at that index, where it stands on a CPU."""
+    if isinstance(array, np.ndarray):
+        np.subtract(values, array[index], out=array[index])
+        return array
+    return written(array, index, values - array[index])
+
+
 def where(mask: Array, yes: Array, no: Array) -> Array:
     """Return the numbers of `yes` where `mask` is true, and of `no` elsewhere."""
     return (np.where if isinstance(mask, np.ndarray) else torch.where)(mask, yes, no)

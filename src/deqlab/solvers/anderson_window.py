@@ -25,8 +25,8 @@ from deqlab.linalg.arrays import (
     as_array,
     combine,
     dots,
-    less,
     solve_rows,
+    taken_from,
     written,
 )
 
@@ -82,9 +82,10 @@ class Window:
         """Turn the open column into the differences between this point and the one it holds."""
         i = self.open
         self.used = max(self.used, i + 1)
-        column, rows = (slice(None), i), slice(None)
-        self.df = written(self.df, column, less(fz, self.df[column]))
-        self.dg = written(self.dg, column, less(g, self.dg[column]))
+        rows = slice(None)
+        column = (rows, i)
+        self.df = taken_from(fz, self.df, column)
+        self.dg = taken_from(g, self.dg, column)
         products = self._products(self.dg[column])
         self.gram = written(self.gram, (rows, slice(self.used), i), products)
         self.gram = written(self.gram, (rows, i, slice(self.used)), products)
