@@ -25,6 +25,7 @@ class Kept:
         sample: The shape of one sample of x.
         rows_independent: Whether no row of f depends on another row.
         leading: Whether any number of dimensions may stand in front of a sample.
+        one_graph: Whether torch.compile takes it whole: `prepare` decides nothing by values.
         certificate: How much is left until its theorem fails; None where it promises nothing.
     """
 
@@ -32,6 +33,7 @@ class Kept:
     sample: tuple[int, ...]
     rows_independent: bool = True
     leading: bool = False
+    one_graph: bool = True
     certificate: Callable[[nn.Module], float] | None = None
 
     def x(self, *leading, seed=0):
@@ -90,6 +92,7 @@ CELLS = {
     "DiagonalCell": Kept(
         make=lambda: DiagonalCell(torch.tensor([0.5, -0.25, 0.0]), torch.ones(3)),
         sample=(3,),
+        one_graph=False,  # it refuses slopes of 1 and more
         certificate=slope_below_one,
     ),
 }
