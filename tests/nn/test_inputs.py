@@ -316,6 +316,20 @@ def test_the_last_verdicts_are_there_inside_of_a_sequence():
     assert (deq.last.gradient_error < 1e-4).all()
 
 
+def test_observers_are_told_every_solve_and_stay_with_their_layer():
+    deq, told = DEQ(DenseCell(3, 5, gain=0.3).double(), on_failure="raise"), []
+    deq.observers.append(told.append)
+    deq(X)
+    deq.solve(X)
+    assert told[-1] is deq.last
+    deq.solver = Anderson(rtol=1e-12, max_steps=2)
+    with pytest.raises(ConvergenceError):
+        deq(X)  # before anything is raised
+    assert [bool(verdicts.converged.all()) for verdicts in told] == [True, True, False]
+    assert copy.deepcopy(deq).observers == []
+    assert pickle.loads(pickle.dumps(deq)).observers == []
+
+
 def test_the_last_verdicts_hold_no_graph_and_no_value():
     deq = DEQ(DenseCell(3, 5, gain=0.3).double(), solver=Anderson(rtol=1e-6, record=(1,)))
     value = deq(X)

@@ -3,6 +3,7 @@
 from deqlab.nn import cells, models
 from deqlab.nn.cells import *  # noqa: F403
 from deqlab.nn.deq import DEQ
+from deqlab.nn.knob import Knob
 from deqlab.nn.models import *  # noqa: F403
 
-__all__ = ["DEQ", *cells.__all__, *models.__all__]
+__all__ = ["DEQ", "Knob", *cells.__all__, *models.__all__]

@@ -1,5 +1,6 @@
 """The DEQ layer: a module whose output is a fixed point."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, overload
 
 import torch
@@ -44,6 +45,8 @@ class DEQ(nn.Module, Generic[StateT]):
         last: The verdicts of the last solve that ended, without its value; None before the first.
             They hold no graph, and are not saved or copied with the layer. A replica that
             `nn.DataParallel` makes has its own.
+        observers: Functions that are told the verdicts of each solve as it ends, in order. They
+            are not saved or copied with the layer.
 
     Example:
         >>> import torch
@@ -107,6 +110,7 @@ class DEQ(nn.Module, Generic[StateT]):
         self.batched = batched
         self.name = f"DEQ({type(unwrapped(cell)).__name__})" if name is None else name
         self.last: Solution[None] | None = None
+        self.observers: list[Callable[[Solution[None]], None]] = []
 
     if TYPE_CHECKING:
 
@@ -199,12 +203,14 @@ class DEQ(nn.Module, Generic[StateT]):
         if torch.compiler.is_exporting():
             return  # a program has no attributes to keep them in
         self.last = solution.verdicts()
+        for observe in self.observers:
+            observe(self.last)
 
     def __prepare_scriptable__(self) -> None:
         refuse_script(type(self).__name__)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"last": None}
+        return self.__dict__ | {"last": None, "observers": []}
 
     @override
     def extra_repr(self) -> str:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from torch import nn
 
+from deqlab.nn.knob import Knob
 from deqlab.nn.leading import flattened
 from deqlab.solution import StateT
+from deqlab.stability.certificate import Certificate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,15 @@ class Cell(nn.Module, ABC, Generic[StateT]):
     @abstractmethod
     def update(self, z: StateT, shared: Any, rows: Any) -> StateT:  # noqa: ANN401
         """Return f(z, *inputs), given what `prepare` returned for these inputs."""
+
+    @property
+    def knob(self) -> Knob | None:
+        """What scales the feedback of z into f, for a controller to set; None if nothing does."""
+        return None
+
+    def certificate(self) -> Certificate:
+        """Return what is proved of f at the present weights."""
+        return Certificate.unknown(f"no theorem is known to apply to {type(self).__name__}")
 
     def forward(
         self,

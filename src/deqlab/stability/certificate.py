@@ -1,0 +1,42 @@
+"""What a theorem says of a map f(., x), for every x: a certificate.
+
+A measurement says what was seen at one point; a certificate says what cannot happen. "Unknown" is
+an answer: no theorem that was tried applies, and the map may be well-posed all the same.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    """What is proved of a map.
+
+    Attributes:
+        theorem: Which theorem proves it, with its source; or, where none does, which condition
+            failed.
+        holds: Whether its condition holds. False means unknown, not ill-posed.
+        margin: By how much the condition holds, in its own units: more than 0 where it does. nan if
+            there is nothing to measure.
+        exists: Whether a fixed point exists for every x.
+        unique: Whether there is only one.
+        rate: A bound on the factor by which plain iteration comes closer to it in one step, in some
+            norm that `theorem` names; None where nothing bounds it.
+        lipschitz: A bound on |z*(q) - z*(q')| / |q - q'| in the Euclidean norm, where q is what f
+            adds to the feedback (U x + b); None where nothing bounds it.
+        perturbation: The condition survives every change of the weights whose spectral norm is
+            below this; None where that is not known.
+    """
+
+    theorem: str
+    holds: bool
+    margin: float = float("nan")
+    exists: bool = False
+    unique: bool = False
+    rate: float | None = None
+    lipschitz: float | None = None
+    perturbation: float | None = None
+
+    @classmethod
+    def unknown(cls, reason: str) -> "Certificate":
+        """Return the certificate of a map about which nothing is proved, for this reason."""
+        return cls(theorem=reason, holds=False)
