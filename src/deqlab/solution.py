@@ -78,6 +78,19 @@ class Solution(Generic[StateT]):
         return self.status == Status.CONVERGED
 
     @property
+    def rate(self) -> Float[Tensor, " B"]:
+        """The mean factor by which the residual of each sample fell in a step, until its verdict.
+
+        That of the method, not of f: acceleration hides how slowly f itself contracts. 0 where
+        there was one iterate only; nan where the trace is empty, as in a compiled region.
+        """
+        if not len(self.trace):
+            return torch.full_like(self.trace.sum(dim=0), torch.nan)
+        last = (self.steps.to(self.trace.device) - 1).clamp(0, len(self.trace) - 1)
+        fell = self.trace.gather(0, last[None])[0] / self.trace[0]
+        return torch.where(last > 0, fell.pow(1 / last.clamp_min(1)), 0.0)
+
+    @property
     def gradient_error(self) -> Float[Tensor, " B"] | None:
         """Estimated relative error of the last gradient that went through `value`, per sample.
 

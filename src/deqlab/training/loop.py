@@ -5,15 +5,20 @@ that whoever runs it decides in plain Python what to log, when to test, and when
 """
 
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Generic, TypeVar
 
+import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from deqlab.arguments import check_count
 from deqlab.costs import flops
 
 BatchT = TypeVar("BatchT")
@@ -50,6 +55,11 @@ class Loop(Generic[BatchT, NotesT]):
         loss: Returns the loss of a batch, (), and what else is to be known of the step.
         optimizer: The optimiser, which holds the parameters.
         schedule: The schedule of its learning rate, which goes on after each step; or None.
+        clip: The largest norm of the gradient of all parameters together; None is any.
+        accumulate: Over how many batches the loss of a step is the mean, at least 1.
+        autocast: The dtype that the loss is computed in where torch finds that safe, such as
+            torch.bfloat16; None is that of the parameters. States and what solvers and their
+            adjoints keep stay in the dtype of z0.
 
     Example:
         >>> import torch
@@ -63,6 +73,14 @@ class Loop(Generic[BatchT, NotesT]):
     loss: Callable[[BatchT], tuple[Tensor, NotesT]]
     optimizer: Optimizer
     schedule: LRScheduler | None = None
+    clip: float | None = None
+    accumulate: int = 1
+    autocast: torch.dtype | None = None
+
+    def __post_init__(self) -> None:
+        check_count("accumulate", self.accumulate)
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be more than 0, got {self.clip}")
 
     def run(
         self,
@@ -71,21 +89,21 @@ class Loop(Generic[BatchT, NotesT]):
         stop_at: float | None = None,
         count_flops: Container[int] = (),
     ) -> Iterator[Step[NotesT]]:
-        """Take a step on each batch, and yield it.
+        """Take a step on each batch, or on each `accumulate` of them, and yield it.
 
         Args:
-            batches: One batch a step, in order; none is asked for before the step before it is
-                taken.
+            batches: The batches in order; none is asked for before the step before it is taken.
+                Too few at the end for a whole step are left out.
             stop_at: The loss at which training ends: a batch whose loss is no larger is the last,
                 and no step is taken on it. None never ends it.
             count_flops: The numbers of steps whose floating-point operations are counted.
         """
-        for index, batch in enumerate(batches, start=1):
+        for index, batch in enumerate(self._grouped(batches), start=1):
             counted, start = None, time.perf_counter()
             if index in count_flops:
-                counted, taken = flops(partial(self.step, batch, stop_at=stop_at))
+                counted, taken = flops(partial(self._step, batch, stop_at))
             else:
-                taken = self.step(batch, stop_at=stop_at)
+                taken = self._step(batch, stop_at)
             if taken is None:
                 return
             seconds = time.perf_counter() - start if counted is None else 0.0
@@ -93,13 +111,41 @@ class Loop(Generic[BatchT, NotesT]):
             yield Step(index, loss, notes, seconds, counted)
 
     def step(self, batch: BatchT, *, stop_at: float | None = None) -> tuple[Tensor, NotesT] | None:
-        """Take one step; return the loss and the notes, or None if the loss was small enough."""
+        """Take one step on one batch.
+
+        Returns:
+            The loss and the notes, or None if the loss was small enough.
+        """
+        return self._step([batch], stop_at)
+
+    def _step(
+        self, batches: Sequence[BatchT], stop_at: float | None
+    ) -> tuple[Tensor, NotesT] | None:
         self.optimizer.zero_grad()
-        loss, notes = self.loss(batch)
-        if stop_at is not None and loss.item() <= stop_at:
-            return None
-        loss.backward()
+        losses = []
+        for batch in batches:
+            with self._precision():
+                loss, notes = self.loss(batch)
+            if stop_at is not None and loss.item() <= stop_at:
+                return None
+            (loss / len(batches) if len(batches) > 1 else loss).backward()
+            losses.append(loss.detach())
+        if self.clip is not None:
+            clip_grad_norm_(self._parameters(), self.clip)
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()
-        return loss.detach(), notes
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean(), notes
+
+    def _grouped(self, batches: Iterable[BatchT]) -> Iterator[list[BatchT]]:
+        stream = iter(batches)
+        while len(group := list(islice(stream, self.accumulate))) == self.accumulate:
+            yield group
+
+    def _parameters(self) -> list[Tensor]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.autocast is None:
+            return nullcontext()
+        return torch.autocast(self._parameters()[0].device.type, dtype=self.autocast)

@@ -1,0 +1,171 @@
+"""The convergence log: every solve of a run, by layer, and what happens when a layer slips.
+
+A published model was trained for hours on a solver that returned zero, and its log said so in most
+of its lines. This one speaks up: where fewer samples than wanted are at their equilibrium over a
+window of steps, its policies act (see `policies`).
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from torch import nn
+
+from deqlab.arguments import check_count, check_number
+from deqlab.training.layers import Watched, layers_of
+from deqlab.training.policies import Policy, Slip, Warn
+from deqlab.training.solve_summary import SolveSummary
+
+
+class ConvergenceLog:
+    """Keeps what every solve in train mode tells, by layer, and acts when a layer slips.
+
+    Args:
+        model: The model that is trained.
+        policy: What happens then; several act in their order.
+        least: The share of samples that should be at their equilibrium, above 0 and at most 1.
+        window: Over how many steps that share is taken; policies act at most once in a window.
+
+    Attributes:
+        slips: Every slip so far, as sentences.
+        rows: What `row` has returned so far, one line for each layer.
+
+    Raises:
+        ValueError: The model has no DEQ layer, or a number is outside its domain.
+
+    Example:
+        >>> import torch
+        >>> from deqlab import DEQ
+        >>> from deqlab.nn import DenseCell
+        >>> model = DEQ(DenseCell(3, 8))
+        >>> log = ConvergenceLog(model)
+        >>> for _ in range(10):
+        ...     model(torch.ones(4, 3)).sum().backward()  # then a step of the optimiser
+        ...     going_on = log.step()
+        >>> log.row()["train_converged"]
+        1.0
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        policy: Policy | Iterable[Policy] = Warn(),
+        least: float = 0.99,
+        window: int = 20,
+    ) -> None:
+        check_number("least", least)
+        if not 0 < least <= 1:
+            raise ValueError(f"least must be above 0 and at most 1, got {least}")
+        check_count("window", window)
+        self.policies = (policy,) if callable(policy) else tuple(policy)
+        self.least, self.window = least, window
+        self.steps = 0
+        self.slips: list[str] = []
+        self.rows: list[dict[str, Any]] = []
+        self._layers = {
+            name: _Layer(Watched(layer), deque(maxlen=window))
+            for name, layer in layers_of(model).items()
+        }
+
+    def step(self) -> bool:
+        """Take in the solves since the last call, after the backward pass of a step.
+
+        Returns:
+            Whether training goes on: False if a policy ends it.
+        """
+        self.steps += 1
+        goes_on = True
+        for name, layer in self._layers.items():
+            if solves := layer.watched.take():
+                layer.add(SolveSummary.of(solves))
+            if len(layer.recent) == self.window and layer.converged < self.least:
+                goes_on &= self._act(name, layer)
+        return goes_on
+
+    def row(self) -> dict[str, Any]:
+        """Return what was logged since the last call, and keep it by layer in `rows`.
+
+        The shares are those of the worst layer, the evaluations and products of a step those of
+        all layers together; empty if nothing was solved.
+        """
+        found = {name: layer.row() for name, layer in self._layers.items() if layer.since}
+        self.rows += [{"step": self.steps, "layer": name, **row} for name, row in found.items()]
+        if not found:
+            return {}
+        every = list(found.values())
+        row = {
+            "train_converged": min(each["train_converged"] for each in every),
+            "adjoint_converged": min(each["adjoint_converged"] for each in every),
+            "excess": max(each["excess"] for each in every),
+            "rate": max(each["rate"] for each in every),
+            "evaluations": sum(each["evaluations"] for each in every),
+            "adjoint_products": sum(each["adjoint_products"] for each in every),
+        }
+        errors = [each["gradient_error"] for each in every if "gradient_error" in each]
+        return row | ({"gradient_error": max(errors)} if errors else {})
+
+    def in_words(self) -> list[str]:
+        """Return the newest step of each layer: evaluations, rate and converged share."""
+        return [
+            f"{name + ': ' if name else ''}{last.evaluations} evaluations, rate {last.rate:.2f}, "
+            f"{100 * last.converged:.0f} % converged"
+            for name, layer in self._layers.items()
+            for last in list(layer.recent)[-1:]
+        ]
+
+    def close(self) -> None:
+        """Tell the layers to stop telling; what was logged stays."""
+        for layer in self._layers.values():
+            layer.watched.close()
+
+    def _act(self, name: str, layer: "_Layer") -> bool:
+        layer.slips += 1
+        slip = Slip(
+            layer=layer.watched.layer,
+            name=name,
+            step=self.steps,
+            window=self.window,
+            converged=layer.converged,
+            wanted=self.least,
+            excess=fmean(each.excess[1] for each in layer.recent),
+            rate=fmean(each.rate for each in layer.recent),
+            times=layer.slips,
+        )
+        self.slips.append(str(slip))
+        layer.recent.clear()
+        return all([policy(slip) for policy in self.policies])
+
+
+@dataclass
+class _Layer:
+    """What is kept of one layer: the last steps, and those since the last row."""
+
+    watched: Watched
+    recent: deque[SolveSummary]
+    since: list[SolveSummary] = field(default_factory=list)
+    slips: int = 0
+
+    @property
+    def converged(self) -> float:
+        return fmean(each.converged for each in self.recent)
+
+    def add(self, solves: SolveSummary) -> None:
+        self.recent.append(solves)
+        self.since.append(solves)
+
+    def row(self) -> dict[str, Any]:
+        since, self.since = self.since, []
+        row: dict[str, Any] = {
+            "train_converged": fmean(each.converged for each in since),
+            "adjoint_converged": fmean(each.adjoint_converged for each in since),
+            "excess": fmean(each.excess[1] for each in since),
+            "excess_max": max(each.excess[2] for each in since),
+            "rate": fmean(each.rate for each in since),
+            "evaluations": fmean(each.evaluations for each in since),
+            "adjoint_products": fmean(each.products for each in since),
+        }
+        errors = [each.gradient_error for each in since if each.gradient_error is not None]
+        return row | ({"gradient_error": fmean(errors)} if errors else {})

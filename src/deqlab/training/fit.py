@@ -1,0 +1,163 @@
+"""Training a network with DEQ layers from the first step to the last, and no framework.
+
+`fit` puts together what stands beside it: the loop (`loop`), what keeps a DEQ at its equilibrium
+(`rate_control`), what its solves tell (`convergence_log`), a moving average of the weights, and a
+bar that says how far it is. Optimisers, schedules and data loaders are torch's own.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from statistics import fmean
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+
+from deqlab.arguments import check_count
+from deqlab.training.convergence_log import ConvergenceLog
+from deqlab.training.early_stop import EarlyStop
+from deqlab.training.loop import BatchT, Loop
+from deqlab.training.progress import Bar
+from deqlab.training.rate_control import RateControl
+
+Row: TypeAlias = dict[str, Any]
+"""What is known at an evaluation: plain numbers by name."""
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[BatchT], Tensor],
+    batches: Iterable[BatchT],
+    *,
+    optimizer: Optimizer,
+    schedule: LRScheduler | None = None,
+    clip: float | None = None,
+    accumulate: int = 1,
+    autocast: torch.dtype | None = None,
+    **options: Any,  # noqa: ANN401
+) -> list[Row]:
+    """Train a network, and return a row for each evaluation.
+
+    Args:
+        model: The network, trained in place.
+        loss: Returns the loss of a batch, ().
+        batches: A data loader, or any iterable of batches.
+        optimizer: The optimiser, which holds the parameters.
+        schedule: As in `Loop`, as are `clip`, `accumulate` and `autocast`.
+        clip: Likewise.
+        accumulate: Likewise.
+        autocast: Likewise.
+        options: Those of `fit_rows`.
+
+    Example:
+        >>> import torch
+        >>> from deqlab import DEQ
+        >>> from deqlab.nn import DenseCell
+        >>> model = torch.nn.Sequential(DEQ(DenseCell(2, 8)), torch.nn.Linear(8, 1))
+        >>> x = torch.randn(64, 2)
+        >>> rows = fit(
+        ...     model,
+        ...     lambda x: (model(x) - x.prod(dim=1, keepdim=True)).square().mean(),
+        ...     [x] * 50,
+        ...     optimizer=torch.optim.Adam(model.parameters(), lr=1e-2),
+        ...     log=ConvergenceLog(model),
+        ...     every=25,
+        ...     progress=False,
+        ... )
+        >>> [row["step"] for row in rows], rows[-1]["train_converged"]
+        ([25, 50], 1.0)
+    """
+    loop: Loop[BatchT, None] = Loop(
+        loss=lambda batch: (loss(batch), None),
+        optimizer=optimizer,
+        schedule=schedule,
+        clip=clip,
+        accumulate=accumulate,
+        autocast=autocast,
+    )
+    return list(fit_rows(model, loop, batches, **options))
+
+
+def fit_rows(
+    model: nn.Module,
+    loop: Loop[BatchT, Any],
+    batches: Iterable[BatchT],
+    *,
+    steps: int | None = None,
+    control: RateControl | None = None,
+    log: ConvergenceLog | None = None,
+    average: AveragedModel | None = None,
+    evaluate: Callable[[nn.Module], Row] | None = None,
+    every: int | None = None,
+    early_stop: EarlyStop | None = None,
+    progress: bool = True,
+) -> Iterator[Row]:
+    """Train a network, and yield a row at each evaluation; the network is then as the row says.
+
+    Nothing is trained before the first row is asked for.
+
+    Args:
+        model: The network, trained in place.
+        loop: The steps.
+        batches: The batches of the steps in order; training ends with them.
+        steps: The number of steps after which it ends before; None is no such number.
+        control: Keeps its layers at their equilibrium.
+        log: Keeps what their solves tell; its policies may end training.
+        average: A moving average of the weights, which is then what is evaluated.
+        evaluate: Returns metrics of a network, called in eval mode and without a tape.
+        every: Steps from one evaluation to the next; None is one evaluation, at the end.
+        early_stop: Ends training where a metric no longer improves.
+        progress: Whether a bar is shown on a terminal.
+
+    Yields:
+        "step", "train_loss" (the mean since the last row), what the log and `evaluate` tell, and
+        "seconds" of training, evaluations not counted.
+    """
+    if every is not None:
+        check_count("every", every)
+    losses: list[Tensor] = []
+    trained, seconds, goes_on = model if average is None else average, 0.0, True
+    total = len(batches) // loop.accumulate if isinstance(batches, Sized) else steps
+
+    def row(step: int) -> Row:
+        told = {"step": step, "train_loss": fmean(loss.item() for loss in losses)}
+        losses.clear()
+        told |= {} if log is None else log.row()
+        told |= {} if evaluate is None else evaluated(trained, evaluate)
+        return told | {"seconds": seconds}
+
+    model.train()
+    with Bar(total if steps is None else steps, shown=progress) as bar:
+        for taken in loop.run(batches):
+            start = time.perf_counter()
+            if control is not None:
+                control.step()
+            if average is not None:
+                average.update_parameters(model)
+            goes_on = log is None or log.step()
+            losses.append(taken.loss)
+            bar.step(taken.index, taken.loss, log)
+            seconds += taken.seconds + time.perf_counter() - start
+            ends = not goes_on or taken.index == steps
+            if not ends and every is not None and taken.index % every == 0:
+                yield (found := row(taken.index))
+                ends = early_stop is not None and not early_stop(found)
+            if ends:
+                break
+        if losses:
+            yield row(taken.index)
+
+
+def evaluated(model: nn.Module, evaluate: Callable[[nn.Module], Row]) -> Row:
+    """Return what `evaluate` tells of a model in eval mode, which is left in the mode it was in."""
+    modes = {part: part.training for part in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            return evaluate(model)
+    finally:
+        for part, training in modes.items():
+            part.training = training

@@ -1,0 +1,239 @@
+"""`fit` against the same steps written out, and everything that may end it."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import mse_loss
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from deqlab import DEQ, ConvergenceWarning, Picard
+from deqlab.training import ConvergenceLog, EarlyStop, Loop, RateControl, Stop, fit, fit_rows
+from tests.problems import normal
+from tests.training.gated import Gated
+
+BATCHES = [(normal(4, 8, seed=i).float(), normal(4, 2, seed=10 + i).float()) for i in range(6)]
+
+
+def network(gain=0.5, **settings):
+    torch.manual_seed(0)
+    solver = Picard(**{"rtol": 1e-4, **settings})
+    deq = DEQ(Gated(gain=gain), solver=solver, on_failure="ignore")
+    return nn.Sequential(deq, nn.Linear(8, 2))
+
+
+def loss_of(model):
+    return lambda batch: mse_loss(model(batch[0]), batch[1])
+
+
+def adam(model):
+    return torch.optim.Adam(model.parameters(), lr=1e-2)
+
+
+def run(model, batches=BATCHES, **options):
+    options = {"progress": False, "optimizer": adam(model), **options}
+    return fit(model, loss_of(model), batches, **options)
+
+
+def same(model, other):
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(p, q)
+
+
+def by_hand(model, batches=BATCHES, clip=None):
+    optimizer, losses = adam(model), []
+    for batch in batches:
+        optimizer.zero_grad()
+        loss = loss_of(model)(batch)
+        loss.backward()
+        if clip is not None:
+            norm = torch.stack([p.grad.square().sum() for p in model.parameters()]).sum().sqrt()
+            for p in model.parameters():
+                p.grad.mul_(min(1.0, clip / (norm.item() + 1e-6)))
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_its_steps_are_those_of_a_plain_loop():
+    model, other = network(), network()
+    rows = run(model, every=2)
+    losses = by_hand(other)
+    same(model, other)
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    means = [(losses[i] + losses[i + 1]) / 2 for i in (0, 2, 4)]
+    assert [row["train_loss"] for row in rows] == pytest.approx(means)
+    seconds = [row["seconds"] for row in rows]
+    assert 0 < seconds[0] < seconds[1] < seconds[2]
+
+
+def test_gradients_are_clipped_together():
+    model, other, free = network(), network(), network()
+    run(model, clip=0.05)
+    by_hand(other, clip=0.05)
+    by_hand(free)
+    for p, q, r in zip(model.parameters(), other.parameters(), free.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+        assert not torch.equal(p, r)
+
+
+def test_accumulated_batches_are_one_large_batch():
+    model, other = network(), network()
+    small = [tuple(part[i : i + 2] for part in batch) for batch in BATCHES for i in (0, 2)]
+    rows = run(model, small, accumulate=2)
+    losses = by_hand(other)
+    assert rows[-1]["step"] == 6
+    assert rows[-1]["train_loss"] == pytest.approx(sum(losses) / 6, rel=1e-4)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_is_for_f_and_states_stay_in_float32():
+    model, seen = network(rtol=5e-2), []
+    model[0].register_forward_hook(lambda module, x, z: seen.append(z.dtype))
+    inside = []
+    model[0].cell.register_forward_hook(lambda *_: inside.append(torch.is_autocast_enabled("cpu")))
+    rows = run(model, autocast=torch.bfloat16, log=ConvergenceLog(model))
+    assert set(seen) == {torch.float32}
+    assert rows[-1]["train_converged"] == 1
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    exact = network(rtol=5e-2)
+    run(exact)
+    assert not torch.equal(exact[1].weight, model[1].weight)  # it was another precision
+    torch.testing.assert_close(exact[1].weight, model[1].weight, rtol=0.1, atol=0.02)
+
+
+def test_the_average_of_the_weights_is_what_is_evaluated():
+    model, seen = network(), []
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.5))
+    weights = []
+
+    def evaluate(trained):
+        seen.append(copy.deepcopy(trained.module[1].weight.detach()))
+        weights.append(model[1].weight.detach().clone())
+        return {}
+
+    run(model, average=average, evaluate=evaluate, every=1)
+    expected = weights[0]
+    for weight in weights[1:]:
+        expected = 0.5 * expected + 0.5 * weight
+    torch.testing.assert_close(seen[-1], expected)
+
+
+def test_an_evaluation_is_in_eval_mode_without_a_tape_and_leaves_the_modes():
+    model = nn.Sequential(network(), nn.Dropout(0.5))
+    model[0].eval()  # stays as it is
+    modes = []
+
+    def evaluate(trained):
+        modes.append((torch.is_grad_enabled(), [part.training for part in trained.modules()]))
+        return {"accuracy": 0.5}
+
+    rows = fit(
+        model, lambda b: mse_loss(model(b[0]), b[1]), BATCHES,
+        optimizer=adam(model), evaluate=evaluate, progress=False,
+    )  # fmt: skip
+    assert modes == [(False, [False] * 6)]
+    assert rows[-1]["accuracy"] == 0.5
+    assert model.training
+    assert model[1].training
+
+
+def test_the_rate_is_controlled_and_logged():
+    model = network(0.95)
+    control, log = RateControl(model, target=0.3), ConvergenceLog(model)
+    rows = run(model, BATCHES * 10, control=control, log=log, every=30)
+    assert rows[-1]["rate"] < rows[0]["rate"]
+    assert model[0].cell.gain < 0.95
+    assert [row["layer"] for row in log.rows] == ["0", "0"]
+
+
+def test_a_policy_ends_it_and_what_was_trained_is_told():
+    model = network(0.95, max_steps=2)
+    log = ConvergenceLog(model, policy=Stop(), window=3)
+    with pytest.warns(ConvergenceWarning, match="Training stops"):
+        rows = run(model, log=log, every=5)
+    assert [row["step"] for row in rows] == [3]
+    assert rows[0]["train_converged"] < 0.99
+
+
+def test_it_stops_early_or_after_the_steps_that_were_asked_for():
+    asked = []
+
+    def batches():
+        for batch in BATCHES * 10:
+            asked.append(batch)
+            yield batch
+
+    model = network()
+    values = iter([3.0, 2.0, 2.5, 2.4, 1.0])
+    rows = run(
+        model,
+        batches(),
+        evaluate=lambda _: {"validation_loss": next(values)},
+        every=1,
+        early_stop=EarlyStop("validation_loss", patience=2),
+    )
+    assert [row["validation_loss"] for row in rows] == [3.0, 2.0, 2.5, 2.4]
+    assert len(asked) == 4
+    asked.clear()
+    assert [row["step"] for row in run(model, batches(), steps=7, every=3)] == [3, 6, 7]
+    assert len(asked) == 7
+    assert run(model, []) == []
+
+
+def test_stopping_by_a_metric_that_is_not_there_names_those_that_are():
+    with pytest.raises(KeyError, match="no 'accuracy' to stop by: an evaluation has step, train"):
+        run(network(), every=1, early_stop=EarlyStop("accuracy", patience=1))
+
+
+@pytest.mark.parametrize("higher", [False, True])
+def test_nan_is_never_the_best(higher):
+    stop = EarlyStop("loss", patience=2, higher=higher)
+    assert stop({"loss": float("nan")})
+    assert stop({"loss": 1.0})
+    assert stop({"loss": float("nan")})
+    assert not stop({"loss": float("nan")})
+    assert stop.best == 1.0
+
+
+def test_the_bar_says_how_far_it_is(monkeypatch):
+    from rich.console import Console
+
+    from deqlab.training import progress
+
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=160)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    model = network()
+    run(model, progress=True, log=ConvergenceLog(model))
+    text = out.getvalue()
+    for told in ("6/6", "loss ", "evaluations", "rate ", "100 % converged"):
+        assert told in text
+
+
+def test_rows_come_as_they_are_made():
+    model, before = network(), network()
+    rows = fit_rows(
+        model,
+        Loop(loss=lambda batch: (loss_of(model)(batch), None), optimizer=adam(model)),
+        BATCHES,
+        every=2,
+        progress=False,
+    )
+    same(model, before)  # nothing is trained before the first is asked for
+    assert next(rows)["step"] == 2
+    by_hand(before, BATCHES[:2])
+    same(model, before)
+
+
+def test_what_makes_no_sense_is_refused():
+    for options, match in (
+        ({"accumulate": 0}, "accumulate"),
+        ({"clip": 0.0}, "clip must be more than 0"),
+        ({"every": 0}, "every"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            run(network(), **options)
