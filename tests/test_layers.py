@@ -26,6 +26,7 @@ LAYERS = [
     {"training"},
     {"expressivity", "bias", "inputs"},
     {"experiments"},
+    {"recipes"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -114,7 +115,7 @@ def test_only_the_command_line_asks_the_package_itself(module):
 
 PACKAGES = {module for module, path in MODULES.items() if path.name == "__init__.py"}
 # These hold what they define, and pass nothing on.
-DEFINE = {"deqlab.experiments", "deqlab.tasks.files.sets"}
+DEFINE = {"deqlab.experiments", "deqlab.recipes", "deqlab.tasks.files.sets"}
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - PACKAGES))

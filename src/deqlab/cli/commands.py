@@ -7,10 +7,14 @@ never imports torch.
 import os
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:  # it imports torch
+    from deqlab.experiments.base import Experiment
 
 app = typer.Typer(
     name="deqlab",
@@ -26,19 +30,32 @@ DataDir = Annotated[
     typer.Option(help="Folder with mnist/, cifar10/ and so on; else DEQLAB_DATA, else the cache."),
 ]
 
+Preset = Annotated[str, typer.Option(help="smoke (seconds), quick (minutes) or full.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE; may be repeated.")]
+Seeds = Annotated[int | None, typer.Option(help="Run seeds 0 to N - 1.")]
+Out = Annotated[Path, typer.Option(help="Each run goes to OUT/NAME.")]
+Jobs = Annotated[int, typer.Option(help="Workers.")]
+Backend = Annotated[
+    str, typer.Option(help="What runs them: loky (processes), or a dask or ray cluster.")
+]
+
 
 @app.command("list")
 def list_experiments() -> None:
     """List the experiments and the claims they test."""
+    from deqlab.experiments import EXPERIMENTS
+
+    _show(EXPERIMENTS.values(), what="experiment")
+
+
+def _show(experiments: "Iterable[Experiment[Any]]", *, what: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from deqlab.experiments import EXPERIMENTS
-
     table = Table(box=None, header_style="bold", padding=(0, 2, 1, 0))
-    for heading in ("experiment", "claim", "source"):
+    for heading in (what, "claim", "source"):
         table.add_column(heading)
-    for experiment in EXPERIMENTS.values():
+    for experiment in experiments:
         table.add_row(f"[bold]{experiment.name}[/]", experiment.claim, experiment.source)
     Console().print(table)
 
@@ -52,59 +69,34 @@ def run(
             "and learn."
         ),
     ],
-    preset: Annotated[
-        str, typer.Option(help="smoke (seconds), quick (minutes) or full.")
-    ] = "quick",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="FIELD=VALUE; may be repeated.")
-    ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Run seeds 0 to N - 1.")] = None,
-    out: Annotated[Path, typer.Option(help="Each run goes to OUT/NAME.")] = Path("runs"),
-    jobs: Annotated[int, typer.Option(help="Workers.")] = 1,
-    backend: Annotated[
-        str, typer.Option(help="What runs them: loky (processes), or a dask or ray cluster.")
-    ] = "loky",
+    preset: Preset = "quick",
+    settings: Settings = None,
+    seeds: Seeds = None,
+    out: Out = Path("runs"),
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
     data_dir: DataDir = None,
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
-    from deqlab.cli.overrides import first_seeds, one_of, override
-    from deqlab.cli.session import check_backend, check_config, run_session
-    from deqlab.experiments import EXPERIMENTS
-    from deqlab.experiments.config import UsageError
-    from deqlab.runs.opening import check
-    from deqlab.workers import BACKENDS
+    from deqlab.cli.overrides import one_of
+    from deqlab.cli.running import run_all
+    from deqlab.experiments import EXPERIMENTS, GROUPS
 
-    if seeds is not None and seeds < 1:
-        raise UsageError(f"--seeds must be at least 1, got {seeds}")
-    check_backend(one_of(backend, BACKENDS, what="backend"), jobs)
-    extra = [] if seeds is None else [f"seeds={','.join(map(str, first_seeds(seeds)))}"]
     _use_data_dir(data_dir)
-    planned = []
-    for name in _members(names):
-        experiment = EXPERIMENTS[name]
-        config = experiment.presets[one_of(preset, experiment.presets, what="preset")]
-        config = override(config, [*(settings or []), *extra])
-        check(out / name, experiment.describe(config, preset))
-        try:
-            check_config(experiment, config)
-        except ValueError as error:
-            if name in names:
-                raise
-            # It stands in a group, of which all that can run here does.
-            print(f"deqlab: {name} is left out: {error}", file=sys.stderr)
-            continue
-        planned.append((experiment, config))
-    command = shlex.join(["deqlab", *sys.argv[1:]])
-    for experiment, config in planned:
-        run_session(
-            experiment,
-            config,
-            preset=preset,
-            path=out / experiment.name,
-            command=command,
-            jobs=jobs,
-            backend=backend,
-        )
+
+    known = [one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment") for name in names]
+    # Those of a group in its place, each once.
+    members = dict.fromkeys(each for name in known for each in GROUPS.get(name, (name,)))
+    run_all(
+        [EXPERIMENTS[name] for name in members],
+        named=names,
+        preset=preset,
+        settings=settings,
+        seeds=seeds,
+        out=out,
+        jobs=jobs,
+        backend=backend,
+    )
 
 
 def _members(names: list[str]) -> list[str]:
@@ -114,6 +106,53 @@ def _members(names: list[str]) -> list[str]:
 
     known = [one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment") for name in names]
     return list(dict.fromkeys(each for name in known for each in GROUPS.get(name, (name,))))
+
+
+@app.command()
+def train(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Recipes; without any they are listed.")
+    ] = None,
+    preset: Preset = "quick",
+    settings: Settings = None,
+    seeds: Seeds = None,
+    out: Out = Path("runs"),
+    jobs: Jobs = 1,
+    backend: Backend = "loky",
+    data_dir: DataDir = None,
+) -> None:
+    """Train a DEQ by a recipe, beside its explicit twins; exit code 3 if it ends as none.
+
+    A network whose solves no longer converge is no DEQ: the verdict says so, and so does the exit
+    code. A run that was interrupted goes on where it stopped.
+    """
+    from deqlab.cli.overrides import one_of
+    from deqlab.cli.running import run_all
+    from deqlab.experiments.comparing.evidence import WELL_SOLVED
+    from deqlab.recipes import RECIPES
+
+    if not names:
+        _show(RECIPES.values(), what="recipe")
+        return
+    _use_data_dir(data_dir)
+    chosen = [RECIPES[one_of(name, RECIPES, what="recipe")] for name in dict.fromkeys(names)]
+    left = run_all(
+        chosen,
+        named=names,
+        preset=preset,
+        settings=settings,
+        seeds=seeds,
+        out=out,
+        jobs=jobs,
+        backend=backend,
+    )
+    if left:
+        print(
+            f"deqlab: {', '.join(left)}: fewer than {WELL_SOLVED:.0%} of the test samples are at "
+            "their equilibrium, so this is no DEQ; `deqlab report` shows where it left it",
+            file=sys.stderr,
+        )
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -11,9 +11,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.experiments.comparing.evidence import WELL_SOLVED, least_converged
 from deqlab.experiments.config import ConfigT, UsageError
 from deqlab.experiments.runner import missing, run_jobs
 from deqlab.runs.environment import describe
+from deqlab.runs.jobs import jobs_of
+from deqlab.runs.reading import read_rows
 from deqlab.runs.rundir import RunDirectory
 from deqlab.workers import short_of_memory
 
@@ -92,6 +95,12 @@ def run_session(
         run.close()
     print(f"{experiment.name}: {verdict.outcome}. {verdict.sentence}")
     return verdict
+
+
+def is_off_equilibrium(path: Path) -> bool:
+    """Whether a DEQ of the run at `path` is off its equilibrium on the test set."""
+    rows = jobs_of(read_rows(path / "rows.jsonl").rows).finished.values()
+    return least_converged(row for job in rows for row in job) < WELL_SOLVED
 
 
 def _with_progress(

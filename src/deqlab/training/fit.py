@@ -6,7 +6,7 @@ bar that says how far it is. Optimisers, schedules and data loaders are torch's 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Sized
 from statistics import fmean
 from typing import Any, TypeAlias
 
@@ -93,6 +93,7 @@ def fit_rows(
     evaluate: Callable[[nn.Module], Row] | None = None,
     every: int | None = None,
     early_stop: EarlyStop | None = None,
+    count_flops: Container[int] = (),
     progress: bool = True,
 ) -> Iterator[Row]:
     """Train a network, and yield a row at each evaluation; the network is then as the row says.
@@ -110,15 +111,17 @@ def fit_rows(
         evaluate: Returns metrics of a network, called in eval mode and without a tape.
         every: Steps from one evaluation to the next; None is one evaluation, at the end.
         early_stop: Ends training where a metric no longer improves.
+        count_flops: The numbers of steps whose floating-point operations are counted.
         progress: Whether a bar is shown on a terminal.
 
     Yields:
-        "step", "train_loss" (the mean since the last row), what the log and `evaluate` tell, and
-        "seconds" of training, evaluations not counted.
+        "step", "train_loss" (the mean since the last row), what the log and `evaluate` tell,
+        "flops_per_step" where they were counted, and "seconds" of training, without evaluations.
     """
     if every is not None:
         check_count("every", every)
     losses: list[Tensor] = []
+    flops: list[int] = []
     trained, seconds, goes_on = model if average is None else average, 0.0, True
     total = len(batches) // loop.accumulate if isinstance(batches, Sized) else steps
 
@@ -127,11 +130,13 @@ def fit_rows(
         losses.clear()
         told |= {} if log is None else log.row()
         told |= {} if evaluate is None else evaluated(trained, evaluate)
+        told |= {"flops_per_step": round(fmean(flops))} if flops else {}
+        flops.clear()
         return told | {"seconds": seconds}
 
     model.train()
     with Bar(total if steps is None else steps, shown=progress) as bar:
-        for taken in loop.run(batches):
+        for taken in loop.run(batches, count_flops=count_flops):
             start = time.perf_counter()
             if control is not None:
                 control.step()
@@ -139,6 +144,7 @@ def fit_rows(
                 average.update_parameters(model)
             goes_on = log is None or log.step()
             losses.append(taken.loss)
+            flops += [] if taken.flops is None else [taken.flops]
             bar.step(taken.index, taken.loss, log)
             seconds += taken.seconds + time.perf_counter() - start
             ends = not goes_on or taken.index == steps

@@ -1,0 +1,118 @@
+"""One network that trains with one learning rate, and what is known of it then."""
+
+from collections.abc import Iterator
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from deqlab.costs import num_parameters
+from deqlab.nn.deq import DEQ
+from deqlab.recipes.config import ImageConfig
+from deqlab.recipes.equilibrium import Labelled, tested
+from deqlab.recipes.images import Images
+from deqlab.runs.records import Row
+from deqlab.training.convergence_log import ConvergenceLog
+from deqlab.training.fit import fit_rows
+from deqlab.training.images import augmented
+from deqlab.training.loop import Loop
+from deqlab.training.rate_control import RateControl
+
+
+class Attempt:
+    """A network with its optimiser.
+
+    Args:
+        model: Images to scores.
+        config: How it is trained.
+        images: On what.
+        learning_rate: The peak of the cycle.
+
+    Attributes:
+        rows: What was known at each evaluation.
+        log: What its solves told; None if it has no DEQ layer.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: ImageConfig, images: Images, learning_rate: float
+    ) -> None:
+        self.model, self.config, self.images = model, config, images
+        self.learning_rate = learning_rate
+        self.rows: list[Row] = []
+        self.log: ConvergenceLog | None = None
+        self._control: RateControl | None = None
+        if any(isinstance(part, DEQ) for part in model.modules()):
+            self.log = ConvergenceLog(model)
+            self._control = RateControl(model, target=config.rate) if config.rate else None
+
+    def train(self, generator: torch.Generator) -> Iterator[Row]:
+        """Train, and yield a row at each evaluation; the generator orders and shifts the images."""
+        config, (x, y) = self.config, self.images.train
+        batches = max(1, len(x) // config.batch_size)  # the last, smaller one is left out
+        steps = config.epochs * batches
+        every = max(1, steps // config.num_evaluations)
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=self.learning_rate, weight_decay=config.weight_decay
+        )
+        loop: Loop[Labelled, None] = Loop(
+            loss=self._loss,
+            optimizer=optimizer,
+            schedule=torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, self.learning_rate, total_steps=steps
+            ),
+            clip=config.clip or None,
+        )
+
+        def drawn() -> Iterator[Labelled]:
+            for _ in range(config.epochs):
+                order = torch.randperm(len(x), generator=generator)
+                for part in order.split(config.batch_size)[:batches]:
+                    yield (augmented(x[part], generator) if config.augment else x[part]), y[part]
+
+        rows = fit_rows(
+            self.model,
+            loop,
+            drawn(),
+            steps=steps,
+            control=self._control,
+            log=self.log,
+            evaluate=lambda model: tested(model, self.images.test),
+            every=every,
+            count_flops=range(every, steps + 1, every),
+            progress=False,
+        )
+        for row in rows:
+            told = {} if self._control is None else self._knobs()
+            self.rows.append(row | told)
+            yield self.rows[-1]
+
+    def validation_loss(self) -> float:
+        """Return the loss that decides between learning rates; nan loses against any number."""
+        assert self.images.validation is not None
+        loss: float = tested(self.model, self.images.validation)["test_loss"]
+        return float("inf") if loss != loss else loss
+
+    def summary(self) -> Row:
+        """Return the last metrics, and what a step costs."""
+        return {
+            **self.rows[-1],
+            "learning_rate": self.learning_rate,
+            "flops_per_step": round(fmean(row["flops_per_step"] for row in self.rows)),
+            "parameters": num_parameters(self.model),
+        }
+
+    def _loss(self, batch: Labelled) -> tuple[Tensor, None]:
+        x, y = batch
+        return cross_entropy(self.model(x), y), None
+
+    def _knobs(self) -> Row:
+        """Return the knob of the layer whose feedback is turned down most."""
+        assert self._control is not None
+        knobs = [
+            value
+            for told in self._control.log().values()
+            for name, value in told.items()
+            if name != "rate"
+        ]
+        return {"knob": min(knobs)} if knobs else {}
