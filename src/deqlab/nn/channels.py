@@ -12,17 +12,34 @@ def pooled_readout(channels: int, num_outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_outputs))
 
 
-def check_channels(channels: Sequence[int], groups: int) -> None:
+def check_channels(channels: Sequence[int], groups: int, *, name: str = "groups") -> None:
     """Raise unless there are channels, all of them positive multiples of `groups`.
+
+    Args:
+        channels: The channels.
+        groups: What divides them.
+        name: What the caller calls it.
 
     Raises:
         TypeError: `channels` is no sequence of whole numbers, or `groups` is none.
         ValueError: A number is out of its domain.
     """
-    check_count("groups", groups)
+    check_count(name, groups)
     check_sequence("channels", channels)
     if not channels or any(c < 1 or c % groups for c in channels):
         raise ValueError(
-            f"channels needs one or more positive multiples of groups = {groups}, got "
+            f"channels needs one or more positive multiples of {name} = {groups}, got "
             f"{list(channels)}"
         )
+
+
+def check_kernel(size: int) -> None:
+    """Raise unless filters of this size have a pixel in their middle.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is even, or below 1.
+    """
+    check_count("kernel_size", size)
+    if size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, so that z keeps its size, got {size}")

@@ -2,15 +2,19 @@
 
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import SpectralNorm, Triangular, Unconstrained
+from deqlab.nn.cells.conv import ConvCell
 from deqlab.nn.cells.dense import DenseCell
 from deqlab.nn.cells.monotone import MonotoneCell
 from deqlab.nn.cells.multiscale import MultiscaleCell
+from deqlab.nn.cells.operator_norm import OperatorNorm
 
 __all__ = [
     "Cell",
+    "ConvCell",
     "DenseCell",
     "MonotoneCell",
     "MultiscaleCell",
+    "OperatorNorm",
     "Prepared",
     "SpectralNorm",
     "Triangular",
