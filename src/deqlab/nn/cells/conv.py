@@ -85,9 +85,8 @@ class ConvCell(Cell[Tensor]):
         if not 0 < eps < float("inf"):
             raise ValueError(f"eps must be more than 0, and finite, got {eps}")
         check_gain(gain, highest)
-        if arrangement not in get_args(Arrangement):
-            raise ValueError(f'arrangement must be "inner" or "outer", got {arrangement!r}')
-        self.channels, self.size = channels, tuple(size)
+        check_arrangement(arrangement)
+        self.channels, self.size = channels, (size[0], size[1])
         self.arrangement: Arrangement = arrangement
         self.conv_groups, self.groups = conv_groups, groups
         self.eps, self.highest = eps, highest
@@ -211,3 +210,9 @@ class ConvCell(Cell[Tensor]):
             f"channels={self.channels}, size={self.size}, arrangement={self.arrangement!r}, "
             f"groups={self.groups}, eps={self.eps}, highest={self.highest}"
         )
+
+
+def check_arrangement(arrangement: str) -> None:
+    """Raise ValueError unless `arrangement` is one of its two words."""
+    if arrangement not in get_args(Arrangement):
+        raise ValueError(f'arrangement must be "inner" or "outer", got {arrangement!r}')

@@ -63,14 +63,14 @@ class OperatorNorm(nn.Module):
     def __init__(
         self,
         filters: Float[Tensor, "m n k k"],
-        size: tuple[int, int],
+        size: Sequence[int],
         *,
         stride: int = 1,
         groups: int = 1,
     ) -> None:
         super().__init__()
         check_size(size)
-        self.size, self.stride, self.groups = tuple(size), stride, groups
+        self.size, self.stride, self.groups = (size[0], size[1]), stride, groups
         w = filters.detach()
         vector = torch.randn(1, w.shape[1] * groups, *size, dtype=w.dtype, device=w.device)
         self.register_buffer("vector", vector)
