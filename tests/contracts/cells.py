@@ -105,14 +105,14 @@ CELLS = {
         make=lambda: ConvCell(4, (4, 3), groups=2, gain=0.5), sample=(4, 4, 3), leading=True
     ),
     "ConvCell-contraction": Kept(
-        make=lambda: ConvCell(4, (4, 4), conv_groups=2, gain=0.15),
-        sample=(4, 4, 4),
+        make=lambda: ConvCell(4, (3, 3), conv_groups=2, gain=0.15),
+        sample=(4, 3, 3),
         leading=True,
         certificate=contraction_of_the_feedback,
     ),
     "ConvCell-outer": Kept(
-        make=lambda: ConvCell(4, (4, 4), arrangement="outer", eps=1.0, gain=0.5),
-        sample=(4, 4, 4),
+        make=lambda: ConvCell(4, (3, 3), arrangement="outer", eps=1.0, gain=0.5),
+        sample=(4, 3, 3),
         leading=True,
         certificate=contraction_of_the_feedback,
     ),

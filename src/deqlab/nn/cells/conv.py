@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, group_norm
 from typing_extensions import override
 
-from deqlab.arguments import check_count, check_number
+from deqlab.arguments import check_number
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.operator_norm import OperatorNorm, check_size
 from deqlab.nn.channels import check_channels, check_kernel

@@ -1,4 +1,4 @@
-"""Which explicit network a DEQ is compared with: one of equal parameters, one of equal training FLOPs.
+"""Which explicit network a DEQ is compared with: of equal parameters, or of equal training FLOPs.
 
 Parameters are those of the whole network, stem and readout included. FLOPs are those of a step of
 training: the solve with all its evaluations, the backward pass, and all around them. A DEQ's depend
@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from deqlab.costs import flops, num_parameters
 
 
-def training_flops(model: nn.Module, x: Float[Tensor, "B *S"], y: Int64[Tensor, " B"]) -> int:
+def training_flops(model: nn.Module, x: Float[Tensor, "B ..."], y: Int64[Tensor, " B"]) -> int:
     """Return the FLOPs of one step of training a classifier on a batch, without the optimiser's.
 
     The gradients of the parameters are as before. Buffers are written, as by any step.
@@ -53,7 +53,7 @@ def size_of_equal_flops(
     make: Callable[[int], nn.Module],
     budget: int,
     sizes: Iterable[int],
-    x: Float[Tensor, "B *S"],
+    x: Float[Tensor, "B ..."],
     y: Int64[Tensor, " B"],
 ) -> int:
     """Return the size whose network takes most nearly `budget` FLOPs in a step of training.
