@@ -6,7 +6,10 @@ A recipe is an experiment (see `experiments.base`) whose arm "deq" must end at i
 from typing import Any
 
 from deqlab.experiments.base import Experiment
+from deqlab.recipes import conv_fashion
 
-RECIPES: dict[str, Experiment[Any]] = {}
+_ALL: tuple[Experiment[Any], ...] = (conv_fashion.RECIPE,)
+
+RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 __all__ = ["RECIPES"]

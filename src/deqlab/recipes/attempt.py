@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from statistics import fmean
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -15,7 +16,6 @@ from deqlab.recipes.images import Images
 from deqlab.runs.records import Row
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.fit import fit_rows
-from deqlab.training.images import augmented
 from deqlab.training.loop import Loop
 from deqlab.training.rate_control import RateControl
 
@@ -47,7 +47,7 @@ class Attempt:
             self._control = RateControl(model, target=config.rate) if config.rate else None
 
     def train(self, generator: torch.Generator) -> Iterator[Row]:
-        """Train, and yield a row at each evaluation; the generator orders and shifts the images."""
+        """Train, and yield a row at each evaluation; the generator orders and mirrors images."""
         config, (x, y) = self.config, self.images.train
         batches = max(1, len(x) // config.batch_size)  # the last, smaller one is left out
         steps = config.epochs * batches
@@ -68,7 +68,7 @@ class Attempt:
             for _ in range(config.epochs):
                 order = torch.randperm(len(x), generator=generator)
                 for part in order.split(config.batch_size)[:batches]:
-                    yield (augmented(x[part], generator) if config.augment else x[part]), y[part]
+                    yield (_flipped(x[part], generator) if config.flips else x[part]), y[part]
 
         rows = fit_rows(
             self.model,
@@ -116,3 +116,8 @@ class Attempt:
             if name != "rate"
         ]
         return {"knob": min(knobs)} if knobs else {}
+
+
+def _flipped(x: Float[Tensor, "B C H W"], generator: torch.Generator) -> Float[Tensor, "B C H W"]:
+    mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
+    return torch.where(mirrored, x.flip(3), x)

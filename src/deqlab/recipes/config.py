@@ -48,13 +48,13 @@ class ImageConfig(RecipeConfig):
         dataset: A set of images that `deqlab data` lists.
         train_size: How many of its training images are taken; 0 is all.
         test_size: Likewise of the test images.
-        augment: Whether images are shifted at random, and those in colour flipped.
+        flips: Whether half of the images of a batch are mirrored left to right while training.
     """
 
-    dataset: str = "fashion-mnist"
+    dataset: str = "fashion_mnist"
     train_size: int = 0
     test_size: int = 0
-    augment: bool = False
+    flips: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

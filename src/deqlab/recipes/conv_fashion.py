@@ -1,0 +1,110 @@
+"""A convolutional DEQ at one resolution, on Fashion-MNIST: `conv-fashion`.
+
+One residual block whose feedback is bounded by its operator norms (`ConvCell`), between a stem and
+a readout that its twins have too. Source of the setting: Bai, Koltun & Kolter (2020), "Multiscale
+Deep Equilibrium Models", at one resolution.
+"""
+
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+from torch import nn
+
+from deqlab.experiments.config import check_at_least, check_choice, check_positive
+from deqlab.gradients.phantom import Phantom
+from deqlab.nn.cells.conv import Arrangement
+from deqlab.nn.models.conv import (
+    ConvFrame,
+    blocks_of_equal_flops,
+    channels_of_equal_parameters,
+    conv_deq,
+    conv_twin,
+)
+from deqlab.recipes.classifying import Networks, recipe
+from deqlab.recipes.config import ImageConfig
+from deqlab.recipes.images import Images
+from deqlab.solvers.anderson import Anderson
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvConfig(ImageConfig):
+    """The fields of a recipe for a convolutional DEQ.
+
+    Attributes:
+        channels: Of the state.
+        halvings: Convolutions of stride 2 in front of the DEQ.
+        fields: The readout sees the averages of fields x fields parts of the map.
+        arrangement: Of the cell: "inner" or "outer", see `ConvCell`.
+        gain: Of the feedback at the start.
+        max_steps: Steps of a solve while training, at most.
+    """
+
+    channels: int = 32
+    halvings: int = 2
+    fields: int = 7
+    arrangement: str = "outer"
+    gain: float = 1.0
+    max_steps: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "channels", "halvings", "fields", "max_steps")
+        check_choice(self, "arrangement", get_args(Arrangement))
+        check_positive(self, "gain")
+
+
+def deq(config: ConvConfig, images: Images) -> nn.Module:
+    """Return the DEQ."""
+    return conv_deq(
+        _frame(config, images),
+        config.channels,
+        arrangement=cast("Arrangement", config.arrangement),
+        gain=config.gain,
+        solver=Anderson(memory=3, rtol=1e-2, max_steps=config.max_steps),
+        gradient=Phantom(steps=4),
+        on_failure="ignore",  # the log of the run speaks up
+    )
+
+
+def of_parameters(config: ConvConfig, images: Images) -> nn.Module:
+    """Return the twin of equal parameters: one residual block."""
+    frame = _frame(config, images)
+    return conv_twin(frame, channels_of_equal_parameters(frame, deq(config, images)))
+
+
+def of_flops(config: ConvConfig, images: Images, flops: float) -> nn.Module:
+    """Return the twin of equal FLOPs: the channels of the DEQ, and as many blocks as it takes."""
+    frame, (x, y) = _frame(config, images), images.train
+    batch = slice(0, config.batch_size)
+    blocks = blocks_of_equal_flops(frame, config.channels, round(flops), x[batch], y[batch])
+    return conv_twin(frame, config.channels, blocks=blocks)
+
+
+def _frame(config: ConvConfig, images: Images) -> ConvFrame:
+    return ConvFrame(
+        images=images.shape,
+        num_classes=images.num_classes,
+        halvings=config.halvings,
+        fields=config.fields,
+    )
+
+
+FULL = ConvConfig(epochs=5, learning_rates=(2e-2,), flips=True)
+
+RECIPE = recipe(
+    Networks(deq=deq, of_parameters=of_parameters, of_flops=of_flops),
+    name="conv-fashion",
+    title="A convolutional DEQ on Fashion-MNIST",
+    source="Asked by deqlab; after Bai, Koltun & Kolter (2020).",
+    presets={
+        "smoke": replace(
+            FULL, seeds=(0,), channels=8, train_size=640, test_size=250, epochs=1, num_evaluations=2
+        ),
+        "quick": replace(FULL, train_size=10_000, epochs=2),
+        "stress": replace(
+            FULL, channels=16, halvings=1, fields=2, train_size=10_000, epochs=2, flips=False
+        ),
+        "full": FULL,
+    },
+    margin=0.005,
+)
