@@ -10,6 +10,8 @@ from deqlab.cli.commands import app
 def main() -> None:
     """Run the command line; a mistake of the user ends in one sentence and exit code 2.
 
+    A DEQ that leaves its equilibrium ends in one sentence and exit code 3.
+
     SIGTERM, by which batch systems end a job, is an interruption like Ctrl-C.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -23,6 +25,12 @@ def main() -> None:
             raise
         print(f"deqlab: {_printable(str(error))}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:
+        # By its name: `deqlab --help` must not wait for torch.
+        if type(error).__name__ != "OffEquilibriumError":
+            raise
+        print(f"deqlab: {error}", file=sys.stderr)
+        sys.exit(3)
     except KeyboardInterrupt:
         print("deqlab: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,21 @@ def run_all(
     command, left = shlex.join(["deqlab", *sys.argv[1:]]), []
     for experiment, config in planned:
         path = out / experiment.name
-        run_session(
-            experiment,
-            config,
-            preset=preset,
-            path=path,
-            command=command,
-            jobs=jobs,
-            backend=backend,
-        )
+        with warnings.catch_warnings():
+            warnings.showwarning = _told
+            run_session(
+                experiment,
+                config,
+                preset=preset,
+                path=path,
+                command=command,
+                jobs=jobs,
+                backend=backend,
+            )
         left += [experiment.name] if is_off_equilibrium(path) else []
     return left
+
+
+def _told(message: Warning | str, *_: object, **__: object) -> None:
+    """Show a warning as a sentence: where in our code it comes from helps nobody."""
+    print(f"deqlab: {message}", file=sys.stderr)

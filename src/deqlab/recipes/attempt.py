@@ -17,6 +17,7 @@ from deqlab.runs.records import Row
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.fit import fit_rows
 from deqlab.training.loop import Loop
+from deqlab.training.policies import POLICIES
 from deqlab.training.rate_control import RateControl
 
 
@@ -43,7 +44,7 @@ class Attempt:
         self.log: ConvergenceLog | None = None
         self._control: RateControl | None = None
         if any(isinstance(part, DEQ) for part in model.modules()):
-            self.log = ConvergenceLog(model)
+            self.log = ConvergenceLog(model, policy=POLICIES[config.policy])
             self._control = RateControl(model, target=config.rate) if config.rate else None
 
     def train(self, generator: torch.Generator) -> Iterator[Row]:
@@ -51,7 +52,7 @@ class Attempt:
         config, (x, y) = self.config, self.images.train
         batches = max(1, len(x) // config.batch_size)  # the last, smaller one is left out
         steps = config.epochs * batches
-        every = max(1, steps // config.num_evaluations)
+        every = -(-steps // config.num_evaluations)
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.learning_rate, weight_decay=config.weight_decay
         )
@@ -79,7 +80,7 @@ class Attempt:
             log=self.log,
             evaluate=lambda model: tested(model, self.images.test),
             every=every,
-            count_flops=range(every, steps + 1, every),
+            count_flops={*range(every, steps, every), steps},
             progress=False,
         )
         for row in rows:

@@ -89,8 +89,8 @@ def plan(config: ImageConfig, rows: Sequence[Row]) -> list[Job]:
     }
     costs = [row["flops_per_step"] for row in select(rows, arm="deq")]
     if len(costs) == len(config.seeds):
-        flops = {"label": "Explicit twin", "matching": "FLOPs", "flops": median(costs)}
-        arms["twin-flops"] = flops
+        about = {"label": "Explicit twin", "matching": "FLOPs"}
+        arms["twin-flops"] = {**about, "flops": float(median(costs))}
     return every_job(arms, config.seeds)
 
 

@@ -21,7 +21,7 @@ from deqlab.nn.models.conv import (
     conv_twin,
 )
 from deqlab.recipes.classifying import Networks, recipe
-from deqlab.recipes.config import ImageConfig
+from deqlab.recipes.config import SMOKE, ImageConfig
 from deqlab.recipes.images import Images
 from deqlab.solvers.anderson import Anderson
 
@@ -97,9 +97,7 @@ RECIPE = recipe(
     title="A convolutional DEQ on Fashion-MNIST",
     source="Asked by deqlab; after Bai, Koltun & Kolter (2020).",
     presets={
-        "smoke": replace(
-            FULL, seeds=(0,), channels=8, train_size=640, test_size=250, epochs=1, num_evaluations=2
-        ),
+        "smoke": replace(FULL, **SMOKE, channels=8, halvings=1, fields=2),
         "quick": replace(FULL, train_size=10_000, epochs=2),
         "stress": replace(
             FULL, channels=16, halvings=1, fields=2, train_size=10_000, epochs=2, flips=False

@@ -155,3 +155,13 @@ class Shrink:
             raise OffEquilibriumError(f"{slip} Its cell has no knob that could be turned down.")
         knob.value.mul_(self.factor)
         return True
+
+
+POLICIES: dict[str, Policy] = {
+    "warn": Warn(),
+    "raise": Raise(),
+    "more_steps": MoreSteps(),
+    "shrink": Shrink(),
+    "stop": Stop(),
+}
+"""The policies by the names that a command line knows them by."""

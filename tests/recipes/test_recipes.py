@@ -1,0 +1,194 @@
+"""What every recipe keeps: a smoke run on bundled images, its rows and its verdict."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from deqlab import DEQ
+from deqlab.experiments.base import PROGRESS
+from deqlab.recipes import RECIPES, equilibrium
+from deqlab.recipes.equilibrium import feedback
+from deqlab.recipes.equilibrium import tested as as_tested
+from deqlab.recipes.verdict import judge
+from deqlab.solvers import Picard
+from tests.training.gated import Gated
+
+every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+
+
+def rows_of(recipe, config):
+    """The rows of all jobs, as the runner writes them."""
+    rows = []
+    while todo := [
+        job
+        for job in recipe.plan(config, rows)
+        if (job.arm, job.seed) not in {(row["arm"], row["seed"]) for row in rows}
+    ]:
+        for job in todo:
+            torch.manual_seed(job.seed)
+            rows += [
+                {"arm": job.arm, "seed": job.seed, **row}
+                for row in recipe.run(config, job)
+                if row["kind"] != PROGRESS
+            ]
+    return rows
+
+
+@pytest.fixture(scope="module", params=RECIPES.values(), ids=RECIPES)
+def smoke(request):
+    config = request.param.presets["smoke"]
+    return request.param, config, rows_of(request.param, config)
+
+
+def of_kind(rows, kind, **fields):
+    wanted = {"kind": kind, **fields}.items()
+    return [row for row in rows if all(row.get(k) == v for k, v in wanted)]
+
+
+@pytest.mark.slow
+def test_summaries_say_what_was_reached_and_what_it_cost(smoke):
+    _, config, rows = smoke
+    summaries = of_kind(rows, "summary")
+    assert {row["arm"] for row in summaries} == {"deq", "twin-parameters", "twin-flops"}
+    for row in summaries:
+        assert 0 < row["test_accuracy"] <= 1
+        assert row["parameters"] > 0
+        assert row["flops_per_step"] > 0
+        assert row["learning_rate"] in config.learning_rates
+        if row["arm"].startswith("deq"):
+            assert row["converged"] >= 0.99
+            assert 1 <= row["test_evaluations"] <= equilibrium.MAX_STEPS + 1
+            assert row["evaluations"] > 0
+        else:
+            assert "converged" not in row
+            assert "evaluations" not in row
+
+
+@pytest.mark.slow
+def test_twins_are_of_equal_parameters_and_of_equal_flops(smoke):
+    _, _, rows = smoke
+    (deq,) = of_kind(rows, "summary", arm="deq")
+    (parameters,) = of_kind(rows, "summary", arm="twin-parameters")
+    (flops,) = of_kind(rows, "summary", arm="twin-flops")
+    assert parameters["parameters"] == pytest.approx(deq["parameters"], rel=0.3)
+    assert flops["flops_per_step"] == pytest.approx(deq["flops_per_step"], rel=0.5)
+
+
+@pytest.mark.slow
+def test_the_log_and_the_worth_of_the_feedback_are_in_the_rows(smoke):
+    _, config, rows = smoke
+    solves = of_kind(rows, "solves")
+    assert len(solves) == config.num_evaluations * len(config.seeds)
+    assert {row["arm"] for row in solves} == {"deq"}
+    iterates = [row["iterate"] for row in of_kind(rows, "feedback", seed=config.seeds[0])]
+    assert iterates == ["0", "1", "2", "4", "equilibrium"]
+    (last,) = of_kind(rows, "feedback", iterate="equilibrium", seed=config.seeds[0])
+    (summary,) = of_kind(rows, "summary", arm="deq")
+    assert last["test_accuracy"] == summary["test_accuracy"]
+
+
+@pytest.mark.slow
+def test_the_verdict_is_about_the_equilibrium_first(smoke):
+    recipe, config, rows = smoke
+    verdict = recipe.judge(config, rows)
+    assert "at its equilibrium" in verdict.sentence
+    assert verdict.outcome != "undecided"
+    off = [{**row, "converged": 0.9} if row["arm"] == "deq" else row for row in rows]
+    verdict = recipe.judge(config, off)
+    assert verdict.outcome == "undecided"
+    assert "OFF its equilibrium: it is no DEQ" in verdict.sentence
+
+
+@pytest.mark.slow
+@every_recipe
+def test_a_job_is_a_function_of_its_seed(recipe):
+    config = recipe.presets["smoke"]
+    job = recipe.plan(config, [])[0]
+
+    def rows():
+        torch.manual_seed(job.seed)
+        found = [row for row in recipe.run(config, job) if row["kind"] != PROGRESS]
+        return [{k: v for k, v in row.items() if not k.endswith("seconds")} for row in found]
+
+    assert rows() == rows()
+
+
+@pytest.mark.slow
+@every_recipe
+def test_learning_rates_are_searched_on_images_that_no_arm_trains_on(recipe):
+    config = replace(recipe.presets["smoke"], learning_rates=(1e-9, 1e-2), epochs=1)
+    job = recipe.plan(config, [])[1]
+    torch.manual_seed(0)
+    rows = list(recipe.run(config, job))
+    losses = {row["learning_rate"]: row["validation_loss"] for row in of_kind(rows, "search")}
+    assert losses[1e-2] < losses[1e-9]
+    assert of_kind(rows, "summary")[0]["learning_rate"] == 1e-2
+
+
+@every_recipe
+def test_presets_say_what_the_issue_of_cost_is(recipe):
+    assert {"smoke", "quick", "full"} <= recipe.presets.keys()
+    assert len(recipe.presets["full"].seeds) >= 3
+    assert recipe.presets["quick"].rate > 0
+
+
+def classifier(gain):
+    torch.manual_seed(0)
+    return nn.Sequential(DEQ(Gated(gain=gain), on_failure="ignore"), nn.Linear(8, 3))
+
+
+X, Y = torch.randn(600, 8, generator=torch.Generator().manual_seed(0)), torch.arange(600) % 3
+
+
+def test_a_network_is_tested_to_one_tolerance_and_left_as_it_was():
+    model = classifier(0.5)
+    model[0].solver = solver = Picard(rtol=1e-7, max_steps=3)
+    row = as_tested(model, (X, Y))
+    assert model[0].solver is solver
+    assert model[0].observers == []
+    assert model.training
+    assert row["converged"] == 1
+    scores = model[1](DEQ(model[0].cell, solver=Picard(rtol=1e-2))(X))
+    assert row["test_accuracy"] == (scores.argmax(1) == Y).double().mean().item()
+    assert 3 < row["test_evaluations"] < 12
+
+
+def test_a_network_off_its_equilibrium_is_seen():
+    model = classifier(0.5)
+    with torch.no_grad():
+        model[0].cell.weight.mul_(50)  # chaos
+    assert as_tested(model, (X, Y))["converged"] < 0.99
+    assert "converged" not in as_tested(nn.Linear(8, 3), (X, Y))
+
+
+def test_iterates_are_those_of_the_cell():
+    model = classifier(0.9)
+    before = copy.deepcopy(model.state_dict())
+    rows = {row["iterate"]: row["test_accuracy"] for row in feedback(model, (X, Y))}
+    z, cell = torch.zeros_like(X), model[0].cell
+    for count in range(5):
+        if count in equilibrium.ITERATES:
+            expected = (model[1](z).argmax(1) == Y).double().mean().item()
+            assert rows[str(count)] == expected
+        z = cell(z, X)
+    assert isinstance(model[0], DEQ)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def summary(arm, seed, accuracy, **fields):
+    row = {"arm": arm, "seed": seed, "kind": "summary", "label": arm, "matching": "parameters"}
+    return {**row, "test_accuracy": accuracy, **fields}
+
+
+def test_an_order_is_promised_only_with_a_margin():
+    rows = [
+        summary("deq", s, 0.80, converged=1.0, test_evaluations=9.0, slips=0) for s in range(3)
+    ] + [summary("twin-parameters", s, 0.82) for s in range(3)]
+    for margin, outcome in ((None, "holds"), (0.03, "holds"), (0.005, "holds partly")):
+        verdict = judge(None, rows, margin=margin)
+        assert verdict.outcome == outcome
+        assert "DEQ less twin -2.00 points" in verdict.details[0]
