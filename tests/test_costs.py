@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from deqlab import Anderson, Implicit, Picard, fixed_point
+from deqlab import DEQ, Anderson, Implicit, Phantom, Picard, fixed_point
 from deqlab.costs import flops, peak_memory
 
 MEGABYTE = 2**20
@@ -18,6 +18,28 @@ def test_a_matrix_product_costs_two_operations_per_multiply_add():
     count, result = flops(lambda: torch.ones(3, 5) @ torch.ones(5, 7))
     assert count == 2 * 3 * 5 * 7
     assert result.shape == (3, 7)
+
+
+class Plain(nn.Module):
+    """A cell whose weight belongs to a module inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.back = nn.Linear(8, 8)
+
+    def forward(self, z, x):
+        return 0.1 * self.back(z) + x
+
+
+def test_the_backward_pass_of_a_cell_with_modules_inside_is_counted():
+    # Two evaluations, of which one has the tape, a product with J', and the gradient of the weight.
+    deq = DEQ(Plain(), solver=Picard(max_steps=2), gradient=Phantom(steps=2), on_failure="ignore")
+    x = torch.ones(4, 8)
+    one, _ = flops(lambda: deq.cell(x, x))
+    count, _ = flops(lambda: deq(x).sum().backward())
+    assert deq.last.evaluations == 2
+    assert count == 5 * one
+    assert deq.cell.back.weight.grad.any()
 
 
 def test_solver_and_adjoint_iterations_are_counted():

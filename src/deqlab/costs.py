@@ -53,9 +53,25 @@ def num_parameters(model: nn.Module) -> int:
 
 def flops(run: Callable[[], Result]) -> tuple[int, Result]:
     """Return the floating-point operations of `run()`, and its result."""
-    with FlopCounterMode(display=False, custom_mapping=_SYSTEMS) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_SYSTEMS)
+    # torch's tracker hooks every module that runs, and autograd refuses its hooks where a gradient
+    # is taken inside of a backward pass, as that of a solve is.
+    counter.mod_tracker = _NoModules()
+    with counter:
         result = run()
     return int(counter.get_total_flops()), result
+
+
+class _NoModules:
+    """Says of every operation that no module asked for it."""
+
+    parents = frozenset(("Global",))
+
+    def __enter__(self) -> None:
+        """Follow nothing."""
+
+    def __exit__(self, *error: object) -> None:
+        """Likewise."""
 
 
 def seconds(runs: Sequence[Callable[[], object]], repeats: int) -> list[float]:

@@ -145,8 +145,8 @@ def test_a_setting_outside_its_domain_is_refused(arguments, sentence):
 
 
 def test_a_gain_or_group_or_halving_outside_its_domain_is_refused():
-    with pytest.raises(ValueError, match="gain must be more than 0, and finite, got 0"):
-        MultiscaleCell(3, (4, 8), gain=0.0)
+    with pytest.raises(ValueError, match=r"gain must be between 0 and highest = 8\.0, got -0\.1"):
+        MultiscaleCell(3, (4, 8), gain=-0.1)
     with pytest.raises(ValueError, match="groups must be at least 1, got 0"):
         MultiscaleCell(3, (4, 8), groups=0)
     with pytest.raises(ValueError, match="halvings must be 0 or more, got -1"):

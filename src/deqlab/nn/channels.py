@@ -1,10 +1,11 @@
 """What networks of feature maps share: channel numbers, and how classes are read off a map."""
 
+import math
 from collections.abc import Sequence
 
 from torch import nn
 
-from deqlab.arguments import check_count, check_sequence
+from deqlab.arguments import check_count, check_number, check_sequence
 
 
 def pooled_readout(channels: int, num_outputs: int) -> nn.Sequential:
@@ -43,3 +44,15 @@ def check_kernel(size: int) -> None:
     check_count("kernel_size", size)
     if size % 2 == 0:
         raise ValueError(f"kernel_size must be odd, so that z keeps its size, got {size}")
+
+
+def check_eps(eps: float) -> None:
+    """Raise unless a normalisation can have this epsilon.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not more than 0, or not finite.
+    """
+    check_number("eps", eps)
+    if not 0 < eps < math.inf:
+        raise ValueError(f"eps must be more than 0, and finite, got {eps}")

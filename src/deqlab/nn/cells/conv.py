@@ -29,12 +29,12 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, group_norm
 from typing_extensions import override
 
-from deqlab.arguments import check_number
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.operator_norm import OperatorNorm, check_size
-from deqlab.nn.channels import check_channels, check_kernel
+from deqlab.nn.channels import check_channels, check_eps, check_kernel
 from deqlab.nn.knob import Knob, check_gain
 from deqlab.stability.certificate import Certificate
+from deqlab.stability.contraction import contraction
 from deqlab.stability.convolutions import convolution_bound
 
 Arrangement: TypeAlias = Literal["inner", "outer"]
@@ -81,9 +81,7 @@ class ConvCell(Cell[Tensor]):
         check_channels([channels], conv_groups, name="conv_groups")
         check_size(size)
         check_kernel(kernel_size)
-        check_number("eps", eps)
-        if not 0 < eps < float("inf"):
-            raise ValueError(f"eps must be more than 0, and finite, got {eps}")
+        check_eps(eps)
         check_gain(gain, highest)
         check_arrangement(arrangement)
         self.channels, self.size = channels, (size[0], size[1])
@@ -151,28 +149,15 @@ class ConvCell(Cell[Tensor]):
         """
         first, second = self._filters()
         a, b = (convolution_bound(w, self.size, groups=self.conv_groups) for w in (first, second))
-        root, inner = self.eps**-0.5, self.arrangement == "inner"
+        inner = self.arrangement == "inner"
+        root = self.eps**-0.5
         slope = root if inner else root**2
-        bound = f"g |A| |B| / {'sqrt(eps)' if inner else 'eps'} = {slope * a * b:.4g}"
-        if not slope * a * b < 1:
-            return Certificate(
-                theorem="a fixed point exists, for the normalised feedback is bounded (Brouwer, "
-                f"1911); nothing shows that it is the only one: {bound}, which would have to be "
-                "below 1",
-                holds=False,
-                margin=1 - slope * a * b,
-                exists=True,
-            )
-        rate = slope * a * b
         u = convolution_bound(self.inject.weight, self.size) if inner else 0.0
-        return Certificate(
-            theorem=f"f contracts in the Euclidean norm (Banach, 1922): {bound} is below 1",
-            holds=True,
-            margin=1 - rate,
-            exists=True,
-            unique=True,
-            rate=rate,
-            lipschitz=(1 + root * b * u if inner else root) / (1 - rate),
+        return contraction(
+            slope * a * b,
+            f"g |A| |B| / {'sqrt(eps)' if inner else 'eps'}",
+            injection=1 + root * b * u if inner else root,
+            bounded=True,
             perturbation=(((a - b) ** 2 + 4 / slope) ** 0.5 - a - b) / 2,
         )
 

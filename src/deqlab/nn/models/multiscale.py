@@ -10,7 +10,8 @@ from deqlab.arguments import check_count, check_whole
 from deqlab.errors import OnFailure
 from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
-from deqlab.nn.cells.multiscale import Maps, MultiscaleCell
+from deqlab.nn.cells.exchange import Maps
+from deqlab.nn.cells.multiscale import MultiscaleCell
 from deqlab.nn.channels import check_channels, pooled_readout
 from deqlab.nn.deq import DEQ
 from deqlab.solvers.anderson import Anderson
