@@ -101,14 +101,16 @@ CELLS = {
         certificate=monotone_margin,
     ),
     "MultiscaleCell": Kept(make=lambda: MultiscaleCell(2, (4, 8)), sample=(2, 4, 4)),
-    "ConvCell": Kept(
-        make=lambda: ConvCell(4, (4, 3), groups=2, gain=0.5), sample=(4, 4, 3), leading=True
+    "MultiscaleCell-complete": Kept(
+        make=lambda: MultiscaleCell(
+            2, (2, 2, 2), groups=2, exchange="all", expansion=2, identity=0.5, size=(4, 4)
+        ),
+        sample=(2, 4, 4),
     ),
-    "ConvCell-contraction": Kept(
-        make=lambda: ConvCell(4, (3, 3), conv_groups=2, gain=0.15),
-        sample=(4, 3, 3),
+    "ConvCell": Kept(
+        make=lambda: ConvCell(4, (4, 3), conv_groups=2, groups=2, gain=0.5),
+        sample=(4, 4, 3),
         leading=True,
-        certificate=contraction_of_the_feedback,
     ),
     "ConvCell-outer": Kept(
         make=lambda: ConvCell(4, (3, 3), arrangement="outer", eps=1.0, gain=0.5),

@@ -12,11 +12,11 @@ def convolution(x, weight, *, stride=1):
     return (weight.flatten(1) @ columns).view(len(x), outputs, height, width)
 
 
-def normalised(x, groups):
+def normalised(x, groups, eps=1e-5):
     """Mean 0 and variance 1 over each group of channels and all pixels of a sample."""
     grouped = x.reshape(len(x), groups, -1)
     centred = grouped - grouped.mean(dim=2, keepdim=True)
-    deviation = (centred.square().mean(dim=2, keepdim=True) + 1e-5).sqrt()
+    deviation = (centred.square().mean(dim=2, keepdim=True) + eps).sqrt()
     return (centred / deviation).view_as(x)
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from deqlab import DEQ, Anderson, Phantom, Picard
 from deqlab.nn import ConvCell
 from deqlab.nn.cells.conv import check_arrangement
-from tests.nn.maps import convolution, relu
+from tests.nn.maps import convolution, normalised, relu
 from tests.nn.operators import exact_norm
 from tests.problems import normal
 
@@ -20,12 +20,6 @@ def some_cell(arrangement="inner", *, seed=0, **options):
             if "bias" in name:
                 parameter.copy_(0.3 * normal(*parameter.shape, seed=7))
     return cell
-
-
-def normalised(x, groups, eps):
-    grouped = x.reshape(len(x), groups, -1)
-    centred = grouped - grouped.mean(dim=2, keepdim=True)
-    return (centred / (centred.square().mean(dim=2, keepdim=True) + eps).sqrt()).view_as(x)
 
 
 def formula(cell, z, x):

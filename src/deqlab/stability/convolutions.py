@@ -11,13 +11,17 @@ another. So |A|_2 <= |C|_2, and C is block diagonal in the Fourier basis:
 Source of the last line: Sedghi, Gupta & Long (2019), "The Singular Values of Convolutional Layers".
 Power iteration ends below |A|_2 and proves nothing; this ends above it, by a few per cent at 8 x 8
 pixels and less at more. Without a size the triangle inequality bounds |A|_2 <= sum_s |W_s|_2 at all
-of them. A stride leaves rows of A out, and a smaller image rows and columns: the bounds hold for
-these too.
+of them. A smaller image leaves rows and columns of A out, so that its norm is no larger.
+
+With stride s, every s-th pixel of C v is kept on a torus whose sides are multiples of s. Then the
+s^2 frequencies that become one stand side by side, [C(w_1) ... C(w_s^2)] / s.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
+
+from deqlab.arguments import check_count
 
 ROUNDING = 1e-12
 """What float64 may lose in a transform and a singular value, relative; both lose far less."""
@@ -25,7 +29,11 @@ ROUNDING = 1e-12
 
 @torch.no_grad()
 def convolution_bound(
-    filters: Float[Tensor, "m n k k"], size: tuple[int, int] | None = None, *, groups: int = 1
+    filters: Float[Tensor, "m n k k"],
+    size: tuple[int, int] | None = None,
+    *,
+    stride: int = 1,
+    groups: int = 1,
 ) -> float:
     """Return a number that the operator norm of the zero-padded convolution does not exceed.
 
@@ -33,6 +41,7 @@ def convolution_bound(
         filters: As `torch.nn.functional.conv2d` takes them, with k odd and padding (k - 1)/2.
         size: The height and the width of the largest feature map; None bounds every size, and
             less closely.
+        stride: The stride of the convolution, at least 1; it counts only where there is a size.
         groups: The number of groups of channels that do not see each other.
 
     Returns:
@@ -50,6 +59,7 @@ def convolution_bound(
     kernel = filters.shape[-1]
     if kernel % 2 == 0:
         raise ValueError(f"filters must have an odd size, got {kernel} x {kernel}")
+    check_count("stride", stride)
     if size is not None and min(size) < 1:
         raise ValueError(f"size must be at least 1 x 1, got {tuple(size)}")
     # One block of channels for each group: A is block diagonal, and its norm the largest of theirs.
@@ -60,7 +70,20 @@ def convolution_bound(
         taps = torch.linalg.matrix_norm(w.permute(0, 3, 4, 1, 2), ord=2)
         bound = taps.sum(dim=(1, 2)).max()
     else:
-        torus = [max(pixels + kernel // 2, kernel) for pixels in size]
-        symbol = torch.fft.rfft2(w, s=torus)  # the other half has the conjugate matrices
-        bound = torch.linalg.matrix_norm(symbol.permute(0, 3, 4, 1, 2), ord=2).max()
+        bound = torch.linalg.matrix_norm(_symbol(w, size, stride), ord=2).max() / stride
     return float(bound) * (1 + ROUNDING)
+
+
+def _symbol(
+    w: Float[Tensor, "G m n k k"], size: tuple[int, int], stride: int
+) -> Complex[Tensor, "G h w m a"]:
+    """Return for each frequency of the output the matrices of those that it comes from, abreast."""
+    kernel = w.shape[-1]
+    sides = [max(pixels + kernel // 2, kernel) for pixels in size]
+    torus = [-(-side // stride) * stride for side in sides]
+    if stride == 1:
+        symbol = torch.fft.rfft2(w, s=torus)  # the other half has the conjugate matrices
+        return symbol.permute(0, 3, 4, 1, 2)
+    symbol = torch.fft.fft2(w, s=torus)
+    aliases = symbol.unflatten(4, (stride, -1)).unflatten(3, (stride, -1))  # (G, m, n, s, h, s, w)
+    return aliases.permute(0, 4, 6, 1, 2, 3, 5).flatten(4)

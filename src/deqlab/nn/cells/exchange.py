@@ -113,7 +113,9 @@ def exchange_bounds(into: Chains, sizes: Sequence[Size] | None) -> Tensor:
             # A pixel that is repeated 2^k times each way has 2^k times its norm.
             bound = 2.0 ** max(source - target, 0)
             for i, filters in enumerate(chain):
-                bound *= convolution_bound(filters, None if sizes is None else sizes[source + i])
+                size = None if sizes is None else sizes[min(source + i, n - 1)]
+                stride = 2 if source < target else 1
+                bound *= convolution_bound(filters, size, stride=stride)
             bounds[target, source] = bound
     return bounds
 
