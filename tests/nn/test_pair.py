@@ -5,6 +5,7 @@ import torch
 
 from deqlab.costs import num_parameters
 from deqlab.nn.models import pair
+from deqlab.nn.models.twins import training_flops
 from deqlab.solvers import Anderson
 
 SOLVER = Anderson(rtol=1e-3, max_steps=50)
@@ -37,3 +38,13 @@ def test_no_width_has_more_nearly_the_parameters_of_the_deq(channels):
         for width in range(4, 64, 4)
     }
     assert gaps[pair.matching_width(shape, channels)] == min(gaps.values())
+
+
+def test_no_blocks_take_more_nearly_the_flops_of_a_budget():
+    shape = shape_of(8)
+    x, y = torch.randn(2, 3, 8, 8), torch.tensor([0, 1])
+    costs = [
+        training_flops(pair.residual(shape, 4, blocks=blocks), x, y) for blocks in (1, 2, 3, 4)
+    ]
+    for budget, blocks in ((costs[0], 1), (costs[2] + 1, 3), (costs[3] - 1, 4)):
+        assert pair.matching_blocks(shape, 4, budget, x, y) == blocks

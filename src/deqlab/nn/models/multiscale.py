@@ -10,7 +10,7 @@ from deqlab.arguments import check_count, check_whole
 from deqlab.errors import OnFailure
 from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
-from deqlab.nn.cells.exchange import Maps
+from deqlab.nn.cells.exchange import Maps, Reach
 from deqlab.nn.cells.multiscale import MultiscaleCell
 from deqlab.nn.channels import check_channels, pooled_readout
 from deqlab.nn.deq import DEQ
@@ -47,6 +47,12 @@ def multiscale(
     halvings: int = 0,
     groups: int = 4,
     gain: float = 0.4,
+    exchange: Reach = "neighbours",
+    expansion: int = 1,
+    identity: float = 0.0,
+    dropout: float = 0.0,
+    size: Sequence[int] | None = None,
+    eps: float = 1e-5,
     solver: Solver[Any] = Anderson(rtol=1e-3, max_steps=50),
     gradient: Gradient = Implicit(),
     on_failure: OnFailure = "warn",
@@ -63,6 +69,12 @@ def multiscale(
         halvings: Convolutions of stride 2 in front of the DEQ, 0 or more; one of stride 1 if 0.
         groups: The number of groups of every normalisation.
         gain: See `MultiscaleCell`.
+        exchange: Likewise.
+        expansion: Likewise.
+        identity: Likewise.
+        dropout: Likewise.
+        size: Likewise: that of the finest map of the state, not of the images.
+        eps: Likewise.
         solver: The solver of the DEQ.
         gradient: Likewise.
         on_failure: Likewise.
@@ -85,7 +97,18 @@ def multiscale(
             nn.GroupNorm(groups, channels[0]),
             nn.ReLU(),
         ]
-    cell = MultiscaleCell(channels[0], channels, groups=groups, gain=gain)
+    cell = MultiscaleCell(
+        channels[0],
+        channels,
+        groups=groups,
+        gain=gain,
+        exchange=exchange,
+        expansion=expansion,
+        identity=identity,
+        dropout=dropout,
+        size=size,
+        eps=eps,
+    )
     deq = DEQ(cell, solver=solver, gradient=gradient, on_failure=on_failure)
     features = nn.Sequential(nn.Sequential(*stem), deq, Resolution(0))
     return nn.Sequential(features, pooled_readout(channels[0], num_outputs))

@@ -1,18 +1,22 @@
-"""Two networks for images: a multiscale DEQ, and the residual network of as many parameters.
+"""Networks for images: a multiscale DEQ, and residual networks of equal parameters or FLOPs.
 
-Both read their classes off the average of one rectified, group-normalised feature map of the same
+All read their classes off the average of one rectified, group-normalised feature map of the same
 resolution, so that their maps differ by what made the features and not by how they are read.
 """
 
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 
 import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from deqlab.costs import num_parameters
 from deqlab.nn.deq import DEQ
 from deqlab.nn.models.multiscale import multiscale
 from deqlab.nn.models.resnet import resnet
+from deqlab.nn.models.twins import size_of_equal_flops, size_of_equal_parameters
 from deqlab.solution import Solution
 from deqlab.solvers.anderson import Anderson
 
@@ -56,14 +60,20 @@ def deq(shape: Shape, channels: tuple[int, ...], solver: Anderson) -> nn.Sequent
     )
 
 
-def residual(shape: Shape, width: int) -> nn.Sequential:
-    """Return the residual network: `width` channels, doubled where the resolution is halved."""
+def residual(shape: Shape, width: int, *, blocks: int = BLOCKS) -> nn.Sequential:
+    """Return the residual network: `width` channels, doubled where the resolution is halved.
+
+    Args:
+        shape: What it shares with the DEQ.
+        width: A multiple of GROUPS.
+        blocks: Residual blocks of each stage.
+    """
     halvings = shape.halvings
     return resnet(
         shape.images[0],
         [width * 2**stage for stage in range(max(1, halvings))],
         shape.num_classes,
-        blocks=BLOCKS,
+        blocks=blocks,
         stride=2 if halvings else 1,
         groups=GROUPS,
     )
@@ -73,13 +83,26 @@ def matching_width(shape: Shape, channels: tuple[int, ...]) -> int:
     """Return the width whose residual network has most nearly the parameters of the DEQ."""
     with torch.device("meta"):
         budget = num_parameters(deq(shape, channels, Anderson()))
-        width, gaps = GROUPS, {}
-        while True:
-            parameters = num_parameters(residual(shape, width))
-            gaps[width] = abs(parameters - budget)
-            if parameters >= budget:
-                return min(gaps, key=lambda width: gaps[width])
-            width += GROUPS
+    return size_of_equal_parameters(partial(residual, shape), budget, count(GROUPS, GROUPS))
+
+
+def matching_blocks(
+    shape: Shape, width: int, budget: int, x: Float[Tensor, "B C H W"], y: Int64[Tensor, " B"]
+) -> int:
+    """Return the blocks a stage with which a step of training takes most nearly `budget` FLOPs.
+
+    Args:
+        shape: What the networks share.
+        width: Of the residual network.
+        budget: The FLOPs of the DEQ's step on a batch like x, see `twins.training_flops`.
+        x: A batch; only its shape is taken.
+        y: Its classes.
+    """
+
+    def make(blocks: int) -> nn.Sequential:
+        return residual(shape, width, blocks=blocks)
+
+    return size_of_equal_flops(make, budget, count(1), x, y)
 
 
 def forward(model: nn.Sequential, x: Tensor) -> tuple[Tensor, Tensor, Solution | None]:
