@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from deqlab import DEQ, Broyden, Newton, Picard, fixed_point
+from deqlab.maps.random_numbers import Draws
 from deqlab.nn import DenseCell
 from tests.compiled.both import compiled
 
@@ -91,6 +93,20 @@ def test_an_f_that_could_draw_but_does_not():
     noise = torch.randn(3, 4)
     value = solve(lambda z, x: 0.5 * quiet(z) + torch.vmap(torch.cos)(x) + noise)
     assert torch.equal(value, solve(lambda z, x: 0.5 * z.tanh() + x.cos() + noise))
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.1])
+def test_fused_attention_draws_where_it_drops_weights(drop):
+    def attending(z, x):
+        heads = halved(z, x)[:, None]
+        return scaled_dot_product_attention(heads, heads, heads, dropout_p=drop)[:, 0]
+
+    z = torch.zeros_like(X)
+    with Draws() as draws:
+        attending(z, X)
+    assert draws.found == (drop > 0)
+    if drop == 0:  # torch marks it as an operator that draws all the same
+        torch.testing.assert_close(solve(attending), fixed_point(attending, z, X).value)
 
 
 def test_an_f_that_changes_the_state():

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, fx
 from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch._ops import HigherOrderOperator
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from typing_extensions import override
 
 from deqlab.compiled.report import ELSEWHERE, HERE, refuse
+from deqlab.maps.random_numbers import Draws
 
 
 def evaluated(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
@@ -34,9 +33,9 @@ def evaluated(f: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
         fz = f(z)
         random = _draws(before)
     else:  # torch.export with strict=False runs the operators themselves, without numbers
-        with _Seeds() as seeds:
+        with Draws() as draws:
             fz = f(z)
-        random = seeds.found
+        random = draws.found
     if random:
         refuse(
             f"{HERE}: f draws random numbers (a dropout in train mode?), and "
@@ -53,24 +52,13 @@ def _nodes() -> int:
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _draws(first: int) -> bool:
-    output, seeds = _output(), _Seeds()
-    with seeds:
+    output, draws = _output(), Draws()
+    with draws:
         for node in _calls(list(output.graph.nodes)[first:], output.nn_modules):
             # What runs only where it stands, inside of a derivative, is taken to draw nothing.
             with suppress(Exception):
                 _run(node)
-    return seeds.found
-
-
-class _Seeds(TorchDispatchMode):
-    """Notices operators that draw from a generator."""
-
-    found = False
-
-    @override
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.found = self.found or torch.Tag.nondeterministic_seeded in func.tags
-        return func(*args, **(kwargs or {}))
+    return draws.found
 
 
 def _calls(nodes: Iterable[fx.Node], modules: Mapping[str, object]) -> Iterator[fx.Node]:

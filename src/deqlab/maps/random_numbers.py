@@ -7,7 +7,7 @@ they ended before; otherwise it is made once more.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ class RandomNumbers:
     def _is_confirmed(self, evaluate: Callable[[], Tensor]) -> bool:
         """Note once more what `evaluate` draws, alone; return whether it is the same."""
         drawn, ends = self.drawn, self.ends
-        with alone(), _Draws() as draws, torch.no_grad():
+        with alone(), Draws() as draws, torch.no_grad():
             present = [generator.get_state() for generator, _ in drawn]
             try:
                 for (generator, start), end in zip(drawn, ends, strict=True):
@@ -131,15 +131,30 @@ class RandomNumbers:
         return bool(moved)
 
 
-class _Draws(TorchDispatchMode):
+class Draws(TorchDispatchMode):
     """Notices operators of this thread that draw from a generator."""
 
     found = False
 
     @override
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.found = self.found or torch.Tag.nondeterministic_seeded in func.tags
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        self.found = self.found or _draws(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def _draws(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:  # noqa: ANN401
+    """Return whether this call of an operator draws from a generator.
+
+    torch marks fused attention as one that may: it draws only where it drops weights.
+    """
+    if torch.Tag.nondeterministic_seeded not in operator.tags:
+        return False
+    for place, argument in enumerate(operator._schema.arguments):
+        if argument.name == "dropout_p":
+            default = kwargs.get("dropout_p", argument.default_value)
+            return bool(args[place] if place < len(args) else default)
+    return True
 
 
 def _agree(fz: Tensor, other: Tensor) -> bool:
