@@ -1,8 +1,8 @@
 """What a network costs: parameters, floating-point operations, peak memory and seconds.
 
-FLOPs come from `torch.utils.flop_counter`: matrix products, convolutions and linear systems of
-everything that runs, solver and adjoint iterations and the solver's own products included; 2 per
-multiply-add.
+FLOPs come from `torch.utils.flop_counter`: matrix products, convolutions, attention and linear
+systems of everything that runs, solver and adjoint iterations and the solver's own products
+included; 2 per multiply-add.
 
 On a CPU no allocator keeps a peak, so memory is followed from storage to storage: the bytes of
 all that live at the same time, parameters and optimizer state included, but not the scratch
@@ -22,7 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 from typing_extensions import override
 
 Result = TypeVar("Result")
@@ -42,8 +46,39 @@ def _of_a_linear_system(a: Sequence[int], b: Sequence[int], *args: object, **kwa
     return math.prod(batch) * (2 * n**3 // 3 + 2 * n**2 * columns)
 
 
-_SYSTEMS = {torch.ops.aten._linalg_solve_ex: _of_a_linear_system}
-"""torch counts no linear system by itself."""
+def _of_attention(
+    q: Sequence[int], k: Sequence[int], v: Sequence[int], *args: object, **kwargs: object
+) -> int:
+    """Return the FLOPs of attention: those of q k' and of its product with v, causal or not.
+
+    Args:
+        q: Shape of the queries, (B, heads, T, e).
+        k: Shape of the keys.
+        v: Shape of the values.
+        args: What else the operator takes.
+        kwargs: Likewise.
+    """
+    return int(sdpa_flop_count(q, k, v))
+
+
+def _of_attention_backward(
+    grad: Sequence[int],
+    q: Sequence[int],
+    k: Sequence[int],
+    v: Sequence[int],
+    *args: object,
+    **kwargs: object,
+) -> int:
+    """Return the FLOPs of its backward pass, which multiplies q k' once more."""
+    return int(sdpa_backward_flop_count(grad, q, k, v))
+
+
+_UNCOUNTED = {
+    torch.ops.aten._linalg_solve_ex: _of_a_linear_system,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _of_attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _of_attention_backward,
+}
+"""torch counts no linear system by itself, and fused attention on CUDA only."""
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -53,7 +88,7 @@ def num_parameters(model: nn.Module) -> int:
 
 def flops(run: Callable[[], Result]) -> tuple[int, Result]:
     """Return the floating-point operations of `run()`, and its result."""
-    counter = FlopCounterMode(display=False, custom_mapping=_SYSTEMS)
+    counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     # torch's tracker hooks every module that runs, and autograd refuses its hooks where a gradient
     # is taken inside of a backward pass, as that of a solve is.
     counter.mod_tracker = _NoModules()
