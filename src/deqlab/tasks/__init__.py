@@ -10,6 +10,7 @@ from deqlab.tasks.files.registry import DATASETS, NAMES, SOURCES, names_of
 from deqlab.tasks.files.status import FileState, FileStatus, fetch, inspect
 from deqlab.tasks.files.store import cache_dir
 from deqlab.tasks.files.tables import read_samples
+from deqlab.tasks.files.text import TextData
 
 __all__ = [
     "DATASETS",
@@ -21,6 +22,7 @@ __all__ = [
     "FileState",
     "FileStatus",
     "ImageData",
+    "TextData",
     "boolean",
     "cache_dir",
     "fetch",

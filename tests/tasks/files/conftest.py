@@ -60,6 +60,12 @@ def real_cifar10():
     return _folder_with("cifar10")
 
 
+@pytest.fixture(scope="session")
+def real_text():
+    """The folder with the real texts, which no checkout holds."""
+    return _folder_with("text")
+
+
 class Tiny:
     """A public image set called tiny: as MNIST, but of 30 + 10 images of 5 x 4 pixels."""
 
