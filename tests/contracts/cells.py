@@ -13,7 +13,16 @@ import torch
 from torch import nn
 
 from deqlab.bias.diagonal import DiagonalCell
-from deqlab.nn import ConvCell, DenseCell, MonotoneCell, MultiscaleCell, SpectralNorm, Triangular
+from deqlab.nn import (
+    ConvCell,
+    DenseCell,
+    MonotoneCell,
+    MultiscaleCell,
+    RecurrentCell,
+    SpectralNorm,
+    TransformerCell,
+    Triangular,
+)
 from tests.nn.operators import exact_norm
 
 
@@ -78,6 +87,33 @@ def contraction_of_the_feedback(cell):
     return left
 
 
+def within_the_unit_ball(cell):
+    """Return how far f(z, x) stays below root mean square 1 at every position, from wild states."""
+    assert cell.certificate().exists
+    generator = torch.Generator().manual_seed(5)
+    z, x = torch.randn(2, 50, 4, cell.width, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        square = cell(10 * z, x).square().mean(dim=-1)
+    return 1 - float(square.max().sqrt())
+
+
+def within_their_bounds(cell):
+    """Return how far a recurrent cell stays below the bounds of its state, from their corners.
+
+    |h| <= 1, and for an LSTM |c| <= 1 + exp(a), with a the largest input of its forget gate.
+    """
+    assert cell.certificate().exists
+    generator = torch.Generator().manual_seed(5)
+    inner, x = cell.recurrent, torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    h, c = torch.randn(2, 50, 5, generator=generator, dtype=torch.float64).sign()
+    if isinstance(inner, nn.GRUCell):
+        return 1 + 1e-12 - float(inner(x, h).abs().max().detach())
+    weight, bias = inner.weight_ih[5:10], inner.bias_ih[5:10] + inner.bias_hh[5:10]
+    bound = 1 + torch.exp(x @ weight.T + bias + inner.weight_hh[5:10].abs().sum(dim=1))
+    h, c = inner(x, (h, c * bound))
+    return 1 + 1e-12 - float(torch.maximum(h.abs(), c.abs() / bound).max().detach())
+
+
 CELLS = {
     "DenseCell": Kept(
         make=lambda: DenseCell(3, 5, activation=torch.tanh), sample=(3,), leading=True
@@ -117,6 +153,30 @@ CELLS = {
         sample=(4, 3, 3),
         leading=True,
         certificate=contraction_of_the_feedback,
+    ),
+    "TransformerCell": Kept(
+        make=lambda: TransformerCell(8, 2, cap=0.2),
+        sample=(3, 8),
+        leading=True,
+        certificate=within_the_unit_ball,
+    ),
+    "TransformerCell-not-causal": Kept(
+        make=lambda: TransformerCell(4, 2, blocks=2, causal=False, query_key_norm=False, cap=0.2),
+        sample=(3, 4),
+        leading=True,
+        certificate=within_the_unit_ball,
+    ),
+    "RecurrentCell-GRU": Kept(
+        make=lambda: RecurrentCell(nn.GRUCell(3, 5)),
+        sample=(3,),
+        leading=True,
+        certificate=within_their_bounds,
+    ),
+    "RecurrentCell-LSTM": Kept(
+        make=lambda: RecurrentCell(nn.LSTMCell(3, 5)),
+        sample=(3,),
+        leading=True,
+        certificate=within_their_bounds,
     ),
     "DiagonalCell": Kept(
         make=lambda: DiagonalCell(torch.tensor([0.5, -0.25, 0.0]), torch.ones(3)),

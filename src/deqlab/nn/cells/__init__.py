@@ -7,6 +7,8 @@ from deqlab.nn.cells.dense import DenseCell
 from deqlab.nn.cells.monotone import MonotoneCell
 from deqlab.nn.cells.multiscale import MultiscaleCell
 from deqlab.nn.cells.operator_norm import OperatorNorm
+from deqlab.nn.cells.recurrent import RecurrentCell
+from deqlab.nn.cells.transformer import TransformerCell
 
 __all__ = [
     "Cell",
@@ -16,7 +18,9 @@ __all__ = [
     "MultiscaleCell",
     "OperatorNorm",
     "Prepared",
+    "RecurrentCell",
     "SpectralNorm",
+    "TransformerCell",
     "Triangular",
     "Unconstrained",
 ]

@@ -4,14 +4,28 @@ from deqlab.nn.models.conv import ConvFrame, conv_deq, conv_twin
 from deqlab.nn.models.mlp import mlp
 from deqlab.nn.models.multiscale import Resolution, multiscale
 from deqlab.nn.models.resnet import ResidualBlock, resnet
+from deqlab.nn.models.transformer import (
+    Transformer,
+    TransformerLayers,
+    equal_flops,
+    equal_parameters,
+    equilibrium_transformer,
+    explicit_transformer,
+)
 from deqlab.nn.models.twins import training_flops
 
 __all__ = [
     "ConvFrame",
     "ResidualBlock",
     "Resolution",
+    "Transformer",
+    "TransformerLayers",
     "conv_deq",
     "conv_twin",
+    "equal_flops",
+    "equal_parameters",
+    "equilibrium_transformer",
+    "explicit_transformer",
     "mlp",
     "multiscale",
     "resnet",
