@@ -8,8 +8,7 @@ from torch.nn.functional import gelu
 
 from deqlab import DEQ, Anderson
 from deqlab.linalg.attention import uses_fused_attention
-from deqlab.nn import TransformerCell, TransformerLayers
-from deqlab.nn.parameter_groups import parameter_groups
+from deqlab.nn import TransformerCell, TransformerLayers, parameter_groups
 from tests.problems import normal
 
 TIGHT = Anderson(rtol=1e-12, max_steps=200)

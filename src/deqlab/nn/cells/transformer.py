@@ -56,7 +56,7 @@ class TransformerCell(Cell[Tensor]):
     sample_dims = 2
 
     rate_factors: ClassVar[Mapping[str, float]] = {"gate": 10.0}
-    """See `nn.parameter_groups`: gates learn faster than weights."""
+    """See `nn.learning_rates`: gates learn faster than weights."""
 
     cap: Tensor
 

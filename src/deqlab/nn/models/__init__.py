@@ -13,12 +13,14 @@ from deqlab.nn.models.transformer import (
     explicit_transformer,
 )
 from deqlab.nn.models.twins import training_flops
+from deqlab.nn.transformer_block import TransformerBlock
 
 __all__ = [
     "ConvFrame",
     "ResidualBlock",
     "Resolution",
     "Transformer",
+    "TransformerBlock",
     "TransformerLayers",
     "conv_deq",
     "conv_twin",

@@ -30,7 +30,7 @@ def parameter_groups(
 
     Example:
         >>> import torch
-        >>> from deqlab.nn import TransformerCell
+        >>> from deqlab.nn import TransformerCell, parameter_groups
         >>> groups = parameter_groups(TransformerCell(8, 2), lr=1e-3, weight_decay=0.1)
         >>> [(group["lr"], group["weight_decay"], len(group["params"])) for group in groups]
         [(0.001, 0.1, 4), (0.001, 0.0, 2), (0.01, 0.0, 1)]
