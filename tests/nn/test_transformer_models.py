@@ -9,10 +9,10 @@ from deqlab import Anderson
 from deqlab.costs import flops, num_parameters
 from deqlab.nn import (
     Transformer,
-    equal_flops,
-    equal_parameters,
     equilibrium_transformer,
     explicit_transformer,
+    layers_of_equal_flops,
+    transformer_twin,
 )
 
 TOKENS = torch.randint(7, (3, 10), generator=torch.Generator().manual_seed(0))
@@ -47,7 +47,7 @@ def test_logits_are_read_off_by_the_embedding():
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_the_twin_of_equal_parameters_lacks_the_gates_only(blocks):
     model = some_model(blocks=blocks)
-    twin = equal_parameters(model)
+    twin = transformer_twin(model)
     assert num_parameters(model) == num_parameters(twin) + 8
     missing = model.state_dict().keys() - {
         name.replace("body.", "body.cell.") for name in twin.state_dict()
@@ -57,12 +57,16 @@ def test_the_twin_of_equal_parameters_lacks_the_gates_only(blocks):
 
 def test_the_twin_of_equal_flops_costs_what_a_step_of_the_deq_costs():
     model = some_model(solver=Anderson(rtol=1e-4), query_key_norm=False)
-    twin = equal_flops(model, TOKENS)
+    layers = layers_of_equal_flops(model, TOKENS)
+    twin = transformer_twin(model, layers=layers)
     assert all(p.grad is None for p in model.parameters())
     layer = step_flops(explicit_transformer(7, 12, 8, 2, layers=1))
-    assert len(twin.body.blocks) > 2
+    assert len(twin.body.blocks) == layers > 2
     assert not twin.body.blocks[0].attention.normalised
-    assert abs(step_flops(twin) - step_flops(model)) <= layer / 2
+    budget = step_flops(model)
+    assert abs(step_flops(twin) - budget) <= layer / 2
+    assert layers_of_equal_flops(model, TOKENS, budget=2 * budget) > layers
+    assert layers_of_equal_flops(model, TOKENS, budget=0) == 1
 
 
 def test_a_step_of_one_layer_costs_its_products():
@@ -103,7 +107,7 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(
         ValueError, match=r"body is DEQ\(TransformerCell\(\.\.\.\)\), got a body of"
     ):
-        equal_parameters(explicit_transformer(7, 12, 8, 2, layers=1))
+        transformer_twin(explicit_transformer(7, 12, 8, 2, layers=1))
     with pytest.raises(ValueError, match="length must be at least 1, got 0"):
         Transformer(7, 0, 8, nn.Identity())
     with pytest.raises(ValueError, match="layers must be at least 1, got 0"):

@@ -11,6 +11,8 @@ from deqlab.nn.models.transformer import (
     equal_parameters,
     equilibrium_transformer,
     explicit_transformer,
+    layers_of_equal_flops,
+    transformer_twin,
 )
 from deqlab.nn.models.twins import training_flops
 from deqlab.nn.transformer_block import TransformerBlock
@@ -28,8 +30,10 @@ __all__ = [
     "equal_parameters",
     "equilibrium_transformer",
     "explicit_transformer",
+    "layers_of_equal_flops",
     "mlp",
     "multiscale",
     "resnet",
     "training_flops",
+    "transformer_twin",
 ]

@@ -4,19 +4,18 @@ Both embed tokens and positions, x = e + p, and read the logits of every positio
 the embedding's own weights (Press & Wolf 2017, "Using the output embedding to improve language
 models"). Between them stands what they differ in: a DEQ around a `TransformerCell`, or so many
 blocks of the same kind. An explicit one has the parameters of the DEQ where it has as many blocks
-as f, and its FLOPs where a training step costs as much: see `equal_parameters`, `equal_flops`.
+as f, and its FLOPs where a training step costs as much: see `transformer_twin` and
+`layers_of_equal_flops`.
 """
 
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, rms_norm
 from typing_extensions import override
 
 from deqlab.arguments import check_count
-from deqlab.costs import flops
 from deqlab.errors import OnFailure
 from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
@@ -24,6 +23,7 @@ from deqlab.gradients.linear_methods import GMRES
 from deqlab.nn.attention import EPS, seen
 from deqlab.nn.cells.transformer import TransformerCell
 from deqlab.nn.deq import DEQ
+from deqlab.nn.models.twins import step_flops
 from deqlab.nn.transformer_block import STD, TransformerBlock
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver
@@ -145,6 +145,7 @@ def equilibrium_transformer(
         on_failure: Likewise.
 
     Example:
+        >>> import torch
         >>> model = equilibrium_transformer(65, 16, 8, 2)
         >>> model(torch.randint(65, (3, 10))).shape
         torch.Size([3, 10, 65])
@@ -173,23 +174,45 @@ def explicit_transformer(
     return Transformer(num_tokens, length, width, body)
 
 
-def equal_parameters(model: Transformer) -> Transformer:
-    """Return the explicit twin with the parameters of a DEQ, but for its gates."""
-    return _explicit(model, len(_cell(model).blocks))
-
-
-def equal_flops(model: Transformer, tokens: Int[Tensor, "B T"]) -> Transformer:
-    """Return the explicit twin a training step of which costs most nearly as much as of a DEQ.
-
-    The solve and its adjoint are counted as they are at the present weights on these tokens.
+def transformer_twin(model: Transformer, *, layers: int | None = None) -> Transformer:
+    """Return an explicit transformer of the sizes of one with a DEQ, with weights of its own.
 
     Args:
-        model: The transformer with a DEQ; it gets no gradients, and a DEQ remembers this solve.
-        tokens: A batch as in training.
+        model: The transformer with a DEQ around a `TransformerCell`.
+        layers: How many blocks. None takes as many as f has: the twin of equal parameters, but
+            for the gates.
     """
-    budget = _step_flops(model, tokens)
-    one, two = (_step_flops(_explicit(model, layers), tokens) for layers in (1, 2))
-    return _explicit(model, max(1, round(1 + (budget - one) / (two - one))))
+    blocks = _cell(model).blocks
+    block = blocks[0]
+    assert isinstance(block, TransformerBlock)
+    twin = explicit_transformer(
+        model.embedding.num_embeddings,
+        model.position.num_embeddings,
+        model.embedding.embedding_dim,
+        block.attention.heads,
+        layers=len(blocks) if layers is None else layers,
+        causal=block.attention.causal,
+        query_key_norm=block.attention.normalised,
+    )
+    return twin.to(model.embedding.weight)
+
+
+def layers_of_equal_flops(
+    model: Transformer, tokens: Int[Tensor, "B T"], *, budget: int | None = None
+) -> int:
+    """Return the layers with which the twin takes most nearly the FLOPs of a step of training.
+
+    Args:
+        model: The transformer with a DEQ.
+        tokens: A batch as in training.
+        budget: The FLOPs of a step of the DEQ. None counts one on these tokens, at the present
+            weights: solves take more evaluations after training than before it.
+    """
+    budget = _step_flops(model, tokens) if budget is None else budget
+    # Not on the meta device, where torch chooses another kernel for attention. A layer costs what
+    # every other does.
+    one, two = (_step_flops(transformer_twin(model, layers=n), tokens) for n in (1, 2))
+    return max(1, round(1 + (budget - one) / (two - one)))
 
 
 def _cell(model: Transformer) -> TransformerCell:
@@ -202,27 +225,7 @@ def _cell(model: Transformer) -> TransformerCell:
     return cell
 
 
-def _explicit(model: Transformer, layers: int) -> Transformer:
-    block = _cell(model).blocks[0]
-    assert isinstance(block, TransformerBlock)
-    attention = block.attention
-    twin = explicit_transformer(
-        model.embedding.num_embeddings,
-        model.position.num_embeddings,
-        model.embedding.embedding_dim,
-        attention.heads,
-        layers=layers,
-        causal=attention.causal,
-        query_key_norm=attention.normalised,
-    )
-    return twin.to(model.embedding.weight)
-
-
 def _step_flops(model: Transformer, tokens: Tensor) -> int:
-    parameters = list(model.parameters())
-
-    def step() -> None:
-        loss = cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
-        torch.autograd.grad(loss, parameters)
-
-    return flops(step)[0]
+    return step_flops(
+        model, lambda: cross_entropy(model(tokens).flatten(0, 1), tokens.flatten().long())
+    )

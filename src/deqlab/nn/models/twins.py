@@ -17,7 +17,12 @@ from deqlab.costs import flops, num_parameters
 
 
 def training_flops(model: nn.Module, x: Float[Tensor, "B ..."], y: Int64[Tensor, " B"]) -> int:
-    """Return the FLOPs of one step of training a classifier on a batch, without the optimiser's.
+    """Return the FLOPs of one step of training a classifier on a batch; see `step_flops`."""
+    return step_flops(model, lambda: cross_entropy(model(x), y))
+
+
+def step_flops(model: nn.Module, loss: Callable[[], Tensor]) -> int:
+    """Return the FLOPs of one step of training at a loss of the model, without the optimiser's.
 
     The gradients of the parameters are as before. Buffers are written, as by any step.
     """
@@ -27,7 +32,7 @@ def training_flops(model: nn.Module, x: Float[Tensor, "B ..."], y: Int64[Tensor,
         p.grad = None
     try:
         # Not autograd.grad of the parameters: hooks that gradients of a solve set refuse it.
-        return flops(lambda: cross_entropy(model(x), y).backward())[0]
+        return flops(lambda: loss().backward())[0]
     finally:
         for p, gradient in zip(parameters, gradients, strict=True):
             p.grad = gradient
