@@ -104,8 +104,7 @@ def seen(mask: Tensor, y: Float[Tensor, "B T d"], *, causal: bool) -> Bool[Tenso
             f"dimensions of {count} sequence{'s' * (count != 1)} of length {length} in front, got "
             f"{tuple(mask.shape)}"
         )
-    every = torch.ones(length, length, dtype=torch.bool, device=mask.device)
     visible = mask.reshape(count, 1, lines, length)
     if causal:
-        visible = visible & every.tril()
+        visible = visible & mask.new_ones(length, length).tril()
     return visible | torch.eye(length, dtype=torch.bool, device=mask.device)
