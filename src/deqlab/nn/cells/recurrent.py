@@ -70,7 +70,7 @@ class RecurrentCell(Cell[StateT]):
                 f"got {type(recurrent).__name__}; DEQ takes any other module as it is"
             )
         self.recurrent = recurrent
-        self.register_buffer("gain", torch.ones((), dtype=recurrent.weight_hh.dtype))
+        self.register_buffer("gain", recurrent.weight_hh.detach().new_ones(()))
 
     @property
     @override
