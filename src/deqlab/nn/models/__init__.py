@@ -1,4 +1,4 @@
-"""Networks put together: classifiers with a DEQ in them, and the explicit twins to compare with."""
+"""Networks put together: those with a DEQ in them, and explicit twins to compare with."""
 
 from deqlab.nn.models.conv import ConvFrame, conv_deq, conv_twin
 from deqlab.nn.models.mlp import mlp
@@ -7,8 +7,6 @@ from deqlab.nn.models.resnet import ResidualBlock, resnet
 from deqlab.nn.models.transformer import (
     Transformer,
     TransformerLayers,
-    equal_flops,
-    equal_parameters,
     equilibrium_transformer,
     explicit_transformer,
     layers_of_equal_flops,
@@ -26,8 +24,6 @@ __all__ = [
     "TransformerLayers",
     "conv_deq",
     "conv_twin",
-    "equal_flops",
-    "equal_parameters",
     "equilibrium_transformer",
     "explicit_transformer",
     "layers_of_equal_flops",
