@@ -27,6 +27,7 @@ from torch.utils.flop_counter import (
     sdpa_backward_flop_count,
     sdpa_flop_count,
 )
+from torch.utils.module_tracker import ModuleTracker
 from typing_extensions import override
 
 Result = TypeVar("Result")
@@ -97,16 +98,16 @@ def flops(run: Callable[[], Result]) -> tuple[int, Result]:
     return int(counter.get_total_flops()), result
 
 
-class _NoModules:
-    """Says of every operation that no module asked for it."""
+class _NoModules(ModuleTracker):
+    """Says of every operation that no module in particular asked for it."""
 
-    parents = frozenset(("Global",))
+    @override
+    def __enter__(self) -> "_NoModules":
+        return self
 
-    def __enter__(self) -> None:
-        """Follow nothing."""
-
+    @override
     def __exit__(self, *error: object) -> None:
-        """Likewise."""
+        """Nothing was hooked."""
 
 
 def seconds(runs: Sequence[Callable[[], object]], repeats: int) -> list[float]:

@@ -139,12 +139,12 @@ CELLS = {
     "MultiscaleCell": Kept(make=lambda: MultiscaleCell(2, (4, 8)), sample=(2, 4, 4)),
     "MultiscaleCell-complete": Kept(
         make=lambda: MultiscaleCell(
-            2, (2, 2, 2), groups=2, exchange="all", expansion=2, identity=0.5, size=(4, 4)
+            2, (2, 2, 2), groups=1, gain=0.2, exchange="all", expansion=2, identity=0.5, size=(4, 4)
         ),
         sample=(2, 4, 4),
     ),
     "ConvCell": Kept(
-        make=lambda: ConvCell(4, (4, 3), conv_groups=2, groups=2, gain=0.5),
+        make=lambda: ConvCell(4, (4, 3), conv_groups=2, groups=2, gain=0.4),
         sample=(4, 4, 3),
         leading=True,
     ),

@@ -82,8 +82,9 @@ def _symbol(
     sides = [max(pixels + kernel // 2, kernel) for pixels in size]
     torus = [-(-side // stride) * stride for side in sides]
     if stride == 1:
-        symbol = torch.fft.rfft2(w, s=torus)  # the other half has the conjugate matrices
-        return symbol.permute(0, 3, 4, 1, 2)
-    symbol = torch.fft.fft2(w, s=torus)
+        # The other half of the frequencies has the conjugate matrices.
+        half: Tensor = torch.fft.rfft2(w, s=torus)
+        return half.permute(0, 3, 4, 1, 2)
+    symbol: Tensor = torch.fft.fft2(w, s=torus)
     aliases = symbol.unflatten(4, (stride, -1)).unflatten(3, (stride, -1))  # (G, m, n, s, h, s, w)
     return aliases.permute(0, 4, 6, 1, 2, 3, 5).flatten(4)

@@ -79,10 +79,10 @@ def chains(
     for fine, (down, up) in enumerate(zip(*near, strict=True)):
         into[fine + 1][fine], into[fine][fine + 1] = [down], [up]
     if far is not None:
-        down, up = iter(far[0]), iter(far[1])
+        downwards, upwards = iter(far[0]), iter(far[1])
         for fine, coarse in _distant_pairs(num_maps):
-            into[coarse][fine] = [next(down) for _ in range(coarse - fine)]
-            into[fine][coarse] = [next(up)]
+            into[coarse][fine] = [next(downwards) for _ in range(coarse - fine)]
+            into[fine][coarse] = [next(upwards)]
     return into
 
 

@@ -6,7 +6,7 @@ or all filters of a convolution by its operator norm at a given resolution.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,9 @@ class Filters(nn.ParameterList):
         """Return the filters at norm 1; zero ones stay zero."""
         if self.norms is None:
             return [_unit(w) for w in self]
-        return [norm.normalised(w) for norm, w in zip(self.norms, self, strict=True)]
+        return [
+            cast(OperatorNorm, norm).normalised(w) for norm, w in zip(self.norms, self, strict=True)
+        ]
 
 
 def _unit(filters: Tensor) -> Tensor:

@@ -153,14 +153,16 @@ class OperatorNorm(nn.Module):
     def _transposed(self, w: Tensor, u: Tensor) -> Tensor:
         """Return A'u."""
         padding = w.shape[-1] // 2
-        return conv2d_input(self.vector.shape, w, u, self.stride, padding, groups=self.groups)
+        v: Tensor = conv2d_input(self.vector.shape, w, u, self.stride, padding, groups=self.groups)
+        return v
 
     def _rows(self, maps: Tensor) -> Tensor:
         return maps.reshape(self.groups, -1)
 
     def _sizes(self, maps: Tensor) -> Tensor:
         """Return the norm of each group of channels, (groups,)."""
-        return torch.linalg.vector_norm(self._rows(maps), dim=1)
+        sizes: Tensor = torch.linalg.vector_norm(self._rows(maps), dim=1)
+        return sizes
 
     @override
     def extra_repr(self) -> str:
