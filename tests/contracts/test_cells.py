@@ -184,6 +184,7 @@ def test_it_compiles(kept, fullgraph):
 def test_its_certificate_holds_at_the_start_on_wild_weights_and_while_it_trains(kept):
     cell, x = made(kept), kept.x(6)
     assert kept.certificate(cell) > 0
+    assert_it_says_so(kept, cell)
     if not hasattr(cell, "check"):  # who refuses such weights need not withstand them
         for seed in range(5):
             wild = made(kept)
@@ -191,6 +192,7 @@ def test_its_certificate_holds_at_the_start_on_wild_weights_and_while_it_trains(
                 for i, p in enumerate(wild.parameters()):
                     p.copy_(noise(p, scale=4.0, seed=10 * seed + i))
             assert kept.certificate(wild) > 0
+            assert_it_says_so(kept, wild)
     deq = DEQ(cell, solver=SOLVER, gradient=EXACT, on_failure="raise")
     optimizer = torch.optim.SGD(cell.parameters(), lr=0.05)
     for _ in range(10):
@@ -198,6 +200,17 @@ def test_its_certificate_holds_at_the_start_on_wild_weights_and_while_it_trains(
         sum(t.square().sum() for t in tree_leaves(deq(x))).backward()
         optimizer.step()
         assert kept.certificate(cell) > 0
+    assert_it_says_so(kept, cell)
+
+
+def assert_it_says_so(kept, cell):
+    """The certificate of the cell has the margin of the independent route."""
+    certificate = cell.certificate()
+    assert certificate.holds
+    assert certificate.exists
+    assert certificate.unique
+    # Taken off for rounding, which is relative to the weights: those of wild cells are of size 100.
+    assert certificate.margin == pytest.approx(kept.certificate(cell), rel=1e-9, abs=1e-9)
 
 
 def test_a_cell_that_prepares_something_else_is_told_what_to_return():

@@ -21,6 +21,8 @@ from deqlab.nn.deq import DEQ
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
 from deqlab.solvers.newton import Newton
+from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificates.triangular import diagonal
 
 _EXACT = Newton()
 
@@ -74,6 +76,11 @@ class DiagonalCell(Cell[Tensor]):
         self, z: Float[Tensor, "B n"], shared: Float[Tensor, " n"], rows: Float[Tensor, "B n"]
     ) -> Float[Tensor, "B n"]:
         return shared * z + rows
+
+    @override
+    def certificate(self) -> Certificate:
+        """Return what w as it is now proves: phi is the identity."""
+        return diagonal(self.w)
 
 
 class DiagonalDEQ(nn.Module):

@@ -1,7 +1,8 @@
 """Parametrisations of a weight W that keep z = phi(Wz + q) well-posed, for 1-Lipschitz phi.
 
 A constraint is a module that maps a free matrix V to W, with gradients. It has no state of its
-own: the same V gives the same W in training and in evaluation.
+own: the same V gives the same W in training and in evaluation. `theorem` says what is proved at the
+W that came out: the weight is looked at, and not the promise.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,11 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from deqlab.arguments import check_number
+from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificates.norms import two_norm
+from deqlab.stability.certificates.strongest import best_certificate
+from deqlab.stability.certificates.triangular import triangular
+from deqlab.stability.slopes import Slope
 
 
 class Unconstrained(nn.Module):
@@ -21,6 +27,10 @@ class Unconstrained(nn.Module):
     @override
     def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
         return free
+
+    def theorem(self, weight: Float[Tensor, "m m"], slope: Slope) -> Certificate:
+        """Return the strongest of what all theorems prove at W."""
+        return best_certificate(weight, slope=slope.lipschitz, nondecreasing=slope.nondecreasing)
 
 
 class SpectralNorm(nn.Module):
@@ -47,6 +57,10 @@ class SpectralNorm(nn.Module):
             w: Tensor = v * (self.bound / norm.clamp_min(self.bound))
         return w.to(free.dtype)
 
+    def theorem(self, weight: Float[Tensor, "m m"], slope: Slope) -> Certificate:
+        """Return what the spectral norm of W proves."""
+        return two_norm(weight, slope=slope.lipschitz)
+
     @override
     def extra_repr(self) -> str:
         return f"bound={self.bound}"
@@ -71,6 +85,12 @@ class Triangular(nn.Module):
     @override
     def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
         return free.tril(-1) + torch.diag(self.bound * free.diagonal().tanh())
+
+    def theorem(self, weight: Float[Tensor, "m m"], slope: Slope) -> Certificate:
+        """Return what the diagonal of W proves, for a nondecreasing phi."""
+        if not slope.nondecreasing:
+            return Certificate.unknown("triangular W: the activation is not nondecreasing")
+        return triangular(weight, slope=slope.lipschitz)
 
     @override
     def extra_repr(self) -> str:

@@ -10,6 +10,8 @@ from typing_extensions import override
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import Unconstrained
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
+from deqlab.stability.certificate import Certificate
+from deqlab.stability.slopes import slope_of
 
 
 class DenseCell(Cell[Tensor]):
@@ -69,3 +71,21 @@ class DenseCell(Cell[Tensor]):
         rows: Float[Tensor, "B m"],
     ) -> Float[Tensor, "B m"]:
         return self.activation(torch.addmm(rows, z, shared))
+
+    @override
+    def certificate(self) -> Certificate:
+        """Return what the constraint proves at W as it is now, or any theorem without one.
+
+        Unknown where the Lipschitz constant of the activation is: see `stability.slope_of`.
+        """
+        slope = slope_of(self.activation)
+        if slope is None:
+            return Certificate.unknown(
+                f"the Lipschitz constant of {self.activation!r} is not known: use an activation "
+                "that stability.slope_of knows, or give its constant to stability.best_certificate"
+            )
+        with torch.no_grad():
+            weight = self.weight
+        theorem = getattr(self.constraint, "theorem", Unconstrained().theorem)
+        certificate: Certificate = theorem(weight, slope)
+        return certificate

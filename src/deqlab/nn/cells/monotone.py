@@ -20,6 +20,8 @@ from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
+from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificates.monotone import monotone
 
 
 class MonotoneCell(Cell[Tensor]):
@@ -83,6 +85,12 @@ class MonotoneCell(Cell[Tensor]):
     def update(self) -> MonotoneMap:  # type: ignore[override]
         """The map (z, W, U x + b) -> f(z, x), which shows its parts to the splitting methods."""
         return MonotoneMap(self.activation)
+
+    @override
+    def certificate(self) -> Certificate:
+        """Return the margin of W as it is now: every proximal operator is 1-Lipschitz."""
+        with torch.no_grad():
+            return monotone(self.weight)
 
     @override
     def extra_repr(self) -> str:

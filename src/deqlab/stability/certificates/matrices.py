@@ -1,0 +1,99 @@
+"""Matrices of certificates in float64, and bounds of their norms and eigenvalues.
+
+The weights are taken as the numbers that they are; what a theorem needs of them is computed in
+float64. Singular values and eigenvalues of LAPACK are those of a matrix that differs from the
+given one by at most p(n) eps |A|_F, with p a modest function of the size n (Golub & Van Loan 2013,
+"Matrix Computations", sec. 5.4 and 8.3). `allowance` takes p(n) = 4 n, more than is ever seen, and
+every bound here is moved by it to the safe side: what holds, holds up to this assumption alone.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from deqlab.arguments import check_count, check_number
+from deqlab.stability.certificate import Certificate
+
+Square = Float64[Tensor, "n n"]
+
+EPS = torch.finfo(torch.float64).eps
+
+
+def square(weight: Tensor) -> Square:
+    """Return a weight in float64 on the host.
+
+    Raises:
+        ValueError: It is no square matrix.
+    """
+    if weight.ndim != 2 or weight.shape[0] != weight.shape[1] or not len(weight):
+        raise ValueError(f"W must be a square matrix, got the shape {tuple(weight.shape)}")
+    return weight.detach().to("cpu", torch.float64)
+
+
+def matrix_of(
+    product: Callable[[Tensor], Tensor], dim: int, *, dtype: torch.dtype = torch.float64
+) -> Float[Tensor, "n n"]:
+    """Return the matrix of a linear map that is given by its products.
+
+    No number of products smaller than `dim` bounds a norm from above, so that a certificate needs
+    them all; `spectral_radius` measures with fewer, and proves nothing.
+
+    Args:
+        product: The map, on the rows of a (dim, dim) matrix.
+        dim: Its dimension.
+        dtype: What the products are computed in.
+    """
+    check_count("dim", dim)
+    return product(torch.eye(dim, dtype=dtype)).detach().mT
+
+
+def check_slope(slope: float) -> None:
+    """Raise unless `slope` is a finite number above 0.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is 0 or less, infinite or nan.
+    """
+    check_number("slope", slope)
+    if not 0 < slope < float("inf"):
+        raise ValueError(
+            f"slope must be above 0, and finite: it is the Lipschitz constant of the activation, "
+            f"got {slope}"
+        )
+
+
+def allowance(dim: int, size: Float64[Tensor, ""] | float) -> float:
+    """Return how far a computed singular value or eigenvalue may be off.
+
+    Args:
+        dim: The dimension n of the matrix.
+        size: Its Frobenius norm, or that of what it was computed from.
+    """
+    return 4 * dim * EPS * float(size)
+
+
+def norm_above(matrix: Square) -> float:
+    """Return a number that the spectral norm does not exceed."""
+    largest = float(torch.linalg.svdvals(matrix)[0])
+    return largest + allowance(len(matrix), torch.linalg.matrix_norm(matrix))
+
+
+def least_eigenvalue_below(symmetric: Square, *, size: Float64[Tensor, ""] | float = 0.0) -> float:
+    """Return a number that no eigenvalue of a symmetric matrix falls below.
+
+    Args:
+        symmetric: The matrix.
+        size: The Frobenius norm of what was added up to it, where that is larger than its own.
+    """
+    least = float(torch.linalg.eigvalsh(symmetric)[0])
+    size = max(float(size), float(torch.linalg.matrix_norm(symmetric)))
+    return least - allowance(len(symmetric), size)
+
+
+def not_finite(weight: Square) -> Certificate | None:
+    """Return what is known of a weight that is not finite, which is nothing; else None."""
+    if bool(weight.isfinite().all()):
+        return None
+    return Certificate.unknown("the weight W is not finite")

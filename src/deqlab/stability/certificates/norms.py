@@ -1,0 +1,102 @@
+"""Contraction in the 1-, 2- and infinity-norm.
+
+f(z) = phi(W z + q) with |phi(a) - phi(b)| <= L |a - b|, elementwise, has the Lipschitz constant
+L |W|_p in the p-norm. Below 1 Banach's theorem (1922) gives the one fixed point and the rate of
+plain iteration, and
+
+    |z - z'| <= L (|W|_p |z - z'| + |q - q'|),    so    |z - z'|_p <= L / (1 - L |W|_p) |q - q'|_p.
+
+In the 1- and infinity-norm each constant costs a factor sqrt(n) on its way to the Euclidean norm.
+"""
+
+import torch
+from torch import Tensor
+
+from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificates.matrices import (
+    EPS,
+    Square,
+    check_slope,
+    norm_above,
+    not_finite,
+    square,
+)
+
+
+def two_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
+    """Return what the spectral norm of W proves of z = phi(W z + q).
+
+    Args:
+        weight: W, (n, n).
+        slope: The Lipschitz constant of phi.
+
+    Raises:
+        ValueError: W is no square matrix, or `slope` is not above 0.
+    """
+    check_slope(slope)
+    w = square(weight)
+    return not_finite(w) or _contraction("2", norm_above(w), slope, 1.0)
+
+
+def infinity_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
+    """Return what the largest sum of a row of |W| proves of z = phi(W z + q).
+
+    Args:
+        weight: W, (n, n).
+        slope: The Lipschitz constant of phi.
+
+    Raises:
+        ValueError: W is no square matrix, or `slope` is not above 0.
+    """
+    check_slope(slope)
+    w = square(weight)
+    return not_finite(w) or _contraction("infinity", _largest_sum(w), slope, len(w) ** 0.5)
+
+
+def one_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
+    """Return what the largest sum of a column of |W| proves of z = phi(W z + q).
+
+    Args:
+        weight: W, (n, n).
+        slope: The Lipschitz constant of phi.
+
+    Raises:
+        ValueError: W is no square matrix, or `slope` is not above 0.
+    """
+    check_slope(slope)
+    w = square(weight)
+    return not_finite(w) or _contraction("1", _largest_sum(w.mT), slope, len(w) ** 0.5)
+
+
+def _largest_sum(w: Square) -> float:
+    # A sum of n numbers of one sign is off by less than n eps of itself.
+    return float(torch.linalg.vector_norm(w, ord=1, dim=1).max()) * (1 + len(w) * EPS)
+
+
+def _contraction(name: str, norm: float, slope: float, equivalence: float) -> Certificate:
+    """Return the certificate of a map whose constant is slope * norm.
+
+    Args:
+        name: That of the norm.
+        norm: That of W, or more.
+        slope: The Lipschitz constant of phi.
+        equivalence: What one constant grows by at most on its way to the Euclidean norm.
+    """
+    rate = slope * norm
+    margin = 1 - rate
+    if not margin > 0:
+        return Certificate(
+            theorem=f"{name}-norm: L |W|_{name} = {rate:.4g} is not below 1",
+            holds=False,
+            margin=margin,
+        )
+    return Certificate(
+        theorem=f"{name}-norm contraction: L |W|_{name} < 1 (Banach 1922)",
+        holds=True,
+        margin=margin,
+        exists=True,
+        unique=True,
+        rate=rate,
+        lipschitz=equivalence * slope / margin,
+        perturbation=margin / (slope * equivalence),
+    )
