@@ -15,9 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from deqlab import DEQ
 from deqlab.nn import DenseCell, SpectralNorm
+from deqlab.stability import DenoisingEnergy, FiniteDifferences, Hutchinson, Penalty, RadiusLoss
 from tests.contracts.dense import at
 from tests.contracts.gradients import GRADIENTS
-from tests.problems import F64, normal
+from tests.problems import F64, generator, normal
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo backend"
@@ -75,6 +76,19 @@ def each_scenario(model, x, y):
     return results
 
 
+PENALTIES = [
+    Hutchinson(weight=0.3),
+    FiniteDifferences(weight=0.3),
+    DenoisingEnergy(weight=0.3),
+    RadiusLoss(weight=0.3, steps=5),
+]
+
+
+def penalised(model, penalty, x, y, rank):
+    """Leave the gradients of a loss with a penalty whose random numbers are those of a rank."""
+    (loss(model, x, y) + penalty(generator=generator(rank))).backward()
+
+
 def worker(rank, folder):
     """What one process does; its results go to a file."""
     # deqlab's warnings are errors here too.
@@ -89,6 +103,10 @@ def worker(rank, folder):
     for name, case in GRADIENTS.items():
         parallel = DistributedDataParallel(network(case), find_unused_parameters=False)
         results[name] = each_scenario(parallel, x, y)
+    for regularizer in PENALTIES:
+        parallel = DistributedDataParallel(network(GRADIENTS["Implicit"]))
+        penalised(parallel, Penalty(parallel, regularizer), x, y, rank)
+        results[type(regularizer).__name__] = gradients_of(parallel)
     solution = network(GRADIENTS["Implicit-Picard"])[0].solve(x)
     solution.value.sum().backward()
     results["adjoint steps"] = solution.adjoint[0].evaluations
@@ -128,6 +146,20 @@ def test_two_processes_have_the_gradients_of_one(ranks, gradient, name):
         # Solves to 1e-11, amplified by 1 / (1 - 0.9) in value and adjoint: 1e-6 is room enough.
         torch.testing.assert_close(rank[gradient][name], expected, rtol=1e-6, atol=1e-9)
     assert torch.equal(ranks[0][gradient][name], ranks[1][gradient][name])
+
+
+@pytest.mark.parametrize("regularizer", PENALTIES, ids=lambda r: type(r).__name__)
+def test_two_processes_have_the_penalty_of_one(ranks, regularizer):
+    model = network(GRADIENTS["Implicit"])
+    penalty, (x, y) = Penalty(model, regularizer), batch()
+    for rank in range(RANKS):  # each draws its own numbers, for its half of the batch
+        half = slice(rank * 2, rank * 2 + 2)
+        penalised(model, penalty, x[half], y[half], rank)
+    expected, plain = gradients_of(model) / RANKS, ranks[0]["Implicit"][SCENARIOS[0]]
+    for rank in ranks:
+        found = rank[type(regularizer).__name__]
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+        assert (found - plain).abs().max() > 1e-4  # the penalty has a part in it
 
 
 def test_the_ranks_took_different_numbers_of_adjoint_steps(ranks):

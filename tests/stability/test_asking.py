@@ -39,6 +39,11 @@ def test_each_layer_of_a_model_answers_by_its_name():
 def test_wrappers_are_looked_through():
     deq = DEQ(nn.DataParallel(dense(SpectralNorm(0.5), gain=3.0)))
     assert certify(deq)["DEQ(DenseCell)"].holds
+
+
+@pytest.mark.slow  # torch.compile takes seconds to import
+def test_a_compiled_model_is_looked_through():
+    deq = DEQ(dense(SpectralNorm(0.5), gain=3.0))
     compiled = torch.compile(nn.Sequential(deq), backend="eager")
     assert [certificate.holds for certificate in certify(compiled).values()] == [True]
 

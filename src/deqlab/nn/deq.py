@@ -199,6 +199,13 @@ class DEQ(nn.Module, Generic[StateT]):
             raise other from error
         return equation.restored(solution)
 
+    def equation(self, z: StateT, *inputs: Any, **keywords: Any) -> Equation:  # noqa: ANN401
+        """Return the map that a solve at these inputs iterates, and z as the state that it takes.
+
+        What looks at the map beside of a solve asks here: `stability.Regularizer` for one.
+        """
+        return Equation.of(self.cell, inputs, keywords, z)
+
     def _remember(self, solution: Solution[Any]) -> None:
         if torch.compiler.is_exporting():
             return  # a program has no attributes to keep them in
