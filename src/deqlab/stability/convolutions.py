@@ -86,5 +86,6 @@ def _symbol(
         half: Tensor = torch.fft.rfft2(w, s=torus)
         return half.permute(0, 3, 4, 1, 2)
     symbol: Tensor = torch.fft.fft2(w, s=torus)
-    aliases = symbol.unflatten(4, (stride, -1)).unflatten(3, (stride, -1))  # (G, m, n, s, h, s, w)
+    # (G, m, n, s, h, s, w)
+    aliases: Tensor = symbol.unflatten(4, (stride, -1)).unflatten(3, (stride, -1))
     return aliases.permute(0, 4, 6, 1, 2, 3, 5).flatten(4)
