@@ -9,9 +9,10 @@ from torch import nn
 
 from deqlab import DEQ
 from deqlab.experiments.base import PROGRESS
-from deqlab.recipes import RECIPES, equilibrium
-from deqlab.recipes.equilibrium import feedback
-from deqlab.recipes.equilibrium import tested as as_tested
+from deqlab.recipes import RECIPES
+from deqlab.training import equilibrium
+from deqlab.training.equilibrium import feedback
+from deqlab.training.equilibrium import tested as as_tested
 from deqlab.recipes.verdict import judge
 from deqlab.solvers import Picard
 from tests.training.gated import Gated

@@ -15,6 +15,7 @@ from deqlab.experiments.expressivity.open import open_sawtooth, open_steep
 from deqlab.experiments.kernels import kernel_error, kernel_montecarlo, kernel_spectrum
 from deqlab.experiments.matched import matched_networks
 from deqlab.experiments.saliency import saliency
+from deqlab.experiments.stabilisers import stabilisers
 
 SEPARATION: tuple[Experiment[Any], ...] = (
     constructions.EXPERIMENT,
@@ -39,6 +40,7 @@ _ALL: tuple[Experiment[Any], ...] = (
     kernel_spectrum.EXPERIMENT,
     kernel_montecarlo.EXPERIMENT,
     matched_networks.EXPERIMENT,
+    stabilisers.EXPERIMENT,
 )
 
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}

@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 from deqlab.costs import num_parameters
 from deqlab.nn.deq import DEQ
 from deqlab.recipes.config import ImageConfig
-from deqlab.recipes.equilibrium import Labelled, tested
 from deqlab.recipes.images import Images
 from deqlab.runs.records import Row
 from deqlab.training.convergence_log import ConvergenceLog
+from deqlab.training.equilibrium import Labelled, tested
 from deqlab.training.fit import fit_rows
 from deqlab.training.loop import Loop
 from deqlab.training.policies import POLICIES

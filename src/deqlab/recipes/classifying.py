@@ -18,9 +18,9 @@ from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, every_job
 from deqlab.experiments.comparing.evidence import select
 from deqlab.recipes.attempt import Attempt
 from deqlab.recipes.config import ImageConfig
-from deqlab.recipes.equilibrium import feedback
 from deqlab.recipes.images import Images, images
 from deqlab.recipes.verdict import PAGE, judge
+from deqlab.training.equilibrium import feedback
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from deqlab.recipes.config import ImageConfig
-from deqlab.recipes.equilibrium import Labelled
 from deqlab.tasks.files.images import ImageData
 from deqlab.tasks.files.loading import load
+from deqlab.training.equilibrium import Labelled
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

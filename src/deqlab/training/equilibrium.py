@@ -22,7 +22,7 @@ from deqlab.training.fit import evaluated
 from deqlab.training.layers import layers_of
 
 Labelled: TypeAlias = tuple[Tensor, Tensor]
-"""Inputs (N, ...) and their classes (N,)."""
+"""Inputs (N, ...) and their classes (N,), or (N, T) where each position of a sequence has one."""
 
 RTOL, MAX_STEPS = 1e-2, 40
 """To what a network is solved where it is tested."""
@@ -95,6 +95,6 @@ def _scored(model: nn.Module, data: Labelled) -> Row:
     x, y = data
     scores = torch.cat([model(part) for part in x.split(BATCH)])
     return {
-        "test_accuracy": (scores.argmax(dim=1) == y).double().mean().item(),
-        "test_loss": cross_entropy(scores, y).item(),
+        "test_accuracy": (scores.argmax(dim=-1) == y).double().mean().item(),
+        "test_loss": cross_entropy(scores.flatten(0, -2), y.flatten()).item(),
     }

@@ -1,0 +1,1 @@
+"""What keeps a DEQ at its equilibrium while it trains: stabilisers compared on two cells."""

@@ -1,0 +1,151 @@
+"""What keeps a DEQ at its equilibrium while it trains, and what does it cost?
+
+Measured in settings in which nothing keeps it there: the share of samples at their equilibrium at
+the end, the loss, the evaluations, and the time of a step. The regularisers are those that the
+literature proposes (Bai, Koltun & Kolter 2021: Hutchinson) and two that need no second derivative;
+operator norms are after Lipschitz networks; rate control is deqlab's own.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, cross
+from deqlab.experiments.config import Config, check_at_least
+from deqlab.experiments.stabilisers.settings import Setting, attention, conv
+from deqlab.experiments.stabilisers.stabilisers_report import PAGE, judge
+from deqlab.stability.regularization.base import Regularizer
+from deqlab.stability.regularization.denoising import DenoisingEnergy
+from deqlab.stability.regularization.frobenius import FiniteDifferences, Hutchinson
+from deqlab.stability.regularization.penalty import Penalty
+from deqlab.training.convergence_log import ConvergenceLog
+from deqlab.training.equilibrium import Labelled, tested
+from deqlab.training.fit import fit_rows
+from deqlab.training.loop import Loop
+from deqlab.training.rate_control import RateControl
+
+REGULARIZERS: dict[str, type[Regularizer]] = {
+    "hutchinson": Hutchinson,
+    "finite-differences": FiniteDifferences,
+    "denoising": DenoisingEnergy,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StabilisersConfig(Config):
+    """The fields of the experiment.
+
+    Attributes:
+        num_images: Training images of the convolutional setting.
+        epochs: Passes over them.
+        text_steps: Steps of the attention setting.
+        weights: The weights of the regularisers that are tried, each an arm of its own.
+        num_evaluations: How often a network is tested while it trains.
+    """
+
+    num_images: int = 10_000
+    epochs: int = 2
+    text_steps: int = 350
+    weights: tuple[float, ...] = (0.1, 1.0)
+    num_evaluations: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(self, 1, "num_images", "epochs", "text_steps", "num_evaluations")
+        for weight in self.weights:
+            if not 0 < weight < float("inf"):
+                raise ValueError(f"weights must be above 0, got {weight}")
+
+
+def arms(config: StabilisersConfig) -> list[str]:
+    """Return the arms: each stabiliser in each setting, operator norms where there are filters."""
+    penalties = [f"{name} {weight:g}" for name in REGULARIZERS for weight in config.weights]
+    every = ["nothing", "rate control", *penalties]
+    return [
+        *(f"conv: {name}" for name in [*every, "operator norms", "operator norms, rate control"]),
+        *(f"attention: {name}" for name in every),
+    ]
+
+
+def run(config: StabilisersConfig, job: Job) -> Iterator[Row]:
+    """Train one network with one stabiliser."""
+    where, _, stabiliser = job.arm.partition(": ")
+    setting = _setting(where, config)
+    model = setting.network("operator norms" in stabiliser)
+    name, _, weight = stabiliser.partition(" ")
+    penalty = (
+        Penalty(model, REGULARIZERS[name](weight=float(weight))) if name in REGULARIZERS else None
+    )
+    control = RateControl(model, target=setting.rate) if "rate control" in stabiliser else None
+    log = ConvergenceLog(model, policy=())
+
+    def loss(batch: Labelled) -> tuple[torch.Tensor, None]:
+        x, y = batch
+        found = cross_entropy(model(x).flatten(0, -2), y.flatten())
+        return (found if penalty is None else found + penalty()), None
+
+    optimizer = setting.optimizer(model)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=setting.steps)
+    rows = fit_rows(
+        model,
+        Loop(loss=loss, optimizer=optimizer, schedule=schedule, clip=setting.clip),
+        setting.batches(torch.Generator().manual_seed(job.seed)),
+        control=control,
+        log=log,
+        evaluate=lambda model: tested(model, setting.test),
+        every=-(-setting.steps // config.num_evaluations),
+        progress=False,
+    )
+    row: Row = {}
+    for row in rows:
+        yield {"kind": PROGRESS, **row}
+        yield {"kind": "step", "setting": where, "stabiliser": stabiliser, **row}
+    per_step = row["seconds"] / row["step"]
+    yield {
+        "kind": "summary",
+        "label": stabiliser,
+        "setting": where,
+        "stabiliser": stabiliser,
+        **row,
+        "step_seconds": per_step,
+    }
+
+
+@lru_cache(maxsize=2)
+def _setting(where: str, config: StabilisersConfig) -> Setting:
+    if where == "conv":
+        return conv(config.num_images, config.epochs)
+    return attention(config.text_steps)
+
+
+def check(config: StabilisersConfig) -> None:
+    """Raise DataError unless both data sets are here."""
+    for where in ("conv", "attention"):
+        _setting(where, config)
+
+
+EXPERIMENT: Experiment[Any] = Experiment(
+    name="stabilisers",
+    title="What keeps a DEQ at its equilibrium while it trains",
+    claim="Rate control keeps a DEQ at its equilibrium where it would leave it, and no regulariser "
+    "that does so reaches a lower loss.",
+    source="Asked by deqlab; the regularisers are those of Bai, Koltun & Kolter (2021) and kin.",
+    origin="asked",
+    presets={
+        "smoke": StabilisersConfig(
+            seeds=(0,), num_images=640, epochs=1, text_steps=6, weights=(1.0,), num_evaluations=1
+        ),
+        "quick": StabilisersConfig(seeds=(0,), weights=(1.0,)),
+        "full": StabilisersConfig(),
+    },
+    page=PAGE,
+    check=check,
+    plan=cross(arms),
+    run=run,
+    judge=judge,
+)
