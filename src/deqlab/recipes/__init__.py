@@ -6,9 +6,9 @@ A recipe is an experiment (see `experiments.base`) whose arm "deq" must end at i
 from typing import Any
 
 from deqlab.experiments.base import Experiment
-from deqlab.recipes import conv_fashion
+from deqlab.recipes import conv, multiscale
 
-_ALL: tuple[Experiment[Any], ...] = (conv_fashion.RECIPE,)
+_ALL: tuple[Experiment[Any], ...] = (*conv.RECIPES, *multiscale.RECIPES)
 
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 

@@ -1,4 +1,4 @@
-"""A convolutional DEQ at one resolution, on Fashion-MNIST: `conv-fashion`.
+"""A convolutional DEQ at one resolution: `conv-fashion` and `conv-cifar`.
 
 One residual block whose feedback is bounded by its operator norms (`ConvCell`), between a stem and
 a readout that its twins have too. Source of the setting: Bai, Koltun & Kolter (2020), "Multiscale
@@ -6,7 +6,7 @@ Deep Equilibrium Models", at one resolution.
 """
 
 from dataclasses import dataclass, replace
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from torch import nn
 
@@ -89,20 +89,44 @@ def _frame(config: ConvConfig, images: Images) -> ConvFrame:
     )
 
 
-FULL = ConvConfig(epochs=5, learning_rates=(2e-2,), flips=True)
+FASHION = ConvConfig(epochs=5, learning_rates=(2e-2,), flips=True)
+CIFAR = ConvConfig(dataset="cifar10", epochs=20, learning_rates=(1e-2,), fields=4, flips=True)
+SMALL: dict[str, Any] = {**SMOKE, "channels": 8, "halvings": 1, "fields": 2}
 
-RECIPE = recipe(
-    Networks(deq=deq, of_parameters=of_parameters, of_flops=of_flops),
-    name="conv-fashion",
-    title="A convolutional DEQ on Fashion-MNIST",
-    source="Asked by deqlab; after Bai, Koltun & Kolter (2020).",
-    presets={
-        "smoke": replace(FULL, **SMOKE, channels=8, halvings=1, fields=2),
-        "quick": replace(FULL, train_size=10_000, epochs=2),
-        "stress": replace(
-            FULL, channels=16, halvings=1, fields=2, train_size=10_000, epochs=2, flips=False
-        ),
-        "full": FULL,
-    },
-    margin=0.005,
+NETWORKS = Networks(deq=deq, of_parameters=of_parameters, of_flops=of_flops)
+SOURCE = "Asked by deqlab; after Bai, Koltun & Kolter (2020)."
+
+RECIPES = (
+    recipe(
+        NETWORKS,
+        name="conv-fashion",
+        title="A convolutional DEQ on Fashion-MNIST",
+        source=SOURCE,
+        presets={
+            "smoke": replace(FASHION, **SMALL),
+            "quick": replace(FASHION, train_size=10_000, epochs=2),
+            "stress": replace(
+                FASHION,
+                channels=16,
+                halvings=1,
+                fields=2,
+                train_size=10_000,
+                epochs=2,
+                flips=False,
+            ),
+            "full": FASHION,
+        },
+        margin=0.005,
+    ),
+    recipe(
+        NETWORKS,
+        name="conv-cifar",
+        title="A convolutional DEQ on 4,000 images of CIFAR-10",
+        source=SOURCE,
+        presets={
+            "smoke": replace(CIFAR, **SMALL),
+            "quick": replace(CIFAR, epochs=5),
+            "full": CIFAR,
+        },
+    ),
 )
