@@ -104,20 +104,10 @@ class Solution(Generic[StateT]):
 
         What is left holds no graph; `adjoint` is the same list, which backward passes add to.
         """
-        bare = replace(
-            cast("Solution[Any]", self),
-            value=None,
-            residual=self.residual.clone(),
-            tolerance=self.tolerance.clone(),
-            status=self.status.clone(),
-            steps=self.steps.clone(),
-            trace=self.trace.clone(),
-            error=None if self.error is None else self.error.clone(),
-            correction=None,
-            states=(),
-            aux=None,
-        )
-        return cast("Solution[None]", bare)
+        left_out: dict[str, Any] = {"value": None, "correction": None, "states": (), "aux": None}
+        kept = {name: each for name, each in vars(self).items() if name not in left_out}
+        copied = {name: each.clone() for name, each in kept.items() if isinstance(each, Tensor)}
+        return cast("Solution[None]", replace(cast("Solution[Any]", self), **left_out | copied))
 
     @property
     def matrix(self) -> Float[Tensor, "B D"]:

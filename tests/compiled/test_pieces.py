@@ -13,9 +13,10 @@ from deqlab.compiled.solve import closed, judged
 from deqlab.compiled.steps import init, step
 from deqlab.linalg.norms import traceable_block_norms
 from deqlab.solvers.loop.convergence import Convergence
+from deqlab.solvers.loop.coupled_rows import is_unproven
 from deqlab.solvers.loop.criterion import scales_at_start
 from deqlab.solvers.loop.evaluation import CountedMap, Iterate
-from deqlab.solvers.loop.verdicts import is_unproven, unknown
+from deqlab.solvers.loop.verdicts import unknown
 from tests.problems import F64, generator, normal
 
 NUMBERS = torch.tensor(

@@ -20,17 +20,10 @@ from deqlab.linalg.norms import traceable_block_norms
 from deqlab.maps.auxiliary import state_and_aux
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
+from deqlab.solvers.loop.coupled_rows import is_unproven, lost, remeasured, withdrawn
 from deqlab.solvers.loop.criterion import Rules, Scales, bounds_of, look, scales_at_start
 from deqlab.solvers.loop.progress import CONVERGED, MAX_STEPS
-from deqlab.solvers.loop.verdicts import (
-    Verdicts,
-    is_unproven,
-    judge,
-    lost,
-    remeasured,
-    unknown,
-    withdrawn,
-)
+from deqlab.solvers.loop.verdicts import Verdicts, judge, of_each_row, unknown
 from deqlab.solvers.loop.weights import traceable_weights
 from deqlab.state import Layout
 
@@ -87,13 +80,11 @@ def fixed_point(
     exact = torch.float64 if start.dtype == torch.float64 else torch.float32
     return Solution(
         value=layout.separated(value),
-        residual=verdicts.residual,
-        tolerance=verdicts.tolerance,
-        status=verdicts.status,
-        steps=verdicts.steps,
         evaluations=end.evaluations.item() + has_aux,  # type: ignore[arg-type]
         aux=aux,
         trace=start.new_empty((0, start.shape[0]), dtype=exact),
+        **of_each_row(verdicts),
+        **solver.reports(end.memory),
     )
 
 

@@ -6,15 +6,16 @@ judges each row, and keeps finished rows where they are, or lets them leave; `lo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
+from deqlab.linalg.arrays import Array
 from deqlab.maps.matrix_map import MatrixMap, Narrow
 from deqlab.solution import Solution
 from deqlab.solvers.loop.compaction import Batch, Filed, rows_to_keep, take_rows
@@ -92,6 +93,14 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         What it returns for rows outside `iterate.running` is ignored.
         """
 
+    def reports(self, memory: Memory) -> Mapping[str, Array]:
+        """Return what the method itself has found out about each row, (B,), from what it wrote.
+
+        Names are those of fields of `Solution`, which then get it, also for rows that have left
+        the batch, and of a compiled solve.
+        """
+        return {}
+
     def rules(self, dtype: torch.dtype) -> Rules:
         """Return what rows are held to, for a state of this dtype."""
         return Rules(
@@ -157,7 +166,7 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
                 break
             if z_next is None:
                 if narrow is not None and (stay := rows_to_keep(convergence.running)) is not None:
-                    batch.file(convergence.filed())
+                    batch.file(convergence.filed(self.reports(memory)))
                     batch.keep(stay)
                     convergence.keep(stay)
                     iterate, memory = take_rows((iterate, memory), stay)
@@ -166,7 +175,8 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             z = convergence.hold_finished(iterate.z, z_next)
             del iterate, z_next  # not to be held while f works
         convergence.settle(iterate, counted if narrow is None else None)
-        solution = _solution(batch.file(convergence.filed()), record, counted)
+        filed = batch.file(convergence.filed(self.reports(memory)))
+        solution = _solution(filed, record, counted)
         if share_memory(solution.matrix, iterate.fz):  # f returns a tensor that is not its own
             solution = replace(solution, value=solution.matrix.clone())
         if control is not None:
@@ -210,21 +220,17 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
 
 
 def _solution(filed: Filed, record: Record, f: CountedMap) -> Solution:
-    value, *verdicts = filed
-    verdicts.append(record.trace(value.dtype))
-    residual, tolerance, status, steps, trace = (
-        torch.from_numpy(each).to(value.device) for each in verdicts
-    )
+    value = filed.value
+    arrays = {**filed.fields, "trace": record.trace(value.dtype)}
+    tensors: dict[str, Any] = {
+        name: torch.as_tensor(array).to(value.device) for name, array in arrays.items()
+    }
     return Solution(
         value=value,
-        residual=residual,
-        tolerance=tolerance,
-        status=status,
-        steps=steps,
         evaluations=f.counts.evaluations,
         products=f.counts.products,
-        trace=trace,
         states=record.kept_states(value),
+        **tensors,
     )
 
 

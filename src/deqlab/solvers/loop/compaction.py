@@ -5,6 +5,7 @@ verdicts are filed here, and everything else is cut to the rows that go on (`tak
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -24,10 +25,7 @@ class Filed(NamedTuple):
     """What a solve returns of each row."""
 
     value: Tensor  # (B, D)
-    residual: np.ndarray
-    tolerance: np.ndarray
-    status: np.ndarray
-    steps: np.ndarray
+    fields: Mapping[str, Array]  # (B,), the others of a `Solution` that have a number for each row
 
 
 class Batch:
@@ -56,8 +54,11 @@ class Batch:
     def file(self, latest: Filed) -> Filed:
         """File what is known of the rows in the loop; return what is known of the whole batch."""
         if self.filed is not None:
-            pairs = zip(latest, self.filed, strict=True)
-            latest = Filed(*(self._whole(part, others) for part, others in pairs))
+            filed, fields = self.filed, latest.fields.items()
+            latest = Filed(
+                value=self._whole(latest.value, filed.value),
+                fields={name: self._whole(part, filed.fields[name]) for name, part in fields},
+            )
         self.filed = latest
         return latest
 

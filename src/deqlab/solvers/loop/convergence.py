@@ -1,32 +1,25 @@
 """Follows the rows of one eager solve: how each is judged, and what its best iterate is.
 
-The rule is that of `criterion` and `verdicts`. What is here saves time: while all rows run and get
-better there is nothing else to find out, and the best iterates are copied only when rows differ.
+The rule is that of `criterion`, `verdicts` and `coupled_rows`. What is here saves time: while all
+rows run and get better there is nothing else to find out, and the best iterates are copied only
+when rows differ.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.linalg.arrays import choose_rows, every, is_finite, known_none
+from deqlab.linalg.arrays import Array, choose_rows, every, is_finite, known_none
 from deqlab.solvers.loop.compaction import Filed, take_rows
+from deqlab.solvers.loop.coupled_rows import is_unproven, lost, remeasured, withdrawn
 from deqlab.solvers.loop.criterion import Look, Rules
 from deqlab.solvers.loop.evaluation import Iterate
 from deqlab.solvers.loop.measuring import Measuring
 from deqlab.solvers.loop.progress import CONVERGED, MAX_STEPS, is_lower
-from deqlab.solvers.loop.verdicts import (
-    Verdicts,
-    all_better,
-    is_unproven,
-    judge,
-    lost,
-    remeasured,
-    unknown,
-    withdrawn,
-)
+from deqlab.solvers.loop.verdicts import Verdicts, all_better, judge, of_each_row, unknown
 from deqlab.solvers.loop.weights import without_scale
 
 FORESIGHT = 2.0
@@ -161,10 +154,9 @@ class Convergence:
         """Return z for the rows that still run, and their best iterate for the others."""
         return z if self.all_run else choose_rows(self.running, z, self.best)
 
-    def filed(self) -> Filed:
-        """Return what the solve returns of the rows in the loop."""
-        known = self.verdicts
-        return Filed(self.best, known.residual, known.tolerance, known.status, known.steps)
+    def filed(self, beside: Mapping[str, Array]) -> Filed:
+        """Return what the solve returns of the rows in the loop, with what the method reports."""
+        return Filed(self.best, {**of_each_row(self.verdicts), **beside})
 
     def keep(self, rows: np.ndarray) -> None:
         """Forget all rows but these."""
