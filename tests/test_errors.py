@@ -18,7 +18,8 @@ from deqlab import (
     Status,
     fixed_point,
 )
-from deqlab.errors import check_on_failure, describe_failure, report_error, report_failure
+from deqlab.errors import check_on_failure
+from deqlab.failures import describe_failure, report_error, report_failure
 from tests.problems import F64
 
 

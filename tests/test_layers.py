@@ -16,6 +16,7 @@ LAYERS = [
     {"state", "runs"},
     {"solution", "workers"},
     {"errors"},
+    {"failures"},
     {"maps"},
     {"solvers"},
     {"gradients"},
@@ -38,7 +39,16 @@ MAY_IMPORT_ALONE = {"report", "cli"}
 MAY_IMPORT = {
     "runs": {"version"},
     "activations": {"errors"},
-    "kernels": {"activations", "errors", "gradients", "solvers", "solve", "state", "solution"},
+    "kernels": {
+        "activations",
+        "errors",
+        "failures",
+        "gradients",
+        "solvers",
+        "solve",
+        "state",
+        "solution",
+    },
 }
 
 ROOT = Path(deqlab.__file__).parent

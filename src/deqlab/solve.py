@@ -10,7 +10,8 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 from deqlab.containers import State
-from deqlab.errors import OnFailure, check_on_failure, report_failure, report_lost_gradient
+from deqlab.errors import OnFailure, check_on_failure, report_lost_gradient
+from deqlab.failures import report_failure
 from deqlab.gradients.base import Gradient, Problem, check_gradient
 from deqlab.gradients.coupling import couples_rows, report_coupled_value
 from deqlab.gradients.implicit import Implicit

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deqlab.linalg import arnoldi
-from deqlab.linalg import gmres as gmres_module
+from deqlab.linalg import arnoldi, linear_system
 from deqlab.linalg.gmres import gmres
 from tests.problems import F64, matrix, normal, rotation, symmetric_with
 
@@ -413,7 +412,7 @@ def test_a_device_gets_the_same_answers_in_chunks_without_looking(monkeypatch, d
     tolerance = np.array([1e-1, 0.0, 1e-3, 1e-4])
     options = {"tolerance": tolerance, "max_products": 60, "restart": restart}
     host = gmres(product_with(a), b, **options)
-    monkeypatch.setattr(gmres_module, "HOST", "another device")
+    monkeypatch.setattr(linear_system, "HOST", "another device")
     calls = []
     there = gmres(product_with(a, calls), b, **options)
     assert there.converged.tolist() == host.converged.tolist() == [True] * 4
@@ -426,7 +425,7 @@ def test_a_device_gets_the_same_answers_in_chunks_without_looking(monkeypatch, d
 
 def test_on_a_device_a_failed_row_spoils_no_other(monkeypatch):
     a, b = matrix(9, norm=0.9, seed=53), normal(3, 9, seed=54)
-    monkeypatch.setattr(gmres_module, "HOST", "another device")
+    monkeypatch.setattr(linear_system, "HOST", "another device")
     calls = []
 
     def product(v):

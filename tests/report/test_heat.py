@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from deqlab.report import render
 from deqlab.report.arms import arms_of
-from deqlab.report.charts import read_chart
+from deqlab.report.chart_reader import read_chart
 from deqlab.report.heat import columns, ends, shade
 from deqlab.report.rows import read_run
 

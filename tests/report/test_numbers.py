@@ -8,7 +8,7 @@ import pytest
 
 from deqlab.report import ReportError, render
 from deqlab.report.arms import arms_of
-from deqlab.report.charts import read_chart
+from deqlab.report.chart_reader import read_chart
 from deqlab.report.rows import read_run
 from deqlab.report.statistics import spread
 

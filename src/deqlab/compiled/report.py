@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch._library.effects import EffectType
 
-from deqlab.errors import OnFailure, report_failure
+from deqlab.errors import OnFailure
+from deqlab.failures import report_failure
 from deqlab.solution import Solution
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.errors import report_error
+from deqlab.failures import report_error
 from deqlab.gradients.adjoint import LinearMethod, moved
 from deqlab.gradients.base import Problem
 from deqlab.gradients.captured import Gradients

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.errors import report_failure
+from deqlab.failures import report_failure
 from deqlab.gradients.adjoint import Adjoint, LinearMethod, solve_adjoint, verified
 from deqlab.gradients.base import Problem
 from deqlab.gradients.coupling import has_coupled_rows, report_coupled_gradient

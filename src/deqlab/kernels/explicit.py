@@ -16,18 +16,21 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from deqlab.activations.base import Activation
+from deqlab.kernels.base import Kernel
 from deqlab.kernels.coefficients import Coefficients
-from deqlab.kernels.data import Data, as_data, norm_of
+from deqlab.kernels.data import Data
+from deqlab.kernels.kinds import Kind, Trained
 from deqlab.kernels.network import ExplicitNetwork
-from deqlab.kernels.pairs import clamped, gram
+from deqlab.kernels.pairs import PairFunction, clamped
 from deqlab.kernels.solved_pairs import Dual
 from deqlab.kernels.tables import tabulated
 
 
 @dataclass(frozen=True)
-class ExplicitKernel:
+class ExplicitKernel(Kernel):
     """CK and NTK of a network with one hidden layer for each activation.
 
     Attributes:
@@ -60,27 +63,6 @@ class ExplicitKernel:
         """The step sizes, also where they are all 1."""
         return tuple(self.step_sizes or (1.0,) * (len(self.layers) + 1))
 
-    def conjugate(
-        self,
-        x: Data,
-        y: Data | None = None,
-        *,
-        tau0: float | None = None,
-        progress: bool = False,
-    ) -> Float[Tensor, "n m"]:
-        """Return the CK of all pairs of rows.
-
-        Args:
-            x: Data, (n, p), one sample a row.
-            y: Other data, (m, p); None for x.
-            tau0: Fixes the centring; None for the root mean square norm of x.
-            progress: Show a progress bar.
-
-        Raises:
-            ValueError: The data are not finite.
-        """
-        return self._gram(x, y, tau0, progress, tangent=False)
-
     def tangent(
         self,
         x: Data,
@@ -90,7 +72,7 @@ class ExplicitKernel:
         progress: bool = False,
     ) -> Float[Tensor, "n m"]:
         """Return the NTK of all pairs of rows; arguments as in `conjugate`."""
-        return self._gram(x, y, tau0, progress, tangent=True)
+        return self._gram(x, y, tau0, progress, "tangent")
 
     def coefficients(self, tau0: float) -> Coefficients:
         """Return the numbers that decide the kernels in high dimension.
@@ -101,11 +83,7 @@ class ExplicitKernel:
         Raises:
             ValueError: The kernel is not centred.
         """
-        if not self.centred:
-            raise ValueError(
-                "the high-dimensional equivalents hold for centred activations only; take "
-                "centred=True (without it their error does not fall with the dimension)"
-            )
+        self._check_centred()
         tau, taus = tau0, []
         a1, a2, a3, a4 = 1.0, 0.0, 0.0, 1.0
         b1, b2, b3, kappa2 = self.etas[0], 0.0, 0.0, self.etas[0] * tau0**2
@@ -178,19 +156,11 @@ class ExplicitKernel:
             dtype=dtype,
         )
 
-    def _gram(
-        self,
-        x: Data,
-        y: Data | None,
-        tau0: float | None,
-        progress: bool,
-        *,
-        tangent: bool,
-    ) -> Float[Tensor, "n m"]:
-        x = as_data(x)
-        y = None if y is None else as_data(y, name="y", width=x.shape[1])
-        squares = torch.cat([(part * part).sum(dim=1) for part in (x, y) if part is not None])
-        layers = self._layers(norm_of(x, tau0), squares)
+    @override
+    def _pairs(
+        self, squares: Float[Tensor, " n"], tau0: float, kind: Kind, trained: Trained | None
+    ) -> PairFunction:
+        layers, tangent = self._layers(tau0, squares), kind == "tangent"
 
         def function(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
             k, same = self.etas[0] * c, (a == b) & (c == a)
@@ -203,7 +173,7 @@ class ExplicitKernel:
                     k = eta * c + k * slope
             return k if tangent else c
 
-        return gram(function, x, y, progress=progress)
+        return function
 
     def _layers(self, tau0: float, squares: Float[Tensor, " n"]) -> list[Dual]:
         """Return what knows the duals of each layer, for data of these squared norms."""

@@ -20,18 +20,20 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from typing_extensions import override
 
 from deqlab.activations.base import Activation
+from deqlab.kernels.base import Kernel
 from deqlab.kernels.coefficients import Coefficients, deq_coefficients
 from deqlab.kernels.data import Data, as_data, check_tau0, norm_of
 from deqlab.kernels.kinds import Kind, Trained, check_trained
 from deqlab.kernels.network import ImplicitNetwork
-from deqlab.kernels.pairs import PairFunction, gram
+from deqlab.kernels.pairs import PairFunction
 from deqlab.kernels.solved_pairs import pair_function, solved_in_units
 
 
 @dataclass(frozen=True)
-class ImplicitKernel:
+class ImplicitKernel(Kernel):
     """CK and NTK of a DEQ at initialisation.
 
     Attributes:
@@ -63,28 +65,6 @@ class ImplicitKernel:
         """s_b."""
         return 1 - self.sigma_a2 if self.sigma_b2 is None else self.sigma_b2
 
-    def conjugate(
-        self,
-        x: Data,
-        y: Data | None = None,
-        *,
-        tau0: float | None = None,
-        progress: bool = False,
-    ) -> Float[Tensor, "n m"]:
-        """Return the CK of all pairs of rows.
-
-        Args:
-            x: Data, (n, p), one sample a row.
-            y: Other data, (m, p); None for x.
-            tau0: Fixes the centring; None for the root mean square norm of x.
-            progress: Show a progress bar.
-
-        Raises:
-            ValueError: The data are not finite, or the kernel has no stable fixed point there.
-            ConvergenceError: The fixed point was not found.
-        """
-        return self._gram(x, y, tau0, progress, ("conjugate", None))
-
     def tangent(
         self,
         x: Data,
@@ -103,7 +83,7 @@ class ImplicitKernel:
             tau0: Fixes the centring; None for the root mean square norm of x.
             progress: Show a progress bar.
         """
-        return self._gram(x, y, tau0, progress, ("tangent", trained))
+        return self._gram(x, y, tau0, progress, "tangent", trained)
 
     def diagonal(
         self,
@@ -139,11 +119,7 @@ class ImplicitKernel:
         """
         if trained is not None:
             check_trained(trained)
-        if not self.centred:
-            raise ValueError(
-                "the high-dimensional equivalents hold for centred activations only; take "
-                "centred=True (without it their error does not fall with the dimension)"
-            )
+        self._check_centred()
         tau = self.tau(tau0)
         return deq_coefficients(
             self.activation.moments(tau),
@@ -225,23 +201,10 @@ class ImplicitKernel:
             dtype=dtype,
         )
 
-    def _gram(
-        self,
-        x: Data,
-        y: Data | None,
-        tau0: float | None,
-        progress: bool,
-        which: tuple[Kind, Trained | None],
-    ) -> Float[Tensor, "n m"]:
-        x = as_data(x)
-        y = None if y is None else as_data(y, name="y", width=x.shape[1])
-        squares = torch.cat([(part * part).sum(dim=1) for part in (x, y) if part is not None])
-        return gram(self._pairs(squares, norm_of(x, tau0), *which), x, y, progress=progress)
-
+    @override
     def _pairs(
         self, squares: Float[Tensor, " n"], tau0: float, kind: Kind, trained: Trained | None
     ) -> PairFunction:
-        """Return the kernel of pairs, for data of these squared norms."""
         return pair_function(
             self.centred_activation(tau0),
             squares,

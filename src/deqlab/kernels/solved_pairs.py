@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.activations.base import Activation
-from deqlab.errors import report_failure
+from deqlab.failures import report_failure
 from deqlab.kernels.chebyshev import interpolated
 from deqlab.kernels.kinds import Kind, Trained, check_kind, check_trained
 from deqlab.kernels.pairs import PairFunction, clamped

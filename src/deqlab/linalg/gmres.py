@@ -22,6 +22,7 @@ from torch import Tensor
 from deqlab.linalg.arnoldi import Basis
 from deqlab.linalg.arrays import Array, choose, same_kind, zeros_like
 from deqlab.linalg.least_squares import LeastSquares
+from deqlab.linalg.linear_system import LinearSystem
 from deqlab.linalg.norms import norms
 from deqlab.linalg.products import Product
 from deqlab.linalg.rates import recent_rate
@@ -36,9 +37,6 @@ STALLED = 0.999
 FIRST, SLOW, LARGEST = 30, 0.1, 2**27
 """How a basis grows: its first length, the share of a residual that a cycle may leave before it
 does, and the most numbers in it."""
-
-HOST = "cpu"
-"""The kind of device whose memory numpy shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +115,8 @@ def gmres(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     with torch.no_grad(), np.errstate(all="ignore"):  # rows that are not finite are looked for
-        system = _System(product, b, max_products)
-        rows = _Rows(system, tolerance, running, x0)
-        rows.by_error = by_error
-        rows.needed = np.ones(len(b), dtype=bool) if needed is None else needed
+        system = LinearSystem(product, b, max_products)
+        rows = _Rows(system, tolerance, x0, by_error=by_error, running=running, needed=needed)
         rows.solve(restart)
     return GmresResult(
         x=system.tensor(rows.x),
@@ -133,43 +129,23 @@ def gmres(
     )
 
 
-class _System:
-    """(I - A) x = b in the precision and kind of array that is worked in."""
-
-    def __init__(self, product: Product, b: Tensor, max_products: int) -> None:
-        self.product, self.left = product, max_products
-        self.dtype, self.work = b.dtype, torch.promote_types(b.dtype, torch.float32)
-        self.eps = torch.finfo(self.work).eps
-        self.on_host = b.device.type == HOST
-        self.b = self.array(b)
-        self.norms = norms(self.b)
-        self.trace: list[np.ndarray] = []
-
-    def array(self, matrix: Tensor) -> Array:
-        if matrix.dtype != self.work or matrix.requires_grad:
-            matrix = matrix.detach().to(self.work)
-        return matrix.numpy() if self.on_host else matrix
-
-    def tensor(self, array: Array) -> Tensor:
-        tensor = torch.from_numpy(array) if self.on_host else array
-        return tensor if self.dtype == self.work else tensor.to(self.dtype)
-
-    def apply(self, v: Array) -> Array:
-        """Return A v."""
-        self.left -= 1
-        return self.array(self.product(self.tensor(v)))
-
-
 class _Rows:
     """Where each row stands, and which of them are open: neither solved nor given up."""
 
     def __init__(
-        self, system: _System, tolerance: np.ndarray, running: np.ndarray | None, x0: Tensor | None
+        self,
+        system: LinearSystem,
+        tolerance: np.ndarray,
+        x0: Tensor | None,
+        *,
+        by_error: bool,
+        running: np.ndarray | None,
+        needed: np.ndarray | None,
     ) -> None:
         self.system, self.asked, self.tolerance = system, tolerance, tolerance
-        self.by_error = False
-        self.needed = np.ones(len(tolerance), dtype=bool)
-        self.failed = np.zeros(len(tolerance), dtype=bool)
+        self.by_error, every = by_error, np.ones(len(tolerance), dtype=bool)
+        self.needed = every if needed is None else needed
+        self.failed = ~every
         self.x: Array = zeros_like(system.b)
         self.size = np.zeros(len(tolerance))  # |x| at most
         self.r: Array | None = system.b  # b - (I - A) x; None where only its norm is known
@@ -181,9 +157,7 @@ class _Rows:
             system.trace.append(self.residual)
         finite = np.isfinite(self.residual)
         self.x = self._where(finite, self.x, zeros_like(self.x))
-        self.open = finite & (self.residual > tolerance)
-        if running is not None:
-            self.open &= running
+        self.open = finite & (self.residual > tolerance) & (every if running is None else running)
 
     def solve(self, restart: int | None) -> None:
         """Run cycles of up to `restart` products, or of as many as turn out to be needed."""

@@ -1,24 +1,21 @@
 """Put the page together. All text of a run directory is escaped by jinja2's autoescape."""
 
-import json
-import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deqlab.report.arms import Arm, arms_of
-from deqlab.report.charts import IMAGES, Chart, Panel, read_chart
+from deqlab.report import provenance
+from deqlab.report.arms import arms_of
+from deqlab.report.chart_reader import IMAGES, read_chart
+from deqlab.report.charts import Chart, Panel
 from deqlab.report.images import Grid, grid_table, read_images
 from deqlab.report.rows import Run, find_runs, read_run
 from deqlab.report.tables import Table, data_table, read_table
 
 if TYPE_CHECKING:
     import jinja2
-
-UNKNOWN = "unknown"
 
 # Sign and CSS class of each outcome; "unfinished" stands for a missing verdict.
 BADGES = {
@@ -28,21 +25,6 @@ BADGES = {
     "undecided": ("?", "open"),
     "unfinished": ("…", "open"),
 }
-
-# What a reader looks for first; the rest of a session follows in its own order.
-_PROVENANCE = (
-    "started",
-    "deqlab",
-    "commit",
-    "python",
-    "torch",
-    "numpy",
-    "platform",
-    "processor",
-    "cores",
-    "threads",
-    "jobs",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +129,7 @@ def _view(run: Run, id: str) -> RunView:
         else:
             charts.append(read_chart(spec, arms, where=where))
     tables = [read_table(spec, arms, where=where) for spec in run.tables]
-    commands = tuple(dict.fromkeys(_text(s.get("command")) for s in run.sessions)) or (UNKNOWN,)
+    commands = provenance.commands(run)
     jobs = f"{len(run.jobs)} {'job' if len(run.jobs) == 1 else 'jobs'}"
     return RunView(
         id=id,
@@ -156,53 +138,16 @@ def _view(run: Run, id: str) -> RunView:
         sentence=run.verdict.sentence
         if run.verdict
         else f"unfinished: {jobs} done; run the same command again to finish it",
-        facts=_facts(run, arms),
+        facts=provenance.facts(run, len(arms)),
         charts=_chart_views(charts, id),
         grids=_grid_views(grids, id),
         tables=tuple(tables),
-        origin=_origin(run),
-        command=_command_of(run, commands[0]),
+        origin=provenance.origin(run),
+        command=provenance.command_of(run, commands[0]),
         commands=commands,
         sessions=len(run.sessions),
-        provenance=_provenance(run),
-        config=_pretty(run.config.get("config", {})),
-    )
-
-
-def _origin(run: Run) -> str:
-    """Whose claim it is, and how it got here."""
-    return ": ".join(str(run.config[key]) for key in ("origin", "source") if run.config.get(key))
-
-
-def _command_of(run: Run, recorded: str) -> str:
-    """The command for this run alone, where the recorded one made several."""
-    try:
-        words = shlex.split(recorded)
-    except ValueError:
-        return recorded
-    if words[:2] != ["deqlab", "run"]:
-        return recorded
-    preset = ("--preset", _text(run.config.get("preset")))
-    return shlex.join([*words[:2], run.config["experiment"], *preset, *_settings(words)])
-
-
-def _settings(words: Sequence[str]) -> Iterator[str]:
-    """Yield the options of a command that decide what is run, not where, nor by how many."""
-    for word, following in pairwise([*words, ""]):
-        if word in ("--set", "--seeds"):
-            yield from (word, following)
-        elif word.startswith(("--set=", "--seeds=")):
-            yield word
-
-
-def _facts(run: Run, arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:
-    seeds = sorted({job.seed for job in run.jobs})
-    return (
-        ("experiment", run.config["experiment"]),
-        ("preset", _text(run.config.get("preset"))),
-        ("arms", str(len(arms))),
-        ("seeds", str(len(seeds))),
-        ("jobs done", str(len(run.jobs))),
+        provenance=provenance.sessions(run),
+        config=provenance.settings(run),
     )
 
 
@@ -240,31 +185,3 @@ def _grid_views(grids: Sequence[Grid], id: str) -> tuple[GridView, ...]:
         )
         for number, grid in enumerate(grids, start=1)
     )
-
-
-def _provenance(run: Run) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Each key of the sessions, with its value in every session, or once if they agree."""
-    keys = dict.fromkeys((*_PROVENANCE, *(key for s in run.sessions for key in s)))
-    table = []
-    for key in keys:
-        if key == "command":
-            continue
-        values = tuple(_text(session.get(key)) for session in run.sessions) or (UNKNOWN,)
-        table.append((key, values if len(set(values)) > 1 else values[:1]))
-    return tuple(table)
-
-
-def _pretty(config: object) -> str:
-    """JSON with one line for each field, however long a list it holds."""
-    if not isinstance(config, dict) or not config:
-        return json.dumps(config, ensure_ascii=False)
-    lines = (
-        f"  {json.dumps(key)}: {json.dumps(config[key], ensure_ascii=False)}" for key in config
-    )
-    return "{\n" + ",\n".join(lines) + "\n}"
-
-
-def _text(value: object) -> str:
-    if value is None or value == "":
-        return UNKNOWN
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

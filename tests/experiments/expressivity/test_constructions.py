@@ -7,7 +7,7 @@ import torch
 
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.expressivity.constructions import EXPERIMENT, ConstructionsConfig
-from deqlab.report.charts import KINDS
+from deqlab.report.chart_reader import KINDS
 
 CONFIG = replace(EXPERIMENT.presets["smoke"], seeds=(0, 1))
 
