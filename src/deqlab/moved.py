@@ -11,6 +11,7 @@ MOVED = {
     "deqlab.arrays": "deqlab.linalg.arrays",
     "deqlab.compiled.judge": "deqlab.solvers.loop.verdicts",
     "deqlab.flat_map": "deqlab.maps.flat_map",
+    "deqlab.gradients.missing": "deqlab.gradients.missing_derivatives",
     "deqlab.gradients.way_back": "deqlab.gradients.reverse_pass",
     "deqlab.hessenberg": "deqlab.linalg.least_squares",
     "deqlab.krylov": "deqlab.linalg.gmres",

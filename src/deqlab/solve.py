@@ -1,4 +1,4 @@
-"""The one door to every solve."""
+"""`fixed_point`, where every solve begins."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -18,7 +18,7 @@ from deqlab.experiments.base import Experiment, Row
 from deqlab.experiments.config import UsageError
 from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, KernelSpectrumConfig
 from deqlab.experiments.kernels.kernel_spectrum_report import SPECTRA
-from deqlab.inputs.kernels import fingerprint, understood
+from deqlab.inputs.kernel_data import fingerprint, understood
 from deqlab.runs.opening import check
 from deqlab.runs.rundir import RunDirectory
 

@@ -1,4 +1,4 @@
-"""The door to a compiled solve, and its loop."""
+"""`fixed_point` as part of a graph, and the loop of a compiled solve."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,11 +20,11 @@ from deqlab.linalg.norms import traceable_block_norms
 from deqlab.maps.auxiliary import state_and_aux
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
+from deqlab.solvers.loop.block_weights import traceable_weights
 from deqlab.solvers.loop.coupled_rows import is_unproven, lost, remeasured, withdrawn
 from deqlab.solvers.loop.criterion import Rules, Scales, bounds_of, look, scales_at_start
 from deqlab.solvers.loop.progress import CONVERGED, MAX_STEPS
 from deqlab.solvers.loop.verdicts import Verdicts, judge, of_each_row, unknown
-from deqlab.solvers.loop.weights import traceable_weights
 from deqlab.state import Layout
 
 

@@ -18,7 +18,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.gradients.captured import Gradients, pull
-from deqlab.gradients.missing import check_twice_differentiable, missing_derivatives_are_named
+from deqlab.gradients.missing_derivatives import (
+    check_twice_differentiable,
+    missing_derivatives_are_named,
+)
 from deqlab.gradients.node import AdjointMethod, Backward, Node
 from deqlab.gradients.relink import relink
 from deqlab.gradients.tape import Arguments, Tape

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from deqlab.gradients.captured import Gradients, pull
-from deqlab.gradients.missing import missing_derivatives_are_named
+from deqlab.gradients.missing_derivatives import missing_derivatives_are_named
 
 
 def relink(

@@ -7,13 +7,16 @@ convolutions with batch normalisation, trained on the 3,200 images of `tasks.loa
 VGG-16's, and accuracies on them lower.
 """
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
+from deqlab.tasks.files.errors import DataError
 from deqlab.tasks.files.images import ImageData
 from deqlab.training.loop import Loop
 
@@ -69,23 +72,32 @@ def convolutional_features(
 
 
 def centred_and_scaled(
-    train: Float[Tensor, "n p"], test: Float[Tensor, "m p"]
+    train: Float[Tensor, "n p"], test: Float[Tensor, "m p"], *, what: str = "training inputs"
 ) -> tuple[Float64[Tensor, "n p"], Float64[Tensor, "m p"]]:
-    """Return training and test inputs, centred and of unit mean square norm.
+    """Return training and test inputs, centred and of unit mean square norm, at any scale.
 
         x  ->  (x - mean) / sqrt(mean |x - mean|^2),
 
     with both means over the training set; so tau_0 = 1 (Ling et al. 2024, experiments).
 
+    Args:
+        train: The training inputs.
+        test: The test inputs, also none at all.
+        what: What the training inputs are, for the sentence that refuses them.
+
     Raises:
-        ValueError: All training inputs are the same.
+        DataError: All training inputs are the same.
     """
-    train, test = train.double(), test.double()
+    # By a power of two, so that nothing is rounded: squares of numbers above 1e154 overflow.
+    exponent = math.frexp(float(train.abs().max()))[1]
+    train, test = (
+        torch.from_numpy(np.ldexp(part.double().numpy(), -exponent)) for part in (train, test)
+    )
     mean = train.mean(dim=0)
     train, test = train - mean, test - mean
-    size = float((train * train).sum(dim=1).mean().sqrt())
-    if size == 0:
-        raise ValueError("all training inputs are the same: nothing is left of them when centred")
+    size = (train * train).sum(dim=1).mean().sqrt()
+    if not bool(size > 0):
+        raise DataError(f"all {what} are the same: nothing is left of them when centred")
     return train / size, test / size
 
 

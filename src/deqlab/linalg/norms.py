@@ -32,13 +32,10 @@ def weighted_norms(
 def norms(matrix: Array) -> np.ndarray:
     """Return the norm of each row, on the host, also where squares overflow or vanish."""
     if not isinstance(matrix, np.ndarray):
-        return np.asarray(torch.linalg.vector_norm(matrix.double(), dim=1).cpu().numpy())
+        return np.asarray(scaled_norms(matrix.detach()).cpu().numpy())
     squares = np.vecdot(matrix, matrix)
     if not (squares.min(initial=1.0) > 1e-30 and squares.max(initial=1.0) < 1e36):
-        scale = np.abs(matrix).max(axis=1, initial=0.0).astype(np.float64)
-        scale[scale == 0] = 1.0
-        scaled = matrix / scale[:, None]
-        return np.asarray(scale * np.sqrt(np.vecdot(scaled, scaled)))
+        return np.asarray(scaled_norms(matrix))
     return np.asarray(np.sqrt(squares, dtype=np.float64))
 
 

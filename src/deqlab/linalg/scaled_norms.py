@@ -20,15 +20,16 @@ def norm_of(parts: Any) -> Any:  # noqa: ANN401, an array of either kind
     squares = np.vecdot(parts, parts)
     if squares.min(initial=1.0) > TINY and squares.max(initial=1.0) < np.inf:
         return np.asarray(np.sqrt(squares))
-    largest = parts.max(axis=1, initial=0.0)
-    unit = np.where((largest > 0) & (largest < np.inf), largest, 1.0)
-    parts = parts / unit[:, None]
-    norms: np.ndarray = np.sqrt(np.vecdot(parts, parts)) * unit
-    return norms
+    return scaled_norms(parts)
 
 
-def scaled_norms(matrix: Tensor) -> Tensor:
+def scaled_norms(matrix: Any) -> Any:  # noqa: ANN401
     """Return the norm of each row, in float64, by squares of numbers of one at most."""
+    if isinstance(matrix, np.ndarray):
+        top = np.abs(matrix).max(axis=1, initial=0.0).astype(np.float64)
+        scale = np.where((top > 0) & (top < np.inf), top, 1.0)
+        scaled = matrix / scale[:, None]
+        return np.asarray(scale * np.sqrt(np.vecdot(scaled, scaled)))
     norm: Tensor
     if matrix.dtype != torch.float64 or not matrix.shape[1]:
         # The squares of all other dtypes are within the range of float64.

@@ -23,10 +23,10 @@ from torch.autograd import forward_ad
 
 from deqlab.containers import State
 from deqlab.maps.buffers import Buffers
+from deqlab.maps.fair_lock import alone
 from deqlab.maps.own_derivatives import OwnDerivatives
 from deqlab.maps.random_numbers import RandomNumbers
 from deqlab.maps.reachable import NOTHING_FOUND, reachable
-from deqlab.maps.turns import alone
 from deqlab.maps.watch import Watch
 from deqlab.state import Layout
 from deqlab.tracing import check_not_traced

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
-from deqlab.maps.turns import TURNS, alone
+from deqlab.maps.fair_lock import LOCK, alone
 
 TRIES = 100
 """Evaluations that other threads may spoil before it is an error."""
@@ -43,14 +43,14 @@ class RandomNumbers:
         Raises:
             RuntimeError: Other threads draw from the same generators all the time.
         """
-        before, turns = self._states(), TURNS.of_others()
+        before, turns = self._states(), LOCK.of_others()
         fz = evaluate()
         moved = self._note(before)
         if threading.active_count() == 1:
             return fz
         # Perhaps with numbers that another thread had set back, or took away. Most maps draw
         # nothing, and need not wait for each other.
-        shared = moved or turns != (False, TURNS.of_others()[1])
+        shared = moved or turns != (False, LOCK.of_others()[1])
         if shared and not self._is_confirmed(evaluate) and self.drawn:
             fz = self.again(evaluate)
         return fz

@@ -16,7 +16,7 @@ from deqlab.experiments.base import Experiment, Job, Row, Verdict, cross
 from deqlab.experiments.comparing.evidence import median_of, outcome, select
 from deqlab.experiments.config import Config, check_increasing, require
 from deqlab.experiments.page import Page, chart, column, table
-from deqlab.inputs.kernels import published_mixture
+from deqlab.inputs.kernel_data import published_mixture
 from deqlab.kernels.equivalents import equivalent
 from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import ACTIVATIONS, Trained

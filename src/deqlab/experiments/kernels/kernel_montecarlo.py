@@ -21,7 +21,7 @@ from deqlab.experiments.config import (
     require,
 )
 from deqlab.experiments.page import chart, charts_and_table
-from deqlab.inputs.kernels import published_mixture
+from deqlab.inputs.kernel_data import published_mixture
 from deqlab.kernels.empirical import empirical_conjugate, empirical_tangent
 from deqlab.kernels.implicit import ImplicitKernel
 from deqlab.kernels.kinds import ACTIVATIONS, Trained

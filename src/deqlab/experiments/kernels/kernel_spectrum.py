@@ -28,7 +28,7 @@ from deqlab.experiments.config import (
     require,
 )
 from deqlab.experiments.kernels.kernel_spectrum_report import PAGE, SPECTRA, verdict
-from deqlab.inputs.kernels import KernelData, load
+from deqlab.inputs.kernel_data import KernelData, load
 from deqlab.kernels import spectra
 from deqlab.kernels.equivalents import equivalent
 from deqlab.kernels.explicit import ExplicitKernel

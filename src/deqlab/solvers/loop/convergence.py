@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.linalg.arrays import Array, choose_rows, every, is_finite, known_none
+from deqlab.solvers.loop.block_weights import without_scale
 from deqlab.solvers.loop.compaction import Filed, take_rows
 from deqlab.solvers.loop.coupled_rows import is_unproven, lost, remeasured, withdrawn
 from deqlab.solvers.loop.criterion import Look, Rules
@@ -20,7 +21,6 @@ from deqlab.solvers.loop.evaluation import Iterate
 from deqlab.solvers.loop.measuring import Measuring
 from deqlab.solvers.loop.progress import CONVERGED, MAX_STEPS, is_lower
 from deqlab.solvers.loop.verdicts import Verdicts, all_better, judge, of_each_row, unknown
-from deqlab.solvers.loop.weights import without_scale
 
 FORESIGHT = 2.0
 """The end is expected for a residual of this many tolerances at the rate it fell last: to expect

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from deqlab.linalg.arrays import Array, known_none
 from deqlab.linalg.norms import block_norms, residual_norms, sure_above
+from deqlab.solvers.loop.block_weights import weights
 from deqlab.solvers.loop.compaction import take_rows
 from deqlab.solvers.loop.criterion import (
     Bounds,
@@ -25,7 +26,6 @@ from deqlab.solvers.loop.criterion import (
     look,
     scales_at_start,
 )
-from deqlab.solvers.loop.weights import weights
 
 EVERYWHERE = np.True_
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deqlab.inputs.kernels import fingerprint, load, understood
+from deqlab.inputs.kernel_data import fingerprint, load, understood
 from deqlab.kernels import GaussianMixture
 from deqlab.tasks import DataError
 

@@ -1,16 +1,16 @@
-"""Turns: one thread at a time, in order, again within, and no deadlock."""
+"""The lock: one thread at a time, in order, again within, and no deadlock."""
 
 import threading
 import time
 
-from deqlab.maps.turns import Turns
+from deqlab.maps.fair_lock import FairLock
 
 
 def test_one_thread_at_a_time_in_the_order_of_asking():
-    turns, order, inside = Turns(), [], []
+    lock, order, inside = FairLock(), [], []
 
     def work(name):
-        with turns.turn():
+        with lock.hold():
             inside.append(name)
             order.append(name)
             time.sleep(0.002)
@@ -18,49 +18,49 @@ def test_one_thread_at_a_time_in_the_order_of_asking():
             inside.remove(name)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
-    with turns.turn():
+    with lock.hold():
         for count, thread in enumerate(threads, start=1):
             thread.start()
-            while len(turns.waiting) < count:
+            while len(lock.waiting) < count:
                 time.sleep(1e-4)
     for thread in threads:
         thread.join()
     assert order == list(range(6))
-    assert turns.owner is None
-    assert turns.depth == 0
+    assert lock.owner is None
+    assert lock.depth == 0
 
 
 def test_a_thread_may_ask_again_within():
-    turns = Turns()
-    with turns.turn() as outer, turns.turn() as inner:
+    lock = FairLock()
+    with lock.hold() as outer, lock.hold() as inner:
         assert outer
         assert inner
-        assert turns.depth == 2
-    assert turns.owner is None
+        assert lock.depth == 2
+    assert lock.owner is None
 
 
 def test_who_waits_for_a_waiting_thread_is_not_stuck():
-    turns, came = Turns(), []
+    lock, came = FairLock(), []
 
     def work():
-        with turns.turn(patience=0.01) as mine:
+        with lock.hold(patience=0.01) as mine:
             came.append(mine)
 
-    with turns.turn():
+    with lock.hold():
         thread = threading.Thread(target=work)
         thread.start()
         thread.join(timeout=10)
     assert came == [False]
-    assert not turns.waiting
-    with turns.turn() as mine:
+    assert not lock.waiting
+    with lock.hold() as mine:
         assert mine
 
 
 def test_an_error_ends_the_turn():
-    turns = Turns()
+    lock = FairLock()
     try:
-        with turns.turn():
+        with lock.hold():
             raise KeyError
     except KeyError:
         pass
-    assert turns.owner is None
+    assert lock.owner is None

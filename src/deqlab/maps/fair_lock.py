@@ -1,7 +1,7 @@
-"""Turns of threads, for evaluations that use what all threads share.
+"""A lock for evaluations that use what all threads share, held in the order in which they ask.
 
 The random generators and the buffers of a module belong to no thread. Maps that use them are
-evaluated by one thread at a time, in the order in which they ask.
+evaluated by one thread at a time.
 """
 
 import threading
@@ -14,7 +14,7 @@ PATIENCE = 5.0
 collective operation, or in the backward pass): then both go on, rather than neither."""
 
 
-class Turns:
+class FairLock:
     """A lock that threads get in the order in which they ask; a thread may ask again within."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Turns:
         self.own = threading.local()  # and how many of them this thread had
 
     @contextmanager
-    def turn(self, patience: float = PATIENCE) -> Iterator[bool]:
+    def hold(self, patience: float = PATIENCE) -> Iterator[bool]:
         """Wait for the turn, and hold it; yield whether it came."""
         mine = self._ask(threading.get_ident(), patience)
         try:
@@ -72,7 +72,7 @@ class Turns:
                 event.set()
 
 
-TURNS = Turns()
+LOCK = FairLock()
 
-alone = TURNS.turn
+alone = LOCK.hold
 """Keep other threads from evaluating maps that draw random numbers or write buffers."""

@@ -4,12 +4,11 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from deqlab.inputs.classification import load_inputs
-from deqlab.inputs.features import EPOCHS
+from deqlab.inputs.features import EPOCHS, centred_and_scaled
 from deqlab.kernels.mixture import GaussianMixture
 from deqlab.tasks.files.classification import ClassificationData, balanced_draw
 from deqlab.tasks.files.errors import DataError
@@ -88,17 +87,11 @@ def load(
         return KernelData(x=mixture.sample(generator), classes=mixture)
     x, labels = _of_classes(name, classes) if name in NAMES else _from_file(name, label)
     chosen = balanced_draw(labels, samples, generator)
-    x, labels = x[chosen].double(), labels[chosen]
+    x, labels = x[chosen], labels[chosen]
     if len(x) < 2:
         raise DataError(f"{name} has one sample, and a kernel compares samples: give more")
-    # By a power of two, so that nothing is rounded: squares of numbers above 1e154 overflow.
-    exponent = math.frexp(float(x.abs().max()))[1]
-    x = torch.from_numpy(np.ldexp(x.numpy(), -exponent))
-    x = x - x.mean(dim=0)
-    size = (x * x).sum(dim=1).mean().sqrt()
-    if not bool(size > 0):
-        raise DataError(f"all samples of {name} are the same: they have no kernel")
-    return KernelData(x=x / size, classes=labels.unique(return_inverse=True)[1])
+    x, _ = centred_and_scaled(x, x[:0], what=f"samples of {name}")
+    return KernelData(x=x, classes=labels.unique(return_inverse=True)[1])
 
 
 def understood(name: str, label: str | None) -> str:
