@@ -6,7 +6,7 @@ judges each row, and keeps finished rows where they are, or lets them leave; `lo
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
-from deqlab.linalg.arrays import Array
+from deqlab.linalg.arrays import Array, as_tensor
 from deqlab.maps.matrix_map import MatrixMap, Narrow
 from deqlab.solution import Solution
 from deqlab.solvers.loop.compaction import Batch, Filed, rows_to_keep, take_rows
@@ -93,7 +93,7 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         What it returns for rows outside `iterate.running` is ignored.
         """
 
-    def reports(self, memory: Memory) -> Mapping[str, Array]:
+    def reports(self, memory: Memory) -> dict[str, Array]:
         """Return what the method itself has found out about each row, (B,), from what it wrote.
 
         Names are those of fields of `Solution`, which then get it, also for rows that have left
@@ -220,17 +220,17 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
 
 
 def _solution(filed: Filed, record: Record, f: CountedMap) -> Solution:
-    value = filed.value
-    arrays = {**filed.fields, "trace": record.trace(value.dtype)}
-    tensors: dict[str, Any] = {
-        name: torch.as_tensor(array).to(value.device) for name, array in arrays.items()
+    value, device = filed.value, filed.value.device
+    fields: dict[str, Any] = {
+        name: as_tensor(array).to(device) for name, array in filed.fields.items()
     }
     return Solution(
         value=value,
         evaluations=f.counts.evaluations,
         products=f.counts.products,
+        trace=torch.from_numpy(record.trace(value.dtype)).to(device),
         states=record.kept_states(value),
-        **tensors,
+        **fields,
     )
 
 

@@ -5,7 +5,7 @@ rows run and get better there is nothing else to find out, and the best iterates
 when rows differ.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -154,9 +154,9 @@ class Convergence:
         """Return z for the rows that still run, and their best iterate for the others."""
         return z if self.all_run else choose_rows(self.running, z, self.best)
 
-    def filed(self, beside: Mapping[str, Array]) -> Filed:
+    def filed(self, beside: dict[str, Array]) -> Filed:
         """Return what the solve returns of the rows in the loop, with what the method reports."""
-        return Filed(self.best, {**of_each_row(self.verdicts), **beside})
+        return Filed(self.best, of_each_row(self.verdicts) | beside)
 
     def keep(self, rows: np.ndarray) -> None:
         """Forget all rows but these."""
