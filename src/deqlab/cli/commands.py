@@ -250,34 +250,10 @@ def data(
     data_dir: DataDir = None,
 ) -> None:
     """Show which data is here and sound; with --fetch, get what is not."""
-    from deqlab.cli.overrides import one_of
-    from deqlab.tasks.files.registry import NAMES, SOURCES
-    from deqlab.tasks.files.status import fetch as fetch_files
+    from deqlab.cli.data import look_after
 
-    chosen = [one_of(name, NAMES, what="data set") for name in names or NAMES]
-    if fetch:
-        for name in chosen:
-            if name in SOURCES:
-                fetch_files(name, data_dir=data_dir)
-    if not _show_data(chosen, data_dir):
+    if not look_after(names, fetch_missing=fetch, data_dir=data_dir):
         raise typer.Exit(1)
-
-
-def _show_data(chosen: list[str], data_dir: Path | None) -> bool:
-    """Print the state of the files; return whether all that are here are sound."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from deqlab.tasks.files.status import FileState, inspect
-
-    found = [status for status in inspect(data_dir) if status.data_set in chosen]
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("data set", "file", "state", "where, or what to do"):
-        table.add_column(heading, overflow="fold")
-    for status in found:
-        table.add_row(status.data_set, status.file, status.state.value, status.sentence)
-    Console().print(table, markup=False)
-    return all(status.state != FileState.DAMAGED for status in found)
 
 
 def _use_data_dir(data_dir: Path | None) -> None:
