@@ -171,11 +171,13 @@ def draw(
     check_count("width", width)
     g = torch.randn(width, width, dtype=torch.float64, generator=generator)
     if law == "iid":
-        return gain * g / width**0.5
-    if law == "symmetric":
-        return gain * (g + g.mT) / (2 * width) ** 0.5
-    basis, upper = torch.linalg.qr(g)
-    return gain * basis * upper.diagonal().sign()  # without the signs it is not Haar's
+        unit: Tensor = g / width**0.5
+    elif law == "symmetric":
+        unit = (g + g.mT) / (2 * width) ** 0.5
+    else:
+        basis, upper = torch.linalg.qr(g)
+        unit = basis * upper.diagonal().sign()  # without the signs it is not Haar's
+    return unit.mul_(gain)
 
 
 def drawn_spectrum(
@@ -251,7 +253,12 @@ def _equilibrium(
         return None
     s = activation.derivative(variance**0.5 * x + memory * z[0])
     # Else a unit that hears itself has several values, and z jumps between them as h changes.
-    return None if memory * float(activation.derivative(x).max()) >= 1 else (variance, s)
+    jumps = memory * float(activation.derivative(x).max()) >= 1
+    # Where the edge of the spectrum comes to 1 this solution loses its stability, and the equation
+    # for the edge goes back below 1 as if nothing had happened (de Almeida & Thouless 1978).
+    response = float(weights @ (s / (1 - memory * s)).square())
+    unstable = law == "symmetric" and gain**2 * response >= 1
+    return None if jumps or unstable else (variance, s)
 
 
 def _edge(s: Float64[Tensor, " N"], weights: Float64[Tensor, " N"], gain: float) -> float:
