@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from deqlab import DEQ
-from deqlab.nn import DenseCell, SpectralNorm
+from deqlab import DEQ, Anderson
+from deqlab.nn import ConvCell, DenseCell, SpectralNorm
 from deqlab.stability import DenoisingEnergy, FiniteDifferences, Hutchinson, Penalty, RadiusLoss
 from tests.contracts.dense import at
 from tests.contracts.gradients import GRADIENTS
@@ -89,6 +89,23 @@ def penalised(model, penalty, x, y, rank):
     (loss(model, x, y) + penalty(generator=generator(rank))).backward()
 
 
+def convolutional():
+    torch.manual_seed(0)
+    solver = Anderson(rtol=RTOL, max_steps=200)
+    return DEQ(ConvCell(4, (3, 3)), solver=solver, on_failure="raise").double()
+
+
+def trained(model, x):
+    """What three steps of training leave in parameters and buffers: those of operator norms."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        # Two forwards: the second finds buffers that the tape of the first has seen.
+        (model(x).square().mean() + model(2 * x).square().mean()).backward()
+        optimizer.step()
+    return torch.cat([t.detach().flatten() for t in model.state_dict().values()])
+
+
 def worker(rank, folder):
     """What one process does; its results go to a file."""
     # deqlab's warnings are errors here too.
@@ -110,6 +127,8 @@ def worker(rank, folder):
     solution = network(GRADIENTS["Implicit-Picard"])[0].solve(x)
     solution.value.sum().backward()
     results["adjoint steps"] = solution.adjoint[0].evaluations
+    images = normal(4, 4, 3, 3, seed=3)
+    results["convolutional"] = trained(DistributedDataParallel(convolutional()), images[half])
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -160,6 +179,12 @@ def test_two_processes_have_the_penalty_of_one(ranks, regularizer):
         found = rank[type(regularizer).__name__]
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
         assert (found - plain).abs().max() > 1e-4  # the penalty has a part in it
+
+
+def test_the_operator_norms_of_two_processes_are_those_of_one(ranks):
+    alone = trained(convolutional(), normal(4, 4, 3, 3, seed=3))
+    assert torch.equal(ranks[0]["convolutional"], ranks[1]["convolutional"])
+    torch.testing.assert_close(ranks[0]["convolutional"], alone, rtol=1e-6, atol=1e-8)
 
 
 def test_the_ranks_took_different_numbers_of_adjoint_steps(ranks):

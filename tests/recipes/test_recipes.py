@@ -10,11 +10,11 @@ from torch import nn
 from deqlab import DEQ
 from deqlab.experiments.base import PROGRESS
 from deqlab.recipes import RECIPES
+from deqlab.recipes.verdict import judge
+from deqlab.solvers import Picard
 from deqlab.training import equilibrium
 from deqlab.training.equilibrium import feedback
 from deqlab.training.equilibrium import tested as as_tested
-from deqlab.recipes.verdict import judge
-from deqlab.solvers import Picard
 from tests.training.gated import Gated
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

@@ -33,6 +33,17 @@ def test_no_norm_exceeds_it(shape):
             assert strided <= convolution_bound(filters, size, groups=groups, stride=stride)
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_it_stands_above_filters_whose_wave_does_not_fit_a_torus_of_the_size_of_the_map(kernel):
+    # (-1)^(i + j) has its largest symbol at the highest frequency, which an odd torus lacks.
+    sign = (-1.0) ** torch.arange(kernel, dtype=torch.float64)
+    filters = torch.outer(sign, sign)[None, None]
+    for size in ((kernel, kernel), (kernel, 1), (kernel + 2, kernel)):
+        exact = exact_norm(filters, size)
+        circular = torch.fft.fft2(filters, s=[max(n, kernel) for n in size]).abs().max()
+        assert circular < exact <= convolution_bound(filters, size)
+
+
 @pytest.mark.parametrize("stride", [{}, {"stride": 2}])
 def test_it_comes_close_as_the_maps_grow(stride):
     filters = normal(1, 1, 3, 3, seed=0)
