@@ -120,9 +120,9 @@ def test_at_gain_0_nothing_of_z_is_left_and_the_knob_changes_the_next_solve():
 def test_a_controller_may_set_the_knob_between_forward_and_backward():
     cell, x = some_cell(), normal(2, 4, 5, 4, seed=1)
     deq = DEQ(cell, gradient=Phantom(), on_failure="raise")
-    (expected,) = torch.autograd.grad(deq(x).square().sum(), cell.bias)
+    (expected,) = torch.autograd.grad(deq(x).square().sum(), cell.second)
     deq.observers.append(lambda verdicts: cell.knob.value.mul_(0.97))
-    (found,) = torch.autograd.grad(deq(x).square().sum(), cell.bias)
+    (found,) = torch.autograd.grad(deq(x).square().sum(), cell.second)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
