@@ -159,6 +159,9 @@ def test_the_gate_learns_ten_times_as_fast_and_decays_not():
     }
     cell.gate.requires_grad_(False)
     assert len(parameter_groups(cell, lr=1e-3)) == 1
+    tied = torch.nn.ModuleList([torch.nn.Linear(8, 8, bias=False) for _ in range(2)])
+    tied[1].weight = tied[0].weight
+    assert [len(group["params"]) for group in parameter_groups(tied, lr=1e-3)] == [1]
 
 
 def test_groups_that_cannot_be_are_refused():
