@@ -10,9 +10,12 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import Buffer
 
 from deqlab.runs.reading import TOO_DEEP
 
@@ -65,10 +68,23 @@ def write_whole(path: Path, text: str) -> None:
         return
     path = Path(os.path.realpath(path))
     # With the number of the process: of two that write at a time each leaves a whole file.
-    temporary = path.with_name(f".deqlab-{os.getpid()}.tmp")
+    replace_whole(path, [text.encode("utf-8")], path.with_name(f".deqlab-{os.getpid()}.tmp"))
+
+
+def replace_whole(path: Path, pieces: Iterable[Buffer], temporary: Path) -> None:
+    """Replace a file by these bytes, in one step that is on the disk when this returns.
+
+    Args:
+        path: The file.
+        pieces: Its new content.
+        temporary: Where it is written first, in the same folder.
+
+    Raises:
+        OSError: The disk is full, or fails; the old file is as it was.
+    """
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -78,3 +94,9 @@ def write_whole(path: Path, text: str) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+    with suppress(OSError):  # some systems sync no folders: there the name may be old after a crash
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

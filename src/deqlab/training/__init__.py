@@ -1,5 +1,9 @@
-"""Training: one loop, what keeps a DEQ at its equilibrium in it, and what its solves tell."""
+"""Training: one loop, what keeps a DEQ at its equilibrium in it, and how a run goes on."""
 
+from deqlab.training.batches import Batches, Drawn, Replayed, Shuffled
+from deqlab.training.checkpoints.checkpoint import Checkpoint
+from deqlab.training.checkpoints.errors import CheckpointError
+from deqlab.training.checkpoints.random_numbers import RandomNumbers
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.early_stop import EarlyStop
 from deqlab.training.fit import fit, fit_rows
@@ -17,15 +21,22 @@ from deqlab.training.policies import (
 from deqlab.training.rate_control import RateControl
 
 __all__ = [
+    "Batches",
+    "Checkpoint",
+    "CheckpointError",
     "ConvergenceLog",
+    "Drawn",
     "EarlyStop",
     "Loop",
     "MoreSteps",
     "OffEquilibriumError",
     "Policy",
     "Raise",
+    "RandomNumbers",
     "RateControl",
+    "Replayed",
     "Shrink",
+    "Shuffled",
     "Slip",
     "Step",
     "Stop",

@@ -33,7 +33,7 @@ class Step(Generic[NotesT]):
     """One step that was taken.
 
     Attributes:
-        index: Its number, counted from 1.
+        index: Its number, counted from 1 over the whole run.
         loss: The loss before the step, (), without a tape.
         notes: What the loss told beside its value.
         seconds: The wall time of the step; 0 where its FLOPs were counted, which slows it down.
@@ -82,12 +82,19 @@ class Loop(Generic[BatchT, NotesT]):
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be more than 0, got {self.clip}")
 
+    @property
+    def parts(self) -> dict[str, Optimizer | LRScheduler]:
+        """What a checkpoint keeps of the loop, by name."""
+        schedule = {} if self.schedule is None else {"schedule": self.schedule}
+        return {"optimizer": self.optimizer, **schedule}
+
     def run(
         self,
         batches: Iterable[BatchT],
         *,
         stop_at: float | None = None,
         count_flops: Container[int] = (),
+        taken: int = 0,
     ) -> Iterator[Step[NotesT]]:
         """Take a step on each batch, or on each `accumulate` of them, and yield it.
 
@@ -97,17 +104,18 @@ class Loop(Generic[BatchT, NotesT]):
             stop_at: The loss at which training ends: a batch whose loss is no larger is the last,
                 and no step is taken on it. None never ends it.
             count_flops: The numbers of steps whose floating-point operations are counted.
+            taken: How many steps were taken before, in a run that goes on.
         """
-        for index, batch in enumerate(self._grouped(batches), start=1):
+        for index, batch in enumerate(self._grouped(batches), start=taken + 1):
             counted, start = None, time.perf_counter()
             if index in count_flops:
-                counted, taken = flops(partial(self._step, batch, stop_at))
+                counted, found = flops(partial(self._step, batch, stop_at))
             else:
-                taken = self._step(batch, stop_at)
-            if taken is None:
+                found = self._step(batch, stop_at)
+            if found is None:
                 return
             seconds = time.perf_counter() - start if counted is None else 0.0
-            loss, notes = taken
+            loss, notes = found
             yield Step(index, loss, notes, seconds, counted)
 
     def step(self, batch: BatchT, *, stop_at: float | None = None) -> tuple[Tensor, NotesT] | None:
