@@ -5,6 +5,7 @@ disk at once. One that loses a worker, and cannot get it back, ends with a Worke
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from functools import partial
@@ -53,11 +54,31 @@ def _with_threads(work: Work, threads: int, job: Job) -> Finished:
 
 
 def _loky(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
+    work = partial(_while_it_lives, os.getpid(), work)
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
     try:
         yield from parallel(joblib.delayed(work)(job) for job in todo)
     except BrokenExecutor as error:
         raise WorkerError from error
+
+
+def _while_it_lives(parent: int, work: Work, job: Job) -> Finished:
+    """Do the work, and end this process when its parent has ended.
+
+    A parent that is killed by kill -9 cannot end its workers, and the next run does the same job.
+    """
+    done = threading.Event()
+    threading.Thread(target=_end_with, args=(parent, done), daemon=True).start()
+    try:
+        return work(job)
+    finally:
+        done.set()
+
+
+def _end_with(parent: int, done: threading.Event) -> None:
+    while not done.wait(0.5):
+        if os.getppid() != parent:
+            os._exit(1)
 
 
 def _dask(work: Work, todo: Sequence[Job], jobs: int) -> Iterator[Finished]:
@@ -113,6 +134,9 @@ def _call(work: Work, job: Job) -> Finished:
 
 
 BACKENDS: dict[str, Backend] = {"loky": _loky, "dask": _dask, "ray": _ray}
+
+ON_THIS_MACHINE = frozenset({"loky"})
+"""Backends whose workers have the files that the run directory is among."""
 
 
 def short_of_memory(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
 """One sitting at a run: open it, run what is missing with a progress bar, show the verdict."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
 from deqlab.experiments.comparing.evidence import WELL_SOLVED, least_converged
 from deqlab.experiments.config import ConfigT, UsageError
+from deqlab.experiments.resuming import position
 from deqlab.experiments.runner import missing, run_jobs
 from deqlab.runs.environment import describe
 from deqlab.runs.jobs import jobs_of
@@ -79,6 +80,8 @@ def run_session(
     before = len(run.done)
     if before:
         console.print(f"{escape(str(path))}: {before} jobs are done already.")
+    for note in _goes_on(experiment, config, run):
+        console.print(f"{escape(note)}.")
     try:
         if missing(experiment, config, run):
             run.begin_session(describe(command, jobs=jobs))
@@ -90,6 +93,8 @@ def run_session(
             f"Interrupted: {len(run.done)} jobs of {experiment.name} are saved in "
             f"{escape(str(path))}; the same command goes on from there."
         )
+        for note in _goes_on(experiment, config, run):
+            console.print(f"{escape(note)}.")
         raise
     finally:
         run.close()
@@ -101,6 +106,14 @@ def is_off_equilibrium(path: Path) -> bool:
     """Whether a DEQ of the run at `path` is off its equilibrium on the test set."""
     rows = jobs_of(read_rows(path / "rows.jsonl").rows).finished.values()
     return least_converged(row for job in rows for row in job) < WELL_SOLVED
+
+
+def _goes_on(experiment: Experiment[ConfigT], config: ConfigT, run: RunDirectory) -> Iterator[str]:
+    """Say of each job that was interrupted where it goes on."""
+    for job in missing(experiment, config, run):
+        place = position(run.folder(job))
+        if place is not None:
+            yield f"{experiment.name}: {job.arm}, seed {job.seed}, goes on from {place}"
 
 
 def _with_progress(

@@ -22,6 +22,7 @@ from deqlab.experiments.config import check_at_least, check_choice
 from deqlab.tasks.files.classification import ClassificationData
 from deqlab.tasks.files.loading import load as load_data
 from deqlab.tasks.files.registry import names_of
+from deqlab.training.batches import Shuffled
 
 ACCURACY = Metric(field="test_accuracy", label="a test accuracy of", is_accuracy=True)
 
@@ -67,8 +68,8 @@ def run(config: ImagesConfig, job: Job) -> Iterator[Row]:
     data = load(config.dataset)
     training = Training(
         config=config,
-        batches=lambda seed: _batches(data, config, seed),
-        num_steps=config.epochs * _batches_per_epoch(data, config),
+        batches=partial(_batches, data, config),
+        num_steps=len(_batches(data, config, job.seed)),
         test=(data.x_test.to(arms.DTYPES[config.dtype]), data.y_test),
         validation=_held_out(data, config),
         loss=cross_entropy,
@@ -82,18 +83,17 @@ def _shape(config: ImagesConfig) -> arms.Shape:
     return arms.Shape(config=config, num_inputs=data.x_train.shape[1], num_outputs=data.num_classes)
 
 
-def _batches(data: ClassificationData, config: ImagesConfig, seed: int) -> Iterator[Batch]:
-    order, dtype = torch.Generator().manual_seed(seed), arms.DTYPES[config.dtype]
-    for _ in range(config.epochs):
-        shuffled = torch.randperm(_num_trained_on(data, config), generator=order)
-        for part in shuffled.split(config.batch_size)[: _batches_per_epoch(data, config)]:
-            yield data.x_train[part].to(dtype), data.y_train[part]
-
-
-def _batches_per_epoch(data: ClassificationData, config: ImagesConfig) -> int:
+def _batches(data: ClassificationData, config: ImagesConfig, seed: int) -> Shuffled[Batch]:
     # The last, smaller batch of an epoch is left out, so that every step costs the same; it
     # is another one in the next epoch.
-    return max(1, _num_trained_on(data, config) // config.batch_size)
+    dtype = arms.DTYPES[config.dtype]
+    return Shuffled(
+        _num_trained_on(data, config),
+        config.batch_size,
+        epochs=config.epochs,
+        generator=torch.Generator().manual_seed(seed),
+        take=lambda part: (data.x_train[part].to(dtype), data.y_train[part]),
+    )
 
 
 def _num_trained_on(data: ClassificationData, config: ImagesConfig) -> int:

@@ -1,6 +1,7 @@
 """Runs the jobs of an experiment that are not yet on disk, and writes the verdict."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
 from deqlab.experiments.config import ConfigT
 from deqlab.runs.opening import RunError
 from deqlab.runs.rundir import RunDirectory
-from deqlab.workers import Finished, in_workers, short_of_memory
+from deqlab.workers import ON_THIS_MACHINE, Finished, in_workers, short_of_memory
 
 Run: TypeAlias = Callable[[Any, Job], Iterator[Row]]
 """What an experiment does with a config and a job; workers receive it by reference."""
@@ -53,6 +54,8 @@ def run_jobs(
         def tell(job: Job, row: Row | None, total: int = len(run.done) + len(todo)) -> None:
             on_progress(job, row, len(run.done), total)
 
+        if jobs == 1 or backend in ON_THIS_MACHINE:
+            todo = [replace(job, folder=run.folder(job)) for job in todo]
         work = partial(_work, experiment.name, experiment.run, config)
         if jobs == 1:
             finished: Iterator[Finished] = (work(job, tell) for job in todo)
@@ -60,6 +63,7 @@ def run_jobs(
             finished = in_workers(work, todo, jobs=jobs, backend=backend)
         for job, rows in finished:
             run.append(job, rows)
+            run.clear(job)
             tell(job, None)
     run.arrange(experiment.plan(config, run.rows))
     verdict = experiment.judge(config, run.rows)

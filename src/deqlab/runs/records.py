@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 FORMAT = 1
@@ -23,11 +24,15 @@ class Job:
         arm: A short name, unique in the experiment.
         seed: The seed.
         settings: What else is needed to build the arm: plain values, which are not on disk.
+        folder: Where the job may keep what it needs to go on after an interruption, made by whoever
+            writes there first, and removed when its rows are written; None if nowhere. Its rows do
+            not depend on it.
     """
 
     arm: str
     seed: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

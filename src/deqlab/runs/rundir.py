@@ -1,17 +1,23 @@
-"""A run on disk: config.json, environment.json, rows.jsonl, verdict.json.
+"""A run on disk: config.json, environment.json, rows.jsonl, verdict.json, and unfinished/.
 
 rows.jsonl is append-only and holds whole jobs: the rows of a job are written together when it is
 done, and its summary row comes last. A line that a crash cut short, and the rows of a job that has
 no summary, are therefore no loss: the job runs again and leaves the same rows. What is no row at
 all is not repaired but reported, since it cannot be a crash's. When all jobs are done, the file is
 replaced by one in the order of the plan, so that it does not tell which worker was faster.
+
+In unfinished/ each job has a folder of its own while it runs, for what it needs to go on. A job
+that is done has none: rows first, so that a crash between the two leaves a folder too many.
 """
 
 import os
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
@@ -76,12 +82,29 @@ class RunDirectory:
         except BaseException:
             lock.release()
             raise
-        return cls(path, rows, notes, lock)
+        run = cls(path, rows, notes, lock)
+        for arm, seed in run.done:
+            run.clear(Job(arm=arm, seed=seed))
+        return run
 
     @property
     def done(self) -> set[tuple[str, int]]:
         """The (arm, seed) of every finished job."""
         return {key_of(row) for row in self.rows if row["kind"] == "summary"}
+
+    def folder(self, job: Job) -> Path:
+        """Return where a job may keep what it needs to go on; see `Job`."""
+        return (
+            self.path
+            / "unfinished"
+            / f"{quote(job.arm, safe=' ', errors='surrogatepass')}-{job.seed}"
+        )
+
+    def clear(self, job: Job) -> None:
+        """Remove the folder of a job that is done."""
+        shutil.rmtree(self.folder(job), ignore_errors=True)
+        with suppress(OSError):  # others are in it, or it is not there
+            self.folder(job).parent.rmdir()
 
     def look_again(self) -> None:
         """Take the rows from the disk: an interruption may fall just after they were written."""

@@ -2,8 +2,8 @@
 
 from deqlab.training.batches import Batches, Drawn, Replayed, Shuffled
 from deqlab.training.checkpoints.checkpoint import Checkpoint
-from deqlab.training.checkpoints.errors import CheckpointError
 from deqlab.training.checkpoints.random_numbers import RandomNumbers
+from deqlab.training.checkpoints.tree import CheckpointError
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.early_stop import EarlyStop
 from deqlab.training.fit import fit, fit_rows

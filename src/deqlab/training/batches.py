@@ -95,7 +95,8 @@ class Shuffled(Batches[BatchT]):
         if generator is None:
             generator = torch.Generator(self.generator.device)
             generator.set_state(start)
-        return torch.randperm(self.num_samples, generator=generator).split(self.batch_size)
+        order: Tensor = torch.randperm(self.num_samples, generator=generator)
+        return tuple(order.split(self.batch_size))
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -15,6 +15,8 @@ from deqlab.nn.models.pair import forward
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks.files.images import ImageData
+from deqlab.training.batches import Shuffled
+from deqlab.training.checkpoints.checkpoint import SHORT, Keep, Progress, keep_nothing
 from deqlab.training.loop import Loop
 
 ROWS = 100
@@ -54,19 +56,78 @@ class Recipe:
     weight_decay: float
 
 
+@dataclass
+class _Epoch:
+    """What is known of the steps of an epoch so far."""
+
+    losses: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+    converged: list[float] = field(default_factory=list)
+
+    def add(self, loss: Tensor, solution: Solution | None) -> None:
+        self.losses.append(loss.item())
+        if solution is not None:
+            self.evaluations.append(solution.evaluations)
+            self.converged.append(solution.converged.double().mean().item())
+
+    def row(self) -> dict[str, Any]:
+        row: dict[str, Any] = {"train_loss": fmean(self.losses)}
+        if self.evaluations:
+            row["evaluations"] = fmean(self.evaluations)
+            row["train_converged"] = fmean(self.converged)
+        return row
+
+
 def epochs(
-    model: nn.Sequential, images: Images, recipe: Recipe, generator: torch.Generator
+    model: nn.Sequential,
+    images: Images,
+    recipe: Recipe,
+    generator: torch.Generator,
+    keep: Keep = keep_nothing,
 ) -> Iterator[dict[str, Any]]:
     """Train `model`, and yield a row after each epoch: the model is then as the row says.
+
+    In a run that goes on, rows of epochs before the interruption come first, with the model as the
+    checkpoint has it.
 
     Args:
         model: (features, readout), trained in place.
         images: What it is trained and tested on.
         recipe: How it is trained.
         generator: Draws the order of the images, flips and shifts.
+        keep: Makes the checkpoint, to whose parts the caller may add others.
     """
-    batches = max(1, len(images.x_train) // recipe.batch_size)
-    steps = recipe.epochs * batches
+    batches = Shuffled(
+        len(images.x_train),
+        recipe.batch_size,
+        epochs=recipe.epochs,
+        generator=generator,
+        take=lambda part: part,
+    )
+    loop = _loop(model, images, recipe, generator, len(batches))
+    progress: Progress = {"step": 0, "num_steps": len(batches), "seconds": 0.0, "rows": []}
+    with keep({"model": model, **loop.parts, "batches": batches}) as checkpoint:
+        progress = checkpoint.load() or progress
+        epoch = _Epoch(**progress.pop("epoch", {}))
+        yield from progress["rows"]
+        for step in loop.run(batches, taken=progress["step"]):
+            epoch.add(step.loss, step.notes)
+            progress["step"] = step.index
+            progress["seconds"] += step.seconds
+            if step.index % batches.per_epoch == 0:
+                row = _row(step.index, epoch, tested(model, images), batches, progress["seconds"])
+                progress["rows"].append(row)
+                epoch = _Epoch()
+                yield row
+            if checkpoint.due:
+                checkpoint.save({**progress, "epoch": asdict(epoch)})
+        if checkpoint.unsaved >= SHORT:
+            checkpoint.save({**progress, "epoch": asdict(epoch)})
+
+
+def _loop(
+    model: nn.Sequential, images: Images, recipe: Recipe, generator: torch.Generator, steps: int
+) -> Loop[Tensor, Solution | None]:
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
@@ -78,22 +139,14 @@ def epochs(
         _, scores, solution = forward(model, augmented(images.x_train[part], generator))
         return cross_entropy(scores, images.y_train[part]), solution
 
-    loop, seconds = Loop(loss=loss, optimizer=optimizer, schedule=schedule), 0.0
-    for epoch in range(1, recipe.epochs + 1):
-        losses, solves = [], []
-        order = torch.randperm(len(images.x_train), generator=generator)
-        for step in loop.run(order.split(recipe.batch_size)[:batches]):
-            losses.append(step.loss.item())
-            solves.append(step.notes)
-            seconds += step.seconds
-        yield {
-            "step": epoch * batches,
-            "epoch": epoch,
-            "train_loss": fmean(losses),
-            **_solves([solution for solution in solves if solution is not None]),
-            **tested(model, images),
-            "seconds": seconds,
-        }
+    return Loop(loss=loss, optimizer=optimizer, schedule=schedule)
+
+
+def _row(
+    step: int, epoch: _Epoch, test: dict[str, Any], batches: Shuffled[Tensor], seconds: float
+) -> dict[str, Any]:
+    number = {"step": step, "epoch": step // batches.per_epoch}
+    return {**number, **epoch.row(), **test, "seconds": seconds}
 
 
 def augmented(x: Float[Tensor, "B C H W"], generator: torch.Generator) -> Float[Tensor, "B C H W"]:
@@ -126,31 +179,34 @@ def tested(model: nn.Sequential, images: Images) -> dict[str, Any]:
 class Nearest:
     """The network as it was after the epoch whose test accuracy is nearest to `target`.
 
-    Of several equally near the last one. A target of None is met by the last epoch.
+    Of several equally near the last one. A target of None is met by the last epoch. It is a part
+    of a checkpoint: epochs that it saw before an interruption are passed over when they come again.
     """
 
     target: float | None
     row: dict[str, Any] | None = None
     state: dict[str, Tensor] | None = None
+    seen: int = 0
 
     def see(self, row: dict[str, Any], model: nn.Module) -> None:
         """Keep the network if it is at least as near as the one that is kept."""
+        if row["epoch"] <= self.seen:
+            return
+        self.seen = row["epoch"]
         if self.row is None or self._gap(row) <= self._gap(self.row):
             self.row, self.state = row, copy.deepcopy(model.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is kept."""
+        return {"row": self.row, "state": self.state, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Keep what a checkpoint has."""
+        self.row, self.state, self.seen = state["row"], state["state"], state["seen"]
 
     def _gap(self, row: dict[str, Any]) -> float:
         gap: float = 0.0 if self.target is None else abs(row["test_accuracy"] - self.target)
         return gap
-
-
-def _solves(solutions: list[Solution]) -> dict[str, Any]:
-    if not solutions:
-        return {}
-    shares = [solution.converged.double().mean().item() for solution in solutions]
-    return {
-        "evaluations": fmean(solution.evaluations for solution in solutions),
-        "train_converged": fmean(shares),
-    }
 
 
 def _size(solution: Solution[Any]) -> Float[Tensor, " B"]:

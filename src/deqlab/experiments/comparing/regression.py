@@ -19,6 +19,7 @@ from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
 from deqlab.experiments.config import TEST_SEED, check_at_least, check_at_most, require
 from deqlab.experiments.page import Chart
+from deqlab.training.batches import Drawn
 
 TEST_LOSS = Metric(field="test_loss", label="a test loss of")
 _VALIDATION_SEED = TEST_SEED - 1
@@ -146,10 +147,9 @@ class Regression(Generic[ConfigT]):
         x, y = self.sample(config, 1, torch.Generator())
         return arms.Shape(config=config, num_inputs=x.shape[1], num_outputs=y.shape[1])
 
-    def _batches(self, config: ConfigT, seed: int) -> Iterator[Batch]:
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(config.steps):
-            yield self.sample(config, config.batch_size, generator)
+    def _batches(self, config: ConfigT, seed: int) -> Drawn[Batch]:
+        draw = partial(self.sample, config, config.batch_size)
+        return Drawn(config.steps, torch.Generator().manual_seed(seed), draw)
 
     def _fixed(self, config: ConfigT, seed: int) -> Batch:
         return self.sample(config, config.test_samples, torch.Generator().manual_seed(seed))

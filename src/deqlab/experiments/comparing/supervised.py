@@ -4,12 +4,13 @@ An arm trains once with every learning rate, from the same initial weights on th
 keeps the network of least validation loss: so the search costs every arm the same. Rows of kind
 "search" tell of all of them; those of kind "step" (at each evaluation), "trace" (residual against
 iteration on the test set) and "summary" are of the one that is kept. All are functions of the
-seed but for the field "seconds". While a network trains, its evaluations are told as progress.
+seed but for the field "seconds". While a network trains, its evaluations are told as progress,
+and checkpoints in the folder of the job let it go on after an interruption.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import fmean
 from typing import Any, TypeAlias
@@ -20,8 +21,12 @@ from torch import Tensor, nn
 from deqlab.costs import num_parameters, peak_memory
 from deqlab.experiments.base import PROGRESS, Job, Row
 from deqlab.experiments.comparing.arms import ArmsConfig, Loss, forward, solved_to_convergence
+from deqlab.experiments.comparing.tally import Tally
+from deqlab.experiments.resuming import checkpoint
 from deqlab.solution import Solution
 from deqlab.stability.equilibria import Solves
+from deqlab.training.batches import Batches, Replayed
+from deqlab.training.checkpoints.checkpoint import SHORT, Progress
 from deqlab.training.loop import Loop
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
@@ -37,7 +42,8 @@ class Training:
 
     Attributes:
         config: Optimizer settings, and how many rows of kind "step" there are, spread evenly.
-        batches: Makes the training batches of a seed, in order, in one pass.
+        batches: Makes the training batches of a seed, in order, in one pass; `Batches` go on
+            after an interruption without loading what came before.
         num_steps: How many there are.
         test: The test set.
         validation: On which the learning rate is chosen, if there are several.
@@ -56,34 +62,6 @@ class Training:
     after: Callable[[Predict], Iterator[Row]] | None = None
 
 
-@dataclass
-class _Tally:
-    """What happened since the last evaluation."""
-
-    losses: list[float] = field(default_factory=list)
-    evaluations: list[float] = field(default_factory=list)
-    products: list[float] = field(default_factory=list)
-    converged: list[float] = field(default_factory=list)
-
-    def add(self, loss: Tensor, solution: Solution | None) -> None:
-        self.losses.append(loss.item())
-        if solution is not None:
-            self.evaluations.append(solution.evaluations)
-            # A linear method counts products; a solver of fixed points evaluates a map of one.
-            solves = solution.adjoint
-            self.products.append(sum(solve.products + solve.evaluations for solve in solves))
-            both = [solution, *solution.adjoint]
-            self.converged.append(min(s.converged.double().mean().item() for s in both))
-
-    def row(self) -> Row:
-        row: Row = {"train_loss": fmean(self.losses)}
-        if self.evaluations:
-            row["evaluations"] = fmean(self.evaluations)
-            row["adjoint_products"] = fmean(self.products)
-            row["train_converged"] = fmean(self.converged)
-        return row
-
-
 def train(build: Callable[[], nn.Sequential], training: Training, job: Job) -> Iterator[Row]:
     """Train a network and yield its rows.
 
@@ -97,7 +75,7 @@ def train(build: Callable[[], nn.Sequential], training: Training, job: Job) -> I
     for rate in rates:
         torch.set_rng_state(start)
         attempt = _Attempt(build(), rate, training)
-        for row in attempt.train(job.seed):
+        for row in attempt.train(job):
             yield {"kind": PROGRESS, "learning_rate": rate, **row}
         attempts.append(attempt)
     best = attempts[0]
@@ -125,21 +103,56 @@ class _Attempt:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, training.num_steps)
         self.loop = Loop(loss=self._loss, optimizer=self.optimizer, schedule=schedule)
         self.steps: list[Row] = []
+        self.taken, self.tally, self.seconds = 0, Tally(), 0.0
         self.batch: Batch
 
-    def train(self, seed: int) -> Iterator[Row]:
-        """Train on the batches of a seed, and yield a row at each evaluation."""
+    def train(self, job: Job) -> Iterator[Row]:
+        """Train on the batches of a seed, and yield a row at each evaluation.
+
+        Those before an interruption come first, with the network as the last checkpoint has it.
+        """
         training = self.training
         marks = _evaluation_steps(training.num_steps, training.config.num_evaluations)
-        tally, seconds = _Tally(), 0.0
-        for step in self.loop.run(self._batches(seed), count_flops=marks):
-            tally.add(step.loss, step.notes)
-            seconds += step.seconds
-            if step.index in marks:
-                row = {"step": step.index, **tally.row(), **evaluate(self.model, training)}
-                tally = _Tally()
-                self.steps.append({**row, "flops": step.flops, "seconds": seconds})
-                yield self.steps[-1]
+        batches = training.batches(job.seed)
+        batches = batches if isinstance(batches, Batches) else Replayed(batches)
+        parts = {"model": self.model, **self.loop.parts, "batches": batches}
+        with checkpoint(job, f"training-{self.rate!r}", parts) as file:
+            self._resume(file.load())
+            yield from self.steps
+            run = self.loop.run(self._seen(batches), count_flops=marks, taken=self.taken)
+            for step in run:
+                self.taken = step.index
+                self.tally.add(step.loss, step.notes)
+                self.seconds += step.seconds
+                if step.index in marks:
+                    yield self._evaluated(step.flops)
+                if file.due:
+                    file.save(self._progress())
+            if file.unsaved >= SHORT:
+                file.save({**self._progress(), "batch": self.batch})
+
+    def _evaluated(self, flops: int | None) -> Row:
+        row = {"step": self.taken, **self.tally.row(), **evaluate(self.model, self.training)}
+        self.tally = Tally()
+        self.steps.append({**row, "flops": flops, "seconds": self.seconds})
+        return self.steps[-1]
+
+    def _progress(self) -> Progress:
+        return {
+            "step": self.taken,
+            "num_steps": self.training.num_steps,
+            "seconds": self.seconds,
+            "steps": self.steps,
+            "tally": asdict(self.tally),
+        }
+
+    def _resume(self, progress: Progress | None) -> None:
+        if progress is None:
+            return
+        self.taken, self.seconds = progress["step"], progress["seconds"]
+        self.steps, self.tally = progress["steps"], Tally(**progress["tally"])
+        if "batch" in progress:  # training had ended, and the summary takes a step on it
+            self.batch = progress["batch"]
 
     def validation_loss(self) -> float:
         """Return the loss that decides between learning rates; a nan loses against any number."""
@@ -162,9 +175,9 @@ class _Attempt:
             "peak_memory_bytes": peak_memory(partial(self.loop.step, self.batch), tensors),
         }
 
-    def _batches(self, seed: int) -> Iterator[Batch]:
-        """Yield the batches of a seed, and remember the last one."""
-        for batch in self.training.batches(seed):
+    def _seen(self, batches: Batches[Batch]) -> Iterator[Batch]:
+        """Yield the batches, and remember the last one."""
+        for batch in batches:
             self.batch = batch
             yield batch
 

@@ -24,6 +24,7 @@ the function and the settings are deqlab's own.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ from deqlab.experiments.config import (
     require,
 )
 from deqlab.experiments.expressivity.steep_weights_report import PAGE, verdict
+from deqlab.experiments.resuming import kept
 from deqlab.expressivity.bounds import largest_infinity_norm, smallest_infinity_norm
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks import steep
@@ -160,7 +162,9 @@ def _point(config: SteepWeightsConfig, job: Job, d: int) -> Row:
         for rate in config.learning_rates:
             torch.set_rng_state(state)
             enough = min((row["steps"] for row in attempts if row["reached"]), default=config.steps)
-            attempts.append({"d": d, "start": start, **_attempt(config, job, d, rate, enough)})
+            make = partial(_attempt, config, job, d, rate, enough)
+            rows = kept(job, f"{d}-{start}-{rate!r}", make)
+            attempts += [{"d": d, "start": start, **row} for row in rows]
         if any(row["reached"] for row in attempts):
             break
     return min(attempts, key=_rank)
@@ -171,7 +175,9 @@ def _rank(row: Row) -> tuple[bool, int, float]:
     return not row["reached"], row["steps"], error
 
 
-def _attempt(config: SteepWeightsConfig, job: Job, d: int, rate: float, num_steps: int) -> Row:
+def _attempt(
+    config: SteepWeightsConfig, job: Job, d: int, rate: float, num_steps: int
+) -> Iterator[Row]:
     model = arms.build(_shape(config), job)
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
@@ -189,7 +195,7 @@ def _attempt(config: SteepWeightsConfig, job: Job, d: int, rate: float, num_step
             if _is_reached(config, row):
                 break
     norm, reached = largest_infinity_norm(model), _is_reached(config, row)
-    return {
+    yield {
         "learning_rate": rate,
         "steps": step.index,
         "reached": reached,

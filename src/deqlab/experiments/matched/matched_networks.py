@@ -29,6 +29,7 @@ from deqlab.experiments.config import (
 )
 from deqlab.experiments.matched.arms import ARMS, TAU0, Arm
 from deqlab.experiments.matched.matched_networks_report import PAGE, verdict
+from deqlab.experiments.resuming import kept
 from deqlab.inputs.classification import Inputs, draw, load_inputs
 from deqlab.kernels.frozen import Network, accuracy, features, outputs, train_readout
 from deqlab.kernels.network import ImplicitNetwork
@@ -101,9 +102,9 @@ def check(config: MatchedConfig) -> None:
 def run(config: MatchedConfig, job: Job) -> Iterator[Row]:
     """Train and time one arm at every width; rows of kind "point", and the summary."""
     arm, inputs = ARMS[job.arm], _inputs(config, job.seed)
-    points = []
+    points: list[Row] = []
     for width in config.widths:
-        points.append({"width": width, **_point(config, job, width, inputs)})
+        points += kept(job, f"width-{width}", partial(_point, config, job, width, inputs))
         yield {"kind": "point", **points[-1]}
     yield {
         "kind": "summary",
@@ -125,7 +126,7 @@ def _inputs(config: MatchedConfig, seed: int) -> Inputs:
     return draw(every, config.train_per_class, config.test_per_class, generator)
 
 
-def _point(config: MatchedConfig, job: Job, width: int, inputs: Inputs) -> Row:
+def _point(config: MatchedConfig, job: Job, width: int, inputs: Inputs) -> Iterator[Row]:
     arm, solves = ARMS[job.arm], Solves()
     network = _network(config, arm, job.seed, width, inputs)
     train = features(network, inputs.x_train, solves.add)
@@ -142,7 +143,8 @@ def _point(config: MatchedConfig, job: Job, width: int, inputs: Inputs) -> Row:
     row = solves.row()
     # A network that is not at its own equilibrium is no DEQ, and has no accuracy as one.
     solved = row.get("converged", 1.0) >= WELL_SOLVED
-    return {
+    yield {
+        "width": width,
         "test_accuracy": accuracy(network.readout, test, inputs.y_test) if solved else None,
         "train_loss": train_loss,
         "flops": count / len(test),

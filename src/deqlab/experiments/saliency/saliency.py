@@ -12,7 +12,7 @@ one of two. Its last epoch is reported beside it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 
 import torch
@@ -28,6 +28,7 @@ from deqlab.experiments.config import (
     check_positive,
     require,
 )
+from deqlab.experiments.resuming import checkpoint, kept
 from deqlab.experiments.saliency.rows import heat_maps, photos, spread
 from deqlab.experiments.saliency.saliency_report import MATCHED, PAGE, UNTRAINED, judge
 from deqlab.nn.models import pair
@@ -125,19 +126,24 @@ def run(config: SaliencyConfig, job: Job) -> Iterator[Row]:
     data = read(config.dataset)
     images, model = Images.of(data), _network(config, job)
     target = job.settings.get("target")
-    before = {"epoch": 0, **tested(model, images)}
-    yield from spread(model, images, config.num_images, before, UNTRAINED)
+
+    def maps(trained: Row, taken: str) -> list[Row]:
+        make = partial(spread, model, images, config.num_images, trained, taken)
+        return kept(job, taken, make, {"model": model})
+
+    yield from maps({"epoch": 0, **tested(model, images)}, UNTRAINED)
     nearest, row = Nearest(target), {}
     generator = torch.Generator().manual_seed(job.seed)
-    for row in epochs(model, images, _recipe(config, job), generator):
+    keep = lambda parts: checkpoint(job, "training", {**parts, "nearest": nearest})  # noqa: E731
+    for row in epochs(model, images, _recipe(config, job), generator, keep):
         nearest.see(row, model)
         yield {"kind": "step", **row}
     assert nearest.row is not None
     assert nearest.state is not None
     if nearest.row["epoch"] != row["epoch"]:
-        yield from spread(model, images, config.num_images, row, "last epoch")
+        yield from maps(row, "last epoch")
         model.load_state_dict(nearest.state)
-    yield from spread(model, images, config.num_images, nearest.row, MATCHED)
+    yield from maps(nearest.row, MATCHED)
     if job.seed == config.seeds[0]:
         for label in config.shown:
             places = (data.y_test == label).nonzero()[: config.shown_each, 0]

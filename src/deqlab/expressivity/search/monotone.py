@@ -19,6 +19,8 @@ from deqlab.gradients.linear_methods import Dense
 from deqlab.nn.cells.monotone import MonotoneCell
 from deqlab.nn.deq import DEQ
 from deqlab.solvers.newton import Newton
+from deqlab.training.checkpoints.checkpoint import Keep, Progress, keep_nothing
+from deqlab.training.checkpoints.random_numbers import RandomNumbers
 from deqlab.training.loop import Loop
 
 GAIN = 2.0
@@ -50,6 +52,7 @@ def trained(
     learning_rate: float,
     penalty: float,
     seed: int,
+    keep: Keep = keep_nothing,
 ) -> tuple[ReadoutDEQ, float]:
     """Return the DEQ that Adam ends with, and the FLOPs of all its steps.
 
@@ -62,6 +65,7 @@ def trained(
         learning_rate: The learning rate of the first step.
         penalty: The weight of the Jacobian penalty, 0 or more.
         seed: The seed of weights and batches; torch's global generator is set to it.
+        keep: Makes the checkpoint from which training goes on after an interruption.
     """
     torch.manual_seed(seed)
     network = built(width)
@@ -71,12 +75,18 @@ def trained(
         optimizer=optimizer,
         schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps),
     )
-    batches = (torch.randint(len(x), (batch_size,)) for _ in range(steps))
-    spent = 0.0
-    for step in loop.run(batches, count_flops=range(1, steps + 1, COUNTED)):
-        if step.flops is not None:
-            spent += step.flops * min(COUNTED, steps - step.index + 1)
-    return network, spent
+    counted = range(1, steps + 1, COUNTED)
+    progress: Progress = {"step": 0, "num_steps": steps, "spent": 0.0}
+    with keep({"network": network, **loop.parts, "random": RandomNumbers()}) as checkpoint:
+        progress = checkpoint.load() or progress
+        batches = (torch.randint(len(x), (batch_size,)) for _ in range(progress["step"], steps))
+        for step in loop.run(batches, count_flops=counted, taken=progress["step"]):
+            progress["step"] = step.index
+            if step.flops is not None:
+                progress["spent"] += step.flops * min(COUNTED, steps - step.index + 1)
+            if checkpoint.due:
+                checkpoint.save(progress)
+    return network, progress["spent"]
 
 
 def _loss(

@@ -1,24 +1,26 @@
 """A training run on disk: all that it needs to go on as if nothing had happened."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from typing_extensions import Self
 
-from deqlab.training.checkpoints.errors import CheckpointError
 from deqlab.training.checkpoints.file import read, write
+from deqlab.training.checkpoints.tree import CheckpointError
 
 Progress: TypeAlias = dict[str, Any]
 """Where a run is: plain values and tensors by name; "step" and "num_steps" are shown to people."""
 
 INTERVAL = 30.0
 """Seconds of training between two checkpoints, unless it is said otherwise."""
+
+SHORT = 1.0
+"""Seconds of work that are not worth a file, where a training ends."""
 
 MOST_OF_TIME = 0.02
 """The most of its time that a run may spend on checkpoints that were due."""
@@ -28,6 +30,7 @@ PATIENCE = 5.0
 that within a second."""
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """What a run is made of: modules, optimisers, schedules, batches, `RandomNumbers`."""
 
@@ -67,7 +70,9 @@ class Checkpoint:
         self, path: Path | str | None, parts: Mapping[str, Stateful], *, every: float = INTERVAL
     ) -> None:
         if not every >= 0:
-            raise ValueError(f"every is the seconds between two checkpoints, 0 or more, got {every}")
+            raise ValueError(
+                f"every is the seconds between two checkpoints, 0 or more, got {every}"
+            )
         self.path = None if path is None else Path(path)
         self.parts, self.every = dict(parts), every
         self._lock: FileLock | None = None
@@ -143,7 +148,7 @@ class Checkpoint:
             self._lock.release()
             self._lock = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoint":
         return self
 
     def __exit__(
@@ -189,14 +194,21 @@ class Checkpoint:
                 _check_optimizer(path, name, found[name], part)
 
 
+Keep: TypeAlias = Callable[[Mapping[str, Stateful]], Checkpoint]
+"""Returns the checkpoint of a training that is made of these parts."""
+
+
+def keep_nothing(parts: Mapping[str, Stateful]) -> Checkpoint:
+    """Return no checkpoint: what is interrupted starts anew."""
+    return Checkpoint(None, parts)
+
+
 def _kind(part: Stateful) -> str:
     # Modules are compared by the names and shapes of what they hold: classes may be renamed.
     return "module" if isinstance(part, nn.Module) else type(part).__qualname__
 
 
-def _check_module(
-    path: Path, name: str, found: Mapping[str, Any], here: Mapping[str, Any]
-) -> None:
+def _check_module(path: Path, name: str, found: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     other = f"{path} is of another {name}:"
     for key in here.keys() | found.keys():
         if key not in found:

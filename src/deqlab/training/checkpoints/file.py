@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 import safetensors.torch
 from safetensors import SafetensorError
+from typing_extensions import Buffer
 
 from deqlab.runs.writing import replace_whole
-from deqlab.training.checkpoints.errors import CheckpointError
-from deqlab.training.checkpoints.tree import Encoder, Tree, decode
+from deqlab.training.checkpoints.tree import CheckpointError, Encoder, Tree, decode
 from deqlab.version import __version__
 
 FORMAT, VERSION = "deqlab checkpoint", "1"
@@ -61,7 +61,7 @@ def write(path: Path, tree: Mapping[str, Tree]) -> None:
     place = content.index(_DIGEST + _ZEROS) + len(_DIGEST)
     digest = hashlib.sha256(content).hexdigest().encode()
     view = memoryview(content)
-    pieces = [view[:place], digest, view[place + len(digest) :]]
+    pieces: list[Buffer] = [view[:place], digest, view[place + len(digest) :]]
     try:
         replace_whole(path, pieces, path.with_name(f"{path.name}.new"))
     except OSError as error:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from deqlab.training.checkpoints.errors import CheckpointError
+from deqlab.training.checkpoints.tree import CheckpointError
 
 Generator: TypeAlias = torch.Generator | np.random.Generator | random.Random
 """A generator of torch, numpy or Python."""

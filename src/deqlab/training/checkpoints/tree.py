@@ -13,14 +13,12 @@ So what is read has the types of what was written, and reading makes no object o
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from deqlab.training.checkpoints.errors import CheckpointError
 
 Tree: TypeAlias = Any
 """None, bools, numbers, texts, tensors, numpy arrays; lists, tuples and dicts of such."""
@@ -29,7 +27,7 @@ Node: TypeAlias = Any
 """The JSON value that stands for a tree."""
 
 MAX_DEPTH = 50
-"""How deep trees may nest. Those of optimisers have 4 levels; JSON, twice as deep, is safe at 100."""
+"""How deep trees may nest. Those of optimisers have 4 levels; JSON is twice as deep."""
 
 DTYPES = frozenset(
     {
@@ -54,6 +52,10 @@ DTYPES = frozenset(
 
 Path: TypeAlias = tuple[Any, ...]
 """The keys that lead to a value."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written, read or used here; the message says why and what to do."""
 
 
 class Encoder:
@@ -114,8 +116,8 @@ class Encoder:
             raise _refused(path, f"a tensor on {value.device} of layout {value.layout}")
         storage = value.untyped_storage().data_ptr()
         # Tied weights are one tensor, written once.
-        key = (value.device, storage, value.storage_offset(), value.shape, value.stride())
-        key = (*key, value.dtype, value.is_conj(), value.is_neg())
+        place = (value.device, storage, value.storage_offset(), value.shape, value.stride())
+        key = (*place, value.dtype, value.is_conj(), value.is_neg())
         if value.numel() and key in self._named:
             return self._named[key]
         plain = value.resolve_conj().resolve_neg()
@@ -125,7 +127,7 @@ class Encoder:
         if plain.dtype not in DTYPES:
             raise _refused(path, f"a tensor of dtype {value.dtype}")
         if (order := _memory_order(plain)) is not None:
-            plain, node["order"] = plain.permute(order), list(order)
+            plain, node["order"] = plain.permute(order), order
         plain = plain.cpu().contiguous()
         if storage in self._storages and plain.untyped_storage().data_ptr() == storage:
             plain = plain.clone()  # a view of what is there already: the format has none
@@ -151,14 +153,15 @@ class Encoder:
         return name
 
 
-def _memory_order(value: Tensor) -> Sequence[int] | None:
+def _memory_order(value: Tensor) -> list[int] | None:
     """Return the dimensions as they lie in memory, where that is another order without gaps.
 
     A convolution in channels_last is such a tensor; its optimiser's state goes on in that order.
     """
     if value.is_contiguous():
         return None
-    order = sorted(range(value.ndim), key=lambda dim: -value.stride(dim))
+    strides = value.stride()
+    order = sorted(range(value.ndim), key=lambda dim: -strides[dim])
     return order if value.permute(order).is_contiguous() else None
 
 

@@ -22,6 +22,7 @@ from deqlab.experiments.expressivity.open.competition import FRESH
 from deqlab.experiments.expressivity.open.jobs import Arms, check, errors_of, plan
 from deqlab.experiments.expressivity.open.losses import floor
 from deqlab.experiments.expressivity.open.sawtooth_routes import OpenSawtoothConfig
+from deqlab.experiments.resuming import checkpoint
 from deqlab.expressivity.search.monotone import trained
 
 
@@ -53,6 +54,7 @@ def run(config: OpenSawtoothConfig, job: Job) -> Iterator[Row]:
         learning_rate=config.learning_rate,
         penalty=penalty,
         seed=job.seed,
+        keep=partial(checkpoint, job, "training"),
     )
     errors, _ = errors_of(network, x, y)
     yield {
