@@ -94,11 +94,8 @@ class RunDirectory:
 
     def folder(self, job: Job) -> Path:
         """Return where a job may keep what it needs to go on; see `Job`."""
-        return (
-            self.path
-            / "unfinished"
-            / f"{quote(job.arm, safe=' ', errors='surrogatepass')}-{job.seed}"
-        )
+        arm = quote(job.arm, safe=" ", errors="surrogatepass")
+        return self.path / "unfinished" / f"{arm}-{job.seed}"
 
     def clear(self, job: Job) -> None:
         """Remove the folder of a job that is done."""
