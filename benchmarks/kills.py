@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -95,7 +96,9 @@ def rounds(count: int, folder: Path, seed: int) -> list[Row]:
 def same(a: Tree, b: Tree) -> bool:
     """Return whether two trees are equal to the last bit of every tensor: weights and losses."""
     if isinstance(a, Tensor):
-        return a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes()
+        return same(a.numpy(), b.numpy())
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):

@@ -21,8 +21,8 @@ class Tally:
     """
 
     losses: list[float] = field(default_factory=list)
-    evaluations: list[float] = field(default_factory=list)
-    products: list[float] = field(default_factory=list)
+    evaluations: list[int] = field(default_factory=list)
+    products: list[int] = field(default_factory=list)
     converged: list[float] = field(default_factory=list)
 
     def add(self, loss: Tensor, solution: Solution | None) -> None:
