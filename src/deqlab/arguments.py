@@ -4,7 +4,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -46,6 +46,19 @@ class SettingsByName:
         if not torch.compiler.is_compiling():  # where dataclass says it, less well
             _check_names(cls, args, settings)
         return object.__new__(cls)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take on settings from a pickle or a checkpoint, which anybody may have changed.
+
+        Raises:
+            TypeError: One of them is none of this class.
+            ValueError: One is outside of its domain.
+        """
+        _check_names(type(self), (), state)
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        if (check := getattr(self, "__post_init__", None)) is not None:
+            check()
 
 
 def check_kind(name: str, value: object, *kinds: type, example: str) -> None:

@@ -9,7 +9,7 @@ from deqlab.experiments import EXPERIMENTS
 from deqlab.training import Checkpoint
 
 EXPERIMENT = EXPERIMENTS["sawtooth-k3"]
-CONFIG = replace(EXPERIMENT.presets["smoke"], steps=60, seeds=(0, 1))
+CONFIG = replace(EXPERIMENT.presets["smoke"], steps=20, seeds=(0, 1), learning_rates=(1e-2,))
 
 # Here, so that a worker, which imports this module to find `run`, has it as well.
 Checkpoint.due = property(lambda checkpoint: checkpoint.path is not None)

@@ -1,4 +1,9 @@
-"""Ways to differentiate a fixed point."""
+"""Ways to differentiate a fixed point.
+
+`torch.load` with weights_only=True takes them as values; see `deqlab.solvers`.
+"""
+
+from torch.serialization import add_safe_globals
 
 from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
@@ -7,6 +12,8 @@ from deqlab.gradients.phantom import JacobianFree, Phantom
 from deqlab.gradients.reversible import Reversed
 from deqlab.gradients.shine import Shine
 from deqlab.gradients.unrolled import Unrolled
+
+add_safe_globals([GMRES, Dense, Implicit, JacobianFree, Phantom, Reversed, Shine, Unrolled])
 
 __all__ = [
     "GMRES",
