@@ -1,4 +1,4 @@
-"""A job that is interrupted goes on from its last checkpoint, and leaves the rows of one that is not.
+"""An interrupted job goes on from its last checkpoint, and leaves the rows of one that was not.
 
 Here a checkpoint is written after every step, and the interruption comes at a given one.
 """

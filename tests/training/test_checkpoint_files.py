@@ -60,10 +60,14 @@ plain = st.recursive(
     | st.just("\udce9")  # of a file name that is no UTF-8
     | hnp.arrays(st.sampled_from([np.float64, np.int32, np.uint16, np.bool_]), hnp.array_shapes())
     | st.floats(width=32).map(np.float32),
-    lambda inner: st.lists(inner)
-    | st.lists(inner).map(tuple)
-    | st.dictionaries(st.text() | st.integers() | st.booleans() | st.tuples(st.integers()), inner)
-    | st.dictionaries(st.integers(), st.integers()).map(Counter),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(
+            st.text() | st.integers() | st.booleans() | st.tuples(st.integers()), inner
+        )
+        | st.dictionaries(st.integers(), st.integers()).map(Counter)
+    ),
     max_leaves=8,
 )
 
@@ -229,7 +233,7 @@ def test_another_version_is_refused_with_the_version_that_wrote_it(path, monkeyp
     monkeypatch.setattr(files, "__version__", "9.8")
     write(path, {})
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match=r"has version '2'.*reads version '1'; use deqlab 9.8"):
+    with pytest.raises(CheckpointError, match=r"version '2'.*reads version '1'; use deqlab 9.8"):
         read(path)
 
 
