@@ -10,7 +10,18 @@ from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deqlab import DEQ, ConvergenceWarning, Picard
-from deqlab.training import ConvergenceLog, EarlyStop, Loop, RateControl, Stop, fit, fit_rows
+from deqlab.training import (
+    Checkpoint,
+    ConvergenceLog,
+    EarlyStop,
+    Loop,
+    MoreSteps,
+    RateControl,
+    Shuffled,
+    Stop,
+    fit,
+    fit_rows,
+)
 from tests.problems import normal
 from tests.training.gated import Gated
 
@@ -237,3 +248,73 @@ def test_what_makes_no_sense_is_refused():
     ):
         with pytest.raises(ValueError, match=match):
             run(network(), **options)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def resumable(path, model, *, killed_at=None, **options):
+    """The rows of a training that keeps a checkpoint after every step, and may be killed."""
+    torch.manual_seed(3)
+    x, y = torch.randn(20, 8), torch.randn(20, 2)
+    generator = torch.Generator().manual_seed(4)
+    batches = Shuffled(20, 4, epochs=3, generator=generator, take=lambda i: (x[i], y[i]))
+    loop = Loop(loss=lambda batch: (loss_of(model)(batch), None), optimizer=adam(model))
+    log = ConvergenceLog(model, policy=MoreSteps(), window=2)
+    parts = {"model": model, **loop.parts, "batches": batches, "log": log}
+    rows = []
+    with Checkpoint(path, parts, every=0.0) as checkpoint:
+        for row in fit_rows(
+            model,
+            loop,
+            batches,
+            control=RateControl(model, target=0.3),
+            log=log,
+            every=4,
+            checkpoint=checkpoint,
+            progress=False,
+            **options,
+        ):
+            rows.append(row)
+            if killed_at == row["step"]:
+                raise KilledError
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows], log
+
+
+@pytest.mark.parametrize("killed_at", [4, 8, 12, 15])
+def test_a_training_that_was_killed_ends_with_the_same_bits(tmp_path, killed_at):
+    path = tmp_path / "run.safetensors"
+    whole = network(0.95, max_steps=3)
+    expected, told = resumable(None, whole)
+    with pytest.raises(KilledError):
+        resumable(path, network(0.95, max_steps=3), killed_at=killed_at)
+    again = network(0.95, max_steps=3)
+    found, log = resumable(path, again)
+    assert found == expected
+    assert [row["step"] for row in found] == [4, 8, 12, 15]
+    same(again, whole)
+    assert torch.equal(again[0].cell.gain, whole[0].cell.gain)
+    assert log.rows == told.rows
+    assert log.slips == told.slips
+    assert again[0].solver == whole[0].solver  # the policy has raised its limit before
+    assert again[0].solver.max_steps > 3
+
+
+def test_a_training_that_stopped_early_stays_stopped(tmp_path):
+    path, model = tmp_path / "run.safetensors", network()
+    stop = EarlyStop("train_loss", patience=1, higher=True)
+    first, _ = resumable(path, model, early_stop=stop)
+    weights = copy.deepcopy(model.state_dict())
+    stop = EarlyStop("train_loss", patience=1, higher=True)
+    again, _ = resumable(path, model, early_stop=stop)
+    assert again == first
+    assert len(first) < 4
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name])
+
+
+def test_the_log_of_another_model_is_refused():
+    state = ConvergenceLog(network()).state_dict()
+    with pytest.raises(ValueError, match=r"layers \['0'\], and the model has \[''\]"):
+        ConvergenceLog(network()[0]).load_state_dict(state)

@@ -4,18 +4,22 @@ from collections.abc import Iterator
 from statistics import fmean
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from deqlab.costs import num_parameters
+from deqlab.experiments.base import Job, Row
+from deqlab.experiments.resuming import checkpoint
 from deqlab.nn.deq import DEQ
 from deqlab.recipes.config import ImageConfig
 from deqlab.recipes.images import Images
-from deqlab.runs.records import Row
+from deqlab.training.batches import Shuffled
+from deqlab.training.checkpoints.checkpoint import Stateful
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.equilibrium import Labelled, tested
 from deqlab.training.fit import fit_rows
+from deqlab.training.layers import knob_of
 from deqlab.training.loop import Loop
 from deqlab.training.policies import POLICIES
 from deqlab.training.rate_control import RateControl
@@ -47,11 +51,18 @@ class Attempt:
             self.log = ConvergenceLog(model, policy=POLICIES[config.policy])
             self._control = RateControl(model, target=config.rate) if config.rate else None
 
-    def train(self, generator: torch.Generator) -> Iterator[Row]:
-        """Train, and yield a row at each evaluation; the generator orders and mirrors images."""
+    def train(self, job: Job) -> Iterator[Row]:
+        """Train, and yield a row at each evaluation; a job that was interrupted goes on."""
         config, (x, y) = self.config, self.images.train
-        batches = max(1, len(x) // config.batch_size)  # the last, smaller one is left out
-        steps = config.epochs * batches
+        generator = torch.Generator().manual_seed(job.seed)
+
+        def take(part: Int64[Tensor, " B"]) -> Labelled:
+            return (_flipped(x[part], generator) if config.flips else x[part]), y[part]
+
+        batches: Shuffled[Labelled] = Shuffled(
+            len(x), config.batch_size, epochs=config.epochs, generator=generator, take=take
+        )
+        steps = len(batches)
         every = -(-steps // config.num_evaluations)
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.learning_rate, weight_decay=config.weight_decay
@@ -64,29 +75,25 @@ class Attempt:
             ),
             clip=config.clip or None,
         )
-
-        def drawn() -> Iterator[Labelled]:
-            for _ in range(config.epochs):
-                order = torch.randperm(len(x), generator=generator)
-                for part in order.split(config.batch_size)[:batches]:
-                    yield (_flipped(x[part], generator) if config.flips else x[part]), y[part]
-
-        rows = fit_rows(
-            self.model,
-            loop,
-            drawn(),
-            steps=steps,
-            control=self._control,
-            log=self.log,
-            evaluate=lambda model: tested(model, self.images.test),
-            every=every,
-            count_flops={*range(every, steps, every), steps},
-            progress=False,
-        )
-        for row in rows:
-            told = {} if self._control is None else self._knobs()
-            self.rows.append(row | told)
-            yield self.rows[-1]
+        parts: dict[str, Stateful] = {"model": self.model, **loop.parts, "batches": batches}
+        if self.log is not None:
+            parts["log"] = self.log
+        with checkpoint(job, f"rate-{self.learning_rate:g}", parts) as file:
+            rows = fit_rows(
+                self.model,
+                loop,
+                batches,
+                control=self._control,
+                log=self.log,
+                evaluate=lambda model: tested(model, self.images.test) | self._knobs(),
+                every=every,
+                count_flops={*range(every, steps, every), steps},
+                checkpoint=file,
+                progress=False,
+            )
+            for row in rows:
+                self.rows.append(row)
+                yield row
 
     def validation_loss(self) -> float:
         """Return the loss that decides between learning rates; nan loses against any number."""
@@ -109,12 +116,10 @@ class Attempt:
 
     def _knobs(self) -> Row:
         """Return the knob of the layer whose feedback is turned down most."""
-        assert self._control is not None
         knobs = [
-            value
-            for told in self._control.log().values()
-            for name, value in told.items()
-            if name != "rate"
+            knob.value.item()
+            for part in self.model.modules()
+            if isinstance(part, DEQ) and (knob := knob_of(part)) is not None
         ]
         return {"knob": min(knobs)} if knobs else {}
 

@@ -100,7 +100,7 @@ def run(networks: Networks, config: ImageConfig, job: Job) -> Iterator[Row]:
     for rate in config.learning_rates:
         torch.set_rng_state(start)
         attempt = Attempt(_made(networks, config, job, data), config, data, rate)
-        for row in attempt.train(torch.Generator().manual_seed(job.seed)):
+        for row in attempt.train(job):
             yield {"kind": PROGRESS, "learning_rate": rate, **row}
         attempts.append(attempt)
     best = attempts[0]

@@ -7,7 +7,7 @@ window of steps, its policies act (see `policies`).
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -116,6 +116,27 @@ class ConvergenceLog:
             for last in list(layer.recent)[-1:]
         ]
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was logged, and the step limits that policies have set, for a checkpoint."""
+        layers = {name: layer.state() for name, layer in self._layers.items()}
+        told = {"steps": self.steps, "slips": self.slips, "rows": self.rows}
+        return {**told, "layers": layers}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            ValueError: It is the log of a model with other layers.
+        """
+        if state["layers"].keys() != self._layers.keys():
+            raise ValueError(
+                f"the log is of layers {sorted(state['layers'])}, and the model has "
+                f"{sorted(self._layers)}"
+            )
+        self.steps, self.slips, self.rows = state["steps"], state["slips"], state["rows"]
+        for name, layer in self._layers.items():
+            layer.restore(state["layers"][name])
+
     def close(self) -> None:
         """Tell the layers to stop telling; what was logged stays."""
         for layer in self._layers.values():
@@ -155,6 +176,22 @@ class _Layer:
     def add(self, solves: SolveSummary) -> None:
         self.recent.append(solves)
         self.since.append(solves)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "recent": [asdict(each) for each in self.recent],
+            "since": [asdict(each) for each in self.since],
+            "slips": self.slips,
+            "max_steps": self.watched.layer.solver.max_steps,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.recent.clear()
+        self.recent.extend(SolveSummary(**each) for each in state["recent"])
+        self.since = [SolveSummary(**each) for each in state["since"]]
+        self.slips = state["slips"]
+        layer = self.watched.layer
+        layer.solver = replace(layer.solver, max_steps=state["max_steps"])
 
     def row(self) -> dict[str, Any]:
         since, self.since = self.since, []

@@ -7,6 +7,7 @@ bar that says how far it is. Optimisers, schedules and data loaders are torch's 
 
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sized
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any, TypeAlias
 
@@ -17,9 +18,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from deqlab.arguments import check_count
+from deqlab.training.checkpoints.checkpoint import SHORT, Checkpoint
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.early_stop import EarlyStop
-from deqlab.training.loop import BatchT, Loop
+from deqlab.training.loop import BatchT, Loop, Step
 from deqlab.training.progress import Bar
 from deqlab.training.rate_control import RateControl
 
@@ -94,6 +96,7 @@ def fit_rows(
     every: int | None = None,
     early_stop: EarlyStop | None = None,
     count_flops: Container[int] = (),
+    checkpoint: Checkpoint | None = None,
     progress: bool = True,
 ) -> Iterator[Row]:
     """Train a network, and yield a row at each evaluation; the network is then as the row says.
@@ -112,6 +115,9 @@ def fit_rows(
         every: Steps from one evaluation to the next; None is one evaluation, at the end.
         early_stop: Ends training where a metric no longer improves.
         count_flops: The numbers of steps whose floating-point operations are counted.
+        checkpoint: Is written now and then, and where there is one training goes on from it: its
+            parts are the model, `loop.parts`, the batches, the log, the average and the generators
+            (see `Checkpoint`). The rows from before come first.
         progress: Whether a bar is shown on a terminal.
 
     Yields:
@@ -120,41 +126,74 @@ def fit_rows(
     """
     if every is not None:
         check_count("every", every)
-    losses: list[Tensor] = []
-    flops: list[int] = []
-    trained, seconds, goes_on = model if average is None else average, 0.0, True
-    total = len(batches) // loop.accumulate if isinstance(batches, Sized) else steps
+    trained = model if average is None else average
+    total = len(batches) // loop.accumulate if isinstance(batches, Sized) else None
+    state = _State.of(checkpoint, total if steps is None else steps)
+    going_on = all([early_stop is None or early_stop(row) for row in state.rows])
+    yield from list(state.rows)
 
-    def row(step: int) -> Row:
-        told = {"step": step, "train_loss": fmean(loss.item() for loss in losses)}
-        losses.clear()
-        told |= {} if log is None else log.row()
+    def row() -> Row:
+        told = {"step": state.step, **state.row(), **({} if log is None else log.row())}
         told |= {} if evaluate is None else evaluated(trained, evaluate)
-        told |= {"flops_per_step": round(fmean(flops))} if flops else {}
-        flops.clear()
-        return told | {"seconds": seconds}
+        state.rows.append(told | {"seconds": state.seconds})
+        return state.rows[-1]
 
     model.train()
-    with Bar(total if steps is None else steps, shown=progress) as bar:
-        for taken in loop.run(batches, count_flops=count_flops):
+    with Bar(state.num_steps, shown=progress) as bar:
+        for taken in (
+            loop.run(batches, count_flops=count_flops, taken=state.step) if going_on else ()
+        ):
             start = time.perf_counter()
             if control is not None:
                 control.step()
             if average is not None:
                 average.update_parameters(model)
-            goes_on = log is None or log.step()
-            losses.append(taken.loss)
-            flops += [] if taken.flops is None else [taken.flops]
+            ends = log is not None and not log.step()
+            state.add(taken, time.perf_counter() - start)
             bar.step(taken.index, taken.loss, log)
-            seconds += taken.seconds + time.perf_counter() - start
-            ends = not goes_on or taken.index == steps
+            ends = ends or taken.index == steps
             if not ends and every is not None and taken.index % every == 0:
-                yield (found := row(taken.index))
-                ends = early_stop is not None and not early_stop(found)
+                yield row()
+                ends = early_stop is not None and not early_stop(state.rows[-1])
+            if checkpoint is not None and checkpoint.due:
+                checkpoint.save(asdict(state))
             if ends:
                 break
-        if losses:
-            yield row(taken.index)
+        if state.losses:
+            yield row()
+    if checkpoint is not None and checkpoint.unsaved >= SHORT:
+        checkpoint.save(asdict(state))
+
+
+@dataclass
+class _State:
+    """Where a training is: what a checkpoint keeps beside its parts."""
+
+    num_steps: int | None
+    step: int = 0
+    losses: list[float] = field(default_factory=list)  # since the last row, as are the FLOPs
+    flops: list[int] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint | None, num_steps: int | None) -> "_State":
+        found = None if checkpoint is None else checkpoint.load()
+        return cls(num_steps) if found is None else cls(**found)
+
+    def add(self, taken: Step[Any], seconds: float) -> None:
+        """Count a step, and what followed it."""
+        self.step = taken.index
+        self.losses.append(taken.loss.item())
+        self.flops += [] if taken.flops is None else [taken.flops]
+        self.seconds += taken.seconds + seconds
+
+    def row(self) -> Row:
+        """Return what is known of the steps since the last row, and forget it."""
+        told: Row = {"train_loss": fmean(self.losses)}
+        told |= {"flops_per_step": round(fmean(self.flops))} if self.flops else {}
+        self.losses, self.flops = [], []
+        return told
 
 
 def evaluated(model: nn.Module, evaluate: Callable[[nn.Module], Row]) -> Row:
