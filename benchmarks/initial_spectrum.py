@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from benchmarks import figures, results
 from deqlab.activations import Activation, Identity, ReLU, Tanh
 from deqlab.stability import Drawn, critical_gain, drawn_spectrum, initial_spectrum
-from deqlab.stability.initialisation import Law
+from deqlab.stability.initialisation.laws import Law
 
 WIDTH = 256
 LAWS: tuple[Law, ...] = get_args(Law)

@@ -3,35 +3,23 @@
 A certificate is proved for every input; `spectral_radius` and `is_attracting` measure one point.
 """
 
-from deqlab.stability import certificates, regularization
+from deqlab.stability import certificates, initialisation, regularization
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates import *  # noqa: F403
 from deqlab.stability.convolutions import convolution_bound
-from deqlab.stability.initialisation import (
-    Drawn,
-    Prediction,
-    critical_gain,
-    draw,
-    drawn_spectrum,
-    initial_spectrum,
-)
+from deqlab.stability.initialisation import *  # noqa: F403
 from deqlab.stability.regularization import *  # noqa: F403
 from deqlab.stability.slopes import Slope, slope_of
 from deqlab.stability.spectral import is_attracting, spectral_radius
 
 __all__ = [
     "Certificate",
-    "Drawn",
-    "Prediction",
     "Slope",
     "convolution_bound",
-    "critical_gain",
-    "draw",
-    "drawn_spectrum",
-    "initial_spectrum",
     "is_attracting",
     "slope_of",
     "spectral_radius",
     *certificates.__all__,
+    *initialisation.__all__,
     *regularization.__all__,
 ]
