@@ -212,6 +212,13 @@ def test_the_certified_rate_is_what_dense_norms_give_and_unknown_above_1():
     assert free.certificate().rate > 0
 
 
+def test_a_certificate_in_training_mode_covers_the_mask_that_scales_most():
+    cell = some_cell((4,), size=(4, 4), eps=1.0, gain=0.1, dropout=0.75)
+    rates = [cell.train(mode).certificate().rate for mode in (True, False)]
+    assert rates[0] == pytest.approx(4 * rates[1])  # what is kept of 3 in 4 is multiplied by 4
+    assert rates[0] < 1
+
+
 def test_a_setting_that_no_option_has_is_refused():
     for options, sentence in (
         ({"expansion": 0}, "expansion must be at least 1, got 0"),
