@@ -12,17 +12,11 @@ from hypothesis import strategies as st
 from deqlab import Anderson, Picard, Status, Unrolled, fixed_point
 from deqlab.maps.matrix_map import Bound
 from deqlab.solvers.broyden import Broyden
+from deqlab.solvers.linear_operator import contracting_alpha, resolvent, safe_alpha
 from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Relu, Sigmoid, Tanh, proximal
-from deqlab.solvers.splitting import (
-    DouglasRachford,
-    ForwardBackward,
-    PeacemanRachford,
-    contracting_alpha,
-    resolvent,
-    safe_alpha,
-)
+from deqlab.solvers.splitting import DouglasRachford, ForwardBackward, PeacemanRachford
 from tests.problems import F64, assert_verdicts_hold, normal
 
 ACTIVATIONS = [Relu(), Tanh(), Sigmoid()]
@@ -216,7 +210,7 @@ def cosine(z):
 def test_a_plain_function_is_refused_with_a_way_out(solver):
     name = type(solver).__name__
     sentence = (
-        rf"{name} splits z = sigma\(W z \+ q\): pass a MonotoneMap and \(W, q\), or an nn.Mon"
+        rf"{name} splits z = sigma\(W z \+ q\): pass a MonotoneMap and \(W, q\), or a cell that"
     )
     with pytest.raises(TypeError, match=sentence + r".*, got cosine; Anderson\(\) takes any map"):
         fixed_point(cosine, torch.ones(2, 3), solver=solver)
@@ -228,7 +222,7 @@ def test_a_plain_function_is_refused_with_a_way_out(solver):
 def test_a_state_that_is_not_one_matrix_is_refused(solver):
     w, q = monotone(3, margin=0.5, norm=1.0, seed=36), normal(2, 3, seed=38)
     f = lambda z: (MonotoneMap(Relu())(z[0], w, q),)  # noqa: E731
-    with pytest.raises(TypeError, match=r"with a state of shape \(B, D\), got "):
+    with pytest.raises(TypeError, match=r"\(nn.MonotoneCell, nn.MonotoneConvCell\), got <lambda>"):
         fixed_point(f, (torch.zeros_like(q),), solver=solver)
 
 

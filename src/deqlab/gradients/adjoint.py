@@ -20,6 +20,7 @@ from deqlab.linalg.norms import block_norms
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
+from deqlab.solvers.split import AdjointMap
 
 ROUNDING = 8.0
 """In units of eps (|u| + |v|): how far J'v + u - v may be off where v is right to rounding."""
@@ -39,6 +40,8 @@ class Adjoint:
         effort: Evaluations and products that the forward solve took.
         needed: Rows whose v is waited for, on the host. The others get what comes with it: there
             is no equilibrium to differentiate where the forward solve failed. None for all.
+        split: v -> J'v + u as a map whose parts splitting methods find; None where they do not
+            solve it.
     """
 
     product: Product
@@ -49,6 +52,7 @@ class Adjoint:
     start: Float[Tensor, "B D"] | None = None
     effort: int = 0
     needed: Bool[np.ndarray, " B"] | None = None
+    split: AdjointMap | None = None
 
     def balanced(self) -> "Adjoint":
         """Return the equation for v / s, where s is the size of u or J'u in each block.
@@ -102,6 +106,8 @@ def solve_adjoint(method: Solver[Any] | LinearMethod, equation: Adjoint, rtol: f
             result = method.solve(equation, rtol)
         else:
             u = equation.u
+            if equation.split is not None:
+                return method.solve(equation.split, u, blocks=equation.blocks)
             product = equation.product if equation.needed is None else _only_needed(equation)
             result = method.solve(lambda v: product(v) + u, u, blocks=equation.blocks)
     if equation.scale is None:

@@ -174,6 +174,7 @@ def _attached_adjoint(
         return node.zero_undefined(product(v)) + u
 
     sources = (cotangent, tape.leaf, *tape.sources)
-    other = replace(node, f=adjoint_map, args=Arguments.all_differentiable(len(sources)))
+    args = Arguments.all_differentiable(len(sources))
+    other = replace(node, f=adjoint_map, args=args, method=node.method.of_adjoint())
     adjoint_tape = Tape(leaf, sources, out, lambda: node.captured)
     return _attach(other, v.detach(), adjoint_tape, (u, z_star, *given))

@@ -1,22 +1,30 @@
 """v from its equation v = J'v + u, and the verdict on it."""
 
+from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils._pytree import tree_map
 from typing_extensions import override
 
 from deqlab.failures import report_failure
 from deqlab.gradients.adjoint import Adjoint, LinearMethod, solve_adjoint, verified
 from deqlab.gradients.base import Problem
 from deqlab.gradients.coupling import has_coupled_rows, report_coupled_gradient
+from deqlab.gradients.linear_methods import GMRES
 from deqlab.gradients.node import AdjointMethod
 from deqlab.linalg.products import Product
+from deqlab.maps.matrix_map import Bound
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
+from deqlab.solvers.split import AdjointMap, parts
+from deqlab.solvers.splitting import SplittingMethod
 
 
 class ExactAdjoint(AdjointMethod):
@@ -53,6 +61,13 @@ class ExactAdjoint(AdjointMethod):
         self.effort = solution.evaluations + solution.products
         self.needed: np.ndarray = solution.converged.cpu().numpy()
         self.equation: Adjoint | None = None  # the one that was solved last
+        self.split_at: Callable[..., AdjointMap] | None = None
+        if isinstance(method, SplittingMethod):
+            # Detached: what a node holds must not hold the tape that it stands on.
+            args = tree_map(lambda a: a.detach() if isinstance(a, Tensor) else a, problem.args)
+            bound, z_star = Bound(problem.f, args), solution.matrix.detach()
+            parts(bound, f"Implicit(solver={type(method).__name__}())", z_star.dtype)
+            self.split_at = partial(AdjointMap, bound, z_star)
 
     @override
     def solve(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
@@ -62,6 +77,7 @@ class ExactAdjoint(AdjointMethod):
         self, start: Tensor | None, product: Product, u: Tensor, rtol: float
     ) -> Solution:
         """Return v with its verdicts, starting from a v that is known."""
+        needed = None if self.needed.all() else self.needed
         equation = Adjoint(
             product=product,
             u=u,
@@ -69,7 +85,8 @@ class ExactAdjoint(AdjointMethod):
             by_error=self.by_error,
             start=start,
             effort=self.effort,
-            needed=None if self.needed.all() else self.needed,
+            needed=needed,
+            split=None if self.split_at is None else self.split_at(u, needed),
         )
         if isinstance(self.method, LinearMethod):
             equation = equation.balanced()
@@ -77,6 +94,15 @@ class ExactAdjoint(AdjointMethod):
         self.results.append(result)
         self.equation = equation
         return result
+
+    @override
+    def of_adjoint(self) -> "ExactAdjoint":
+        """Return the method for the adjoint of the adjoint equation, which has J in place of J'."""
+        if self.split_at is None:
+            return self
+        other = copy(self)
+        other.method, other.split_at = GMRES(), None
+        return other
 
     @override
     def check(self, product: Product, v: Tensor, residual: Float[Tensor, "B D"]) -> None:

@@ -35,7 +35,9 @@ class Implicit(Gradient):
 
     Attributes:
         solver: The method for v = J'v + u: `GMRES()`, `Dense()`, or any solver, which starts at u;
-            keep its atol 0 then, for the scale of a loss is arbitrary.
+            keep its atol 0 then, for the scale of a loss is arbitrary. `PeacemanRachford()` and
+            the other splitting methods solve that of a monotone equilibrium, with the transpose
+            of the forward resolvent, and converge for every W that they converge for there.
         accuracy: The relative error that the gradient may have, in (0, 1). The tolerances of both
             solves follow from it, sample by sample: the forward solver's own rtol, and that of
             GMRES, are then not used. The error that is meant is that of v in each sample; where

@@ -43,6 +43,10 @@ class AdjointMethod(ABC):
     ) -> None:
         """Take note of J'v + u - v, measured while the gradient left f."""
 
+    def of_adjoint(self) -> "AdjointMethod":
+        """Return the method for the adjoint of the adjoint equation, in a second derivative."""
+        return self
+
     def gradients(self, backward: "Backward", tape: Tape) -> Gradients:
         """Return v' df/dtheta, given a tape of f at z*."""
         product = backward.product(tape)

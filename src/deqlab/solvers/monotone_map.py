@@ -9,20 +9,19 @@ If I - W >= m I with m > 0 there is exactly one, however large W is. Source: Win
 (2020), "Monotone operator equilibrium networks".
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from deqlab.solvers.loop.evaluation import CountedMap
+from deqlab.solvers.linear_operator import DENSE, LinearOperator
 from deqlab.solvers.proximal import Proximal
 
 
 @dataclass(frozen=True)
 class MonotoneMap:
-    """f(z, W, q) = sigma(z W' + q).
+    """f(z, w, q) = sigma(W z + q), where `operator` says what W is for the weights w.
 
     Example:
         >>> import torch
@@ -36,34 +35,26 @@ class MonotoneMap:
                 [0.]])
 
     Attributes:
-        activation: sigma.
+        activation: sigma. Of a state that is a tuple it acts on each tensor.
+        operator: How w stands for W; with the default w is W itself, (D, D).
     """
 
     activation: Proximal
+    operator: LinearOperator = DENSE
 
-    def __call__(
-        self, z: Float[Tensor, "B D"], w: Float[Tensor, "D D"], q: Float[Tensor, "B D"]
-    ) -> Float[Tensor, "B D"]:
-        """Return the map at z; W is shared by the rows, each has its q."""
-        return self.activation(torch.addmm(q, z, w.mT))
+    def __call__(self, z: Any, w: Any, q: Any) -> Any:  # noqa: ANN401
+        """Return the map at z; w is shared by the rows, each has its q."""
+        return each(self.activation, self.operator.affine(w, z, q))
 
-    def prox(self, u: Float[Tensor, "B D"], alpha: float) -> Float[Tensor, "B D"]:
+    def prox(self, u: Any, alpha: float) -> Any:  # noqa: ANN401
         """Return the proximal operator of alpha phi."""
-        return self.activation.prox(u, alpha)
+        return each(lambda part: self.activation.prox(part, alpha), u)
+
+    def derivative(self, u: Any) -> Any:  # noqa: ANN401
+        """Return the diagonal of the derivative of sigma at u."""
+        return each(self.activation.derivative, u)
 
 
-def parts(f: CountedMap, method: str, dtype: torch.dtype) -> tuple[MonotoneMap, Tensor, Tensor]:
-    """Return the map, W and q, in the dtype of the state: autocast may have made q of another.
-
-    Raises:
-        TypeError: f is no `MonotoneMap` of one (B, D) tensor.
-    """
-    origin: object = getattr(f.f, "origin", f.f)
-    args: tuple[Any, ...] = getattr(f.f, "args", ())
-    if isinstance(origin, MonotoneMap) and len(args) == 2:
-        return origin, args[0].to(dtype), args[1].to(dtype)
-    what = getattr(origin, "__name__", type(origin).__name__)
-    raise TypeError(
-        f"{method} splits z = sigma(W z + q): pass a MonotoneMap and (W, q), or an "
-        f"nn.MonotoneCell, with a state of shape (B, D), got {what}; Anderson() takes any map"
-    )
+def each(function: Callable[[Tensor], Tensor], state: Any) -> Any:  # noqa: ANN401
+    """Return the function of a tensor, or of each tensor of a tuple."""
+    return function(state) if isinstance(state, Tensor) else tuple(map(function, state))

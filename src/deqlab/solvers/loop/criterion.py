@@ -10,8 +10,9 @@ of where a block started is read as zero, so that an iteration towards zero ends
 absolute unless the caller sets atol: the units of a block change nothing.
 
 A block at rest, zero at z0 and at f(z0), moves when others feed it. Its s is then its first |f(z)|
-that is not zero, and the largest |f(z) - z| that it has shown takes the place of s in 10 s, for it
-may start from far less than it comes to. Until it moves, only f(z) = z is within its tolerance.
+that is not zero, or |z| if a method moves it where f(z) is zero, and the largest |f(z) - z| that it
+has shown takes the place of s in 10 s, for it may start from far less than it comes to. Until it
+moves, only f(z) = z is within its tolerance.
 
 Beyond 10 s a residual counts as no less than the rounding of f(z): at 1e16, z + 1 is z. Only if
 f(z) = z to the bit, and steps far above that rounding led there, does the row stand still.
@@ -165,6 +166,8 @@ def _seen(
         reach = where(beyond & genuine, larger(reach, residuals), reach)
         return Scales(start, reach, late), None
     reach = where((beyond | late) & genuine, larger(reach, residuals), reach)
-    woken = (start == 0) & (sizes > 0) & (sizes < inf)
-    start = where(woken, sizes, start)
+    # Of a block that a method has moved where f(z) is zero, |f(z) - z| is its own size.
+    shown = where(sizes > 0, sizes, residuals)
+    woken = (start == 0) & (shown > 0) & (shown < inf)
+    start = where(woken, shown, start)
     return Scales(start, larger(reach, start), late), woken.any(1)
