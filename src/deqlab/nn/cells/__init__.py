@@ -1,10 +1,14 @@
 """Cells: the maps f(z, x) whose fixed point a DEQ computes, one file each; see `base`."""
 
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.constraints import SpectralNorm, Triangular, Unconstrained
+from deqlab.nn.cells.concave import ConcaveCell
+from deqlab.nn.cells.constraints import InfinityNorm, SpectralNorm, Triangular, Unconstrained
 from deqlab.nn.cells.conv import ConvCell
 from deqlab.nn.cells.dense import DenseCell
+from deqlab.nn.cells.lipschitz import LipschitzCell
 from deqlab.nn.cells.monotone import MonotoneCell
+from deqlab.nn.cells.monotone_conv import MonotoneConvCell
+from deqlab.nn.cells.monotone_tiers import MonotoneTiersCell
 from deqlab.nn.cells.multiscale import MultiscaleCell
 from deqlab.nn.cells.operator_norm import OperatorNorm
 from deqlab.nn.cells.recurrent import RecurrentCell
@@ -12,9 +16,14 @@ from deqlab.nn.cells.transformer import TransformerCell
 
 __all__ = [
     "Cell",
+    "ConcaveCell",
     "ConvCell",
     "DenseCell",
+    "InfinityNorm",
+    "LipschitzCell",
     "MonotoneCell",
+    "MonotoneConvCell",
+    "MonotoneTiersCell",
     "MultiscaleCell",
     "OperatorNorm",
     "Prepared",

@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from deqlab.arguments import check_number
 from deqlab.stability.certificate import Certificate
-from deqlab.stability.certificates.norms import two_norm
+from deqlab.stability.certificates.norms import infinity_norm, two_norm
 from deqlab.stability.certificates.strongest import best_certificate
 from deqlab.stability.certificates.triangular import triangular
 from deqlab.stability.slopes import Slope
@@ -60,6 +60,39 @@ class SpectralNorm(nn.Module):
     def theorem(self, weight: Float[Tensor, "m m"], slope: Slope) -> Certificate:
         """Return what the spectral norm of W proves."""
         return two_norm(weight, slope=slope.lipschitz)
+
+    @override
+    def extra_repr(self) -> str:
+        return f"bound={self.bound}"
+
+
+class InfinityNorm(nn.Module):
+    """W with rows V_i min(1, bound / |V_i|_1): its infinity norm is at most `bound`.
+
+    If phi is 1-Lipschitz entry by entry, f contracts by `bound` in the norm of the largest entry,
+    and by the spectral radius of |W| in a weighted one. Source: El Ghaoui, Gu, Travacca, Askari &
+    Tsai (2021), "Implicit deep learning"; there each row is projected on the ball of the 1-norm, by
+    which entries become zero and stay without a gradient: rows are scaled here.
+
+    Attributes:
+        bound: The largest infinity norm, in (0, 1].
+    """
+
+    def __init__(self, bound: float = 0.95) -> None:
+        super().__init__()
+        _check_bound(bound)
+        self.bound = bound
+
+    @override
+    def forward(self, free: Float[Tensor, "m m"]) -> Float[Tensor, "m m"]:
+        with full_precision(free) as (v,):
+            norms = v.abs().sum(dim=1, keepdim=True)
+            w: Tensor = v * (self.bound / norms.clamp_min(self.bound))
+        return w.to(free.dtype)
+
+    def theorem(self, weight: Float[Tensor, "m m"], slope: Slope) -> Certificate:
+        """Return what the infinity norm of W proves."""
+        return infinity_norm(weight, slope=slope.lipschitz)
 
     @override
     def extra_repr(self) -> str:

@@ -18,6 +18,7 @@ from deqlab.arguments import check_number
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
+from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
 from deqlab.stability.certificate import Certificate
@@ -59,6 +60,7 @@ class MonotoneCell(Cell[Tensor]):
         self.width = width
         self.margin = margin
         self.activation: Proximal = proximal(activation)
+        self.feedback = DenseOperator()  # an attribute: compilers follow these
         self.inject = nn.Linear(num_inputs, width)
         self.symmetric = gaussian(width, gain)
         self.skew = gaussian(width, gain)
@@ -84,7 +86,7 @@ class MonotoneCell(Cell[Tensor]):
     @property
     def update(self) -> MonotoneMap:  # type: ignore[override]
         """The map (z, W, U x + b) -> f(z, x), which shows its parts to the splitting methods."""
-        return MonotoneMap(self.activation)
+        return MonotoneMap(self.activation, self.feedback)
 
     @override
     def certificate(self) -> Certificate:

@@ -2,6 +2,7 @@
 
 from deqlab.nn.models.conv import ConvFrame, conv_deq, conv_twin
 from deqlab.nn.models.mlp import mlp
+from deqlab.nn.models.monotone import monotone
 from deqlab.nn.models.multiscale import Resolution, multiscale
 from deqlab.nn.models.resnet import ResidualBlock, resnet
 from deqlab.nn.models.transformer import (
@@ -28,6 +29,7 @@ __all__ = [
     "explicit_transformer",
     "layers_of_equal_flops",
     "mlp",
+    "monotone",
     "multiscale",
     "resnet",
     "training_flops",
