@@ -15,16 +15,24 @@ from torch import nn
 
 from deqlab.bias.diagonal import DiagonalCell
 from deqlab.nn import (
+    ConcaveCell,
     ConvCell,
     DenseCell,
+    InfinityNorm,
+    LipschitzCell,
     MonotoneCell,
+    MonotoneConvCell,
+    MonotoneTiersCell,
     MultiscaleCell,
     RecurrentCell,
     SpectralNorm,
     TransformerCell,
     Triangular,
 )
+from deqlab.solvers import PeacemanRachford, Solver
 from tests.nn.operators import exact_norm
+
+SPLIT = PeacemanRachford(alpha=0.1, rtol=1e-11, max_steps=2000, patience=500)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +49,7 @@ class Kept:
         unique: Whether the theorem says that there is one fixed point only, and not merely that
             one exists; the certificate then has this margin.
         bounded: Whether its certificate bounds this margin from below, and does not compute it.
+        solver: What its theorem promises will solve it, at weights where Anderson may not.
     """
 
     make: Callable[[], nn.Module]
@@ -51,6 +60,7 @@ class Kept:
     certificate: Callable[[nn.Module], float] | None = None
     unique: bool = True
     bounded: bool = False
+    solver: Solver | None = None
 
     def x(self, *leading, seed=0):
         """Return an input with these dimensions in front of its samples."""
@@ -77,6 +87,70 @@ def monotone_margin(cell):
     margin = float(torch.linalg.eigvalsh(symmetric)[0])
     assert margin >= cell.margin * (1 - 1e-6)
     return margin
+
+
+def dense_operator(cell, shapes):
+    """Return the matrix of W that the cell evaluates with, column by column, for these shapes."""
+    sizes = [torch.Size(shape).numel() for shape in shapes]
+    unit = torch.eye(sum(sizes), dtype=torch.float64)
+    parts = zip(unit.split(sizes, dim=1), shapes, strict=True)
+    columns = tuple(part.reshape(-1, *shape) for part, shape in parts)
+    channels = cell.inject.in_channels
+    with torch.no_grad():
+        w = cell.prepare(torch.zeros(1, channels, *shapes[0][1:], dtype=torch.float64)).shared
+        zero = tuple(torch.zeros_like(column) for column in columns)
+        z, q = (columns[0], zero[0]) if len(shapes) == 1 else (columns, zero)
+        image = cell.update.operator.affine(w, z, q)
+    images = (image,) if len(shapes) == 1 else image
+    return torch.cat([each.flatten(1) for each in images], dim=1).T
+
+
+def operator_margin(*shapes):
+    """Return what tests a margin by the dense matrix that a convolution never makes.
+
+    The margin that it was made with holds at every resolution; at this one it may be larger.
+    """
+
+    def margin(cell):
+        w = dense_operator(cell, shapes)
+        symmetric = torch.eye(len(w), dtype=w.dtype) - (w + w.T) / 2
+        assert float(torch.linalg.eigvalsh(symmetric)[0]) >= cell.margin * (1 - 1e-6)
+        return cell.margin
+
+    return margin
+
+
+def lipschitz_inequality(cell):
+    """Return that of 2L - LW - W'L, if [2L - LW - W'L - I/g, LU; U'L, g I] is not negative."""
+    w, u = cell.weight.detach(), cell.inject.weight.detach()
+    metric = torch.diag(cell.metric.detach())
+    n, m = u.shape
+    slack = 2 * metric - metric @ w - w.T @ metric
+    top = slack - torch.eye(n, dtype=w.dtype) / cell.bound
+    corner = cell.bound * torch.eye(m, dtype=w.dtype)
+    inequality = torch.cat(
+        [torch.cat([top, metric @ u], dim=1), torch.cat([(metric @ u).T, corner], dim=1)]
+    )
+    # Rounding of a matrix of this size.
+    assert torch.linalg.eigvalsh(inequality)[0] >= -1e-13 * torch.linalg.norm(inequality)
+    return float(torch.linalg.eigvalsh(slack)[0])
+
+
+def infinity_norm(cell):
+    """Return 1 - the largest row sum of |W|."""
+    return 1 - float(cell.weight.detach().abs().sum(dim=1).max())
+
+
+def positive_and_concave(cell):
+    """Return the least q, if no weight is negative and sigma is concave where it is used."""
+    u = torch.linspace(0, 20, 2001, dtype=torch.float64)
+    slopes = cell.activation(u).diff()
+    assert (slopes >= 0).all()
+    assert (slopes.diff() <= 1e-12).all()
+    x = torch.full((1, 3), -1e9, dtype=torch.float64)
+    assert cell(torch.zeros(1, 5, dtype=torch.float64), x).min() > 0
+    assert (cell.weight >= 0).all()
+    return float(cell.prepare(x).rows.min())
 
 
 def slope_below_one(cell):
@@ -141,6 +215,38 @@ CELLS = {
         sample=(3,),
         leading=True,
         certificate=monotone_margin,
+    ),
+    "MonotoneConvCell": Kept(
+        make=lambda: MonotoneConvCell(2, 3, margin=0.5),
+        sample=(2, 4, 5),
+        leading=True,
+        certificate=operator_margin((3, 4, 5)),
+        solver=SPLIT,
+    ),
+    "MonotoneTiersCell": Kept(
+        make=lambda: MonotoneTiersCell(2, (2, 3), margin=0.5, border=False),
+        sample=(2, 4, 6),
+        leading=True,
+        certificate=operator_margin((2, 4, 6), (3, 2, 3)),
+        solver=SPLIT,
+    ),
+    "LipschitzCell": Kept(
+        make=lambda: LipschitzCell(3, 5, bound=2.0, activation=torch.tanh),
+        sample=(3,),
+        leading=True,
+        certificate=lipschitz_inequality,
+    ),
+    "DenseCell-InfinityNorm": Kept(
+        make=lambda: DenseCell(3, 5, constraint=InfinityNorm(), gain=2.0),
+        sample=(3,),
+        leading=True,
+        certificate=infinity_norm,
+    ),
+    "ConcaveCell": Kept(
+        make=lambda: ConcaveCell(3, 5, gain=4.0),
+        sample=(3,),
+        leading=True,
+        certificate=positive_and_concave,
     ),
     "MultiscaleCell": Kept(make=lambda: MultiscaleCell(2, (4, 8)), sample=(2, 4, 4)),
     "MultiscaleCell-complete": Kept(

@@ -194,7 +194,7 @@ def test_its_certificate_holds_at_the_start_on_wild_weights_and_while_it_trains(
                     p.copy_(noise(p, scale=4.0, seed=10 * seed + i))
             assert kept.certificate(wild) > 0
             assert_it_says_so(kept, wild)
-    deq = DEQ(cell, solver=SOLVER, gradient=EXACT, on_failure="raise")
+    deq = DEQ(cell, solver=kept.solver or SOLVER, gradient=EXACT, on_failure="raise")
     optimizer = torch.optim.SGD(cell.parameters(), lr=0.05)
     for _ in range(10):
         optimizer.zero_grad()

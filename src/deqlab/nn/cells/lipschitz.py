@@ -3,7 +3,8 @@
     z = sigma(W z + U x + b),
     Lambda (I - W) = (I / g + Lambda U U' Lambda / g + V'V) / 2 + S - S',
 
-with g the bound, Lambda a positive diagonal matrix, and V, S, U, Lambda free. Then
+with g the bound, Lambda a positive diagonal matrix, and V, S, U, Lambda free, but that the entries
+of Lambda stay within exp(-2) and exp(2), so that rounding takes nothing of what is proved. Then
 
     2 Lambda - Lambda W - W' Lambda >= (I + Lambda U U' Lambda) / g > 0,
 
@@ -30,6 +31,9 @@ from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
 from deqlab.stability.certificate import Certificate
+
+LARGEST = 2.0
+"""What the logarithm of an entry of Lambda stays below."""
 
 
 class LipschitzCell(Cell[Tensor]):
@@ -74,14 +78,19 @@ class LipschitzCell(Cell[Tensor]):
     sample_dims = 1
 
     @property
+    def metric(self) -> Float[Tensor, " m"]:
+        """The diagonal of Lambda."""
+        return (LARGEST * torch.tanh(self.log_metric / LARGEST)).exp()
+
+    @property
     def weight(self) -> Float[Tensor, "m m"]:
-        """W, from V = `symmetric`, S = `skew`, Lambda = exp(`log_metric`) and U."""
-        free = (self.symmetric, self.skew, self.log_metric, self.inject.weight)
-        with full_precision(*free) as (v, s, log_metric, u):
+        """W, from V = `symmetric`, S = `skew`, Lambda = `metric` and U."""
+        free = (self.symmetric, self.skew, self.metric, self.inject.weight)
+        with full_precision(*free) as (v, s, metric, u):
             eye = torch.eye(self.width, dtype=v.dtype, device=v.device)
-            scaled = log_metric.exp()[:, None] * u
+            scaled = metric[:, None] * u
             symmetric = (eye + scaled @ scaled.mT) / self.bound + v.mT @ v
-            w = eye - (-log_metric).exp()[:, None] * (symmetric / 2 + s - s.mT)
+            w = eye - (symmetric / 2 + s - s.mT) / metric[:, None]
         return w.to(self.symmetric.dtype)
 
     @override
@@ -103,7 +112,7 @@ class LipschitzCell(Cell[Tensor]):
         if not finite_weights(self):
             return not_finite(self)
         w, u = self.weight.double(), self.inject.weight.double()
-        metric = self.log_metric.double().exp()[:, None]
+        metric = self.metric.double()[:, None]
         slack = 2 * torch.diag(metric[:, 0]) - metric * w - (metric * w).mT
         scaled = metric * u
         least = float(torch.linalg.eigvalsh(slack)[0])

@@ -26,8 +26,8 @@ from deqlab.arguments import check_count
 from deqlab.linalg.circular import Spectrum, basis, blocks, polyphase
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
-from deqlab.nn.cells.scaled_filters import ScaledFilter, check_margin, monotone_kernel
 from deqlab.nn.cells.monotone_conv import check_maps
+from deqlab.nn.cells.scaled_filters import ScaledFilter, check_margin, monotone_kernel
 from deqlab.nn.cells.theorems import monotone_by_construction
 from deqlab.nn.channels import check_channels
 from deqlab.solvers.monotone_map import MonotoneMap
