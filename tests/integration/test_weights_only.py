@@ -96,6 +96,7 @@ def test_only_classes_of_settings_are_let_through():
         assert kind.__module__.startswith("deqlab.")
 
 
+@pytest.mark.filterwarnings("default")  # Lightning's own
 def test_a_checkpoint_of_lightning_loads(tmp_path):
     lightning = pytest.importorskip("lightning.pytorch", exc_type=ImportError)
 
