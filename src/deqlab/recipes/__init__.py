@@ -6,9 +6,13 @@ A recipe is an experiment (see `experiments.base`) whose arm "deq" must end at i
 from typing import Any
 
 from deqlab.experiments.base import Experiment
-from deqlab.recipes import conv, multiscale
+from deqlab.recipes import conv, monotone, multiscale
 
-_ALL: tuple[Experiment[Any], ...] = (*conv.RECIPES, *multiscale.RECIPES)
+_ALL: tuple[Experiment[Any], ...] = (
+    *conv.RECIPES,
+    *multiscale.RECIPES,
+    *monotone.RECIPES,
+)
 
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 

@@ -1,6 +1,6 @@
 """One network that trains with one learning rate, and what is known of it then."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from statistics import fmean
 
 import torch
@@ -37,6 +37,7 @@ class Attempt:
     Attributes:
         rows: What was known at each evaluation.
         log: What its solves told; None if it has no DEQ layer.
+        tune: Is called twice an epoch with the network and a batch of images, before the step.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Attempt:
         self.learning_rate = learning_rate
         self.rows: list[Row] = []
         self.log: ConvergenceLog | None = None
+        self.tune: Callable[[nn.Module, Tensor], None] | None = None
         self._control: RateControl | None = None
         if any(isinstance(part, DEQ) for part in model.modules()):
             self.log = ConvergenceLog(model, policy=POLICIES[config.policy])
@@ -67,8 +69,16 @@ class Attempt:
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=self.learning_rate, weight_decay=config.weight_decay
         )
+        half = -(-batches.per_epoch // 2)
+
+        def loss(batch: Labelled) -> tuple[Tensor, None]:
+            images, classes = batch
+            if self.tune is not None and (batches.taken - 1) % half == 0:
+                self.tune(self.model, images)
+            return cross_entropy(self.model(images), classes), None
+
         loop: Loop[Labelled, None] = Loop(
-            loss=self._loss,
+            loss=loss,
             optimizer=optimizer,
             schedule=torch.optim.lr_scheduler.OneCycleLR(
                 optimizer, self.learning_rate, total_steps=steps
@@ -109,10 +119,6 @@ class Attempt:
             "flops_per_step": round(fmean(row["flops_per_step"] for row in self.rows)),
             "parameters": num_parameters(self.model),
         }
-
-    def _loss(self, batch: Labelled) -> tuple[Tensor, None]:
-        x, y = batch
-        return cross_entropy(self.model(x), y), None
 
     def _knobs(self) -> Row:
         """Return the knob of the layer whose feedback is turned down most."""

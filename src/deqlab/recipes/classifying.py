@@ -6,13 +6,13 @@ twin is made for are those that the steps of the DEQ took.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, every_job
 from deqlab.experiments.comparing.evidence import select
@@ -20,6 +20,7 @@ from deqlab.recipes.attempt import Attempt
 from deqlab.recipes.config import ImageConfig
 from deqlab.recipes.images import Images, images
 from deqlab.recipes.verdict import PAGE, judge
+from deqlab.stability.certificates.asking import certify
 from deqlab.training.equilibrium import feedback
 
 
@@ -31,11 +32,13 @@ class Networks:
         deq: Makes the DEQ from the config and the images.
         of_parameters: Makes an explicit network with most nearly the parameters of the DEQ.
         of_flops: Makes an explicit network whose training step takes most nearly so many FLOPs.
+        tune: Is called twice an epoch with the DEQ and a batch of images, before the step.
     """
 
     deq: Callable[[Any, Images], nn.Module]
     of_parameters: Callable[[Any, Images], nn.Module]
     of_flops: Callable[[Any, Images, float], nn.Module]
+    tune: Callable[[nn.Module, Tensor], None] | None = None
 
 
 def recipe(
@@ -100,6 +103,8 @@ def run(networks: Networks, config: ImageConfig, job: Job) -> Iterator[Row]:
     for rate in config.learning_rates:
         torch.set_rng_state(start)
         attempt = Attempt(_made(networks, config, job, data), config, data, rate)
+        attempt.tune = networks.tune if job.arm == "deq" else None
+        before = certificates(attempt.model, "before training") if job.arm == "deq" else []
         for row in attempt.train(job):
             yield {"kind": PROGRESS, "learning_rate": rate, **row}
         attempts.append(attempt)
@@ -111,11 +116,21 @@ def run(networks: Networks, config: ImageConfig, job: Job) -> Iterator[Row]:
         best = attempts[losses.index(min(losses))]
     yield from ({"kind": "step", **row} for row in best.rows)
     if best.log is not None:
+        yield from before  # of the same initial weights at every learning rate
+        yield from certificates(best.model, "after training")
         yield from ({"kind": "solves", **row} for row in best.log.rows)
         yield from ({"kind": "feedback", **row} for row in feedback(best.model, data.test))
     described = {name: job.settings[name] for name in ("label", "matching")}
     slips = {} if best.log is None else {"slips": len(best.log.slips)}
     yield {"kind": "summary", **described, **best.summary(), **slips}
+
+
+def certificates(model: nn.Module, when: str) -> list[Row]:
+    """Return what is proved of each DEQ layer, as rows."""
+    return [
+        {"kind": "certificate", "when": when, "layer": name, **asdict(found)}
+        for name, found in certify(model).items()
+    ]
 
 
 def _made(networks: Networks, config: ImageConfig, job: Job, data: Images) -> nn.Module:

@@ -68,6 +68,18 @@ PAGE = Page(
             "steps. Seconds are of training alone, on a machine that may have been busy.",
         ),
         table(
+            "certificate",
+            column("holds", "proved well-posed"),
+            column("margin", "margin"),
+            column("lipschitz", "Lipschitz bound"),
+            column("perturbation", "change of weights that it survives"),
+            by="when",
+            title="What is proved of the DEQ",
+            caption="Of every input, by a theorem; the rows of the run name it. Not proved is not "
+            "ill-posed.",
+            mark_best=False,
+        ),
+        table(
             "feedback",
             "test_accuracy",
             by="iterate",

@@ -7,14 +7,14 @@ window of steps, its policies act (see `policies`).
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
 from torch import nn
 
 from deqlab.arguments import check_count, check_number
-from deqlab.training.layers import Watched, layers_of
+from deqlab.training.layers import Watched, layers_of, numbers_of, set_numbers, solvers_of
 from deqlab.training.policies import Policy, Slip, Warn
 from deqlab.training.solve_summary import SolveSummary
 
@@ -117,7 +117,7 @@ class ConvergenceLog:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was logged, and the step limits that policies have set, for a checkpoint."""
+        """Return what was logged, and how the solvers are set now, for a checkpoint."""
         layers = {name: layer.state() for name, layer in self._layers.items()}
         told = {"steps": self.steps, "slips": self.slips, "rows": self.rows}
         return {**told, "layers": layers}
@@ -182,7 +182,7 @@ class _Layer:
             "recent": [asdict(each) for each in self.recent],
             "since": [asdict(each) for each in self.since],
             "slips": self.slips,
-            "max_steps": self.watched.layer.solver.max_steps,
+            "solvers": [numbers_of(solver) for solver in solvers_of(self.watched.layer)],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -190,8 +190,7 @@ class _Layer:
         self.recent.extend(SolveSummary(**each) for each in state["recent"])
         self.since = [SolveSummary(**each) for each in state["since"]]
         self.slips = state["slips"]
-        layer = self.watched.layer
-        layer.solver = replace(layer.solver, max_steps=state["max_steps"])
+        set_numbers(self.watched.layer, state["solvers"])
 
     def row(self) -> dict[str, Any]:
         since, self.since = self.since, []

@@ -1,5 +1,6 @@
 """The DEQ layers of a model by name, and the solves that they took lately."""
 
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
@@ -29,6 +30,29 @@ def knob_of(layer: DEQ[Any]) -> Knob | None:
     """Return what scales the feedback of the cell of a layer, through wrappers of the cell."""
     knob: Knob | None = getattr(unwrapped(layer.cell), "knob", None)
     return knob
+
+
+def solvers_of(layer: DEQ[Any]) -> list[Any]:
+    """Return the method of the forward solves, and that of the adjoint if the gradient has one."""
+    backward = getattr(layer.gradient, "solver", None)
+    return [layer.solver] if backward is None else [layer.solver, backward]
+
+
+def numbers_of(solver: Any) -> dict[str, float]:  # noqa: ANN401
+    """Return the numbers among the settings of a solver: limits, tolerances, step sizes."""
+    return {name: value for name, value in asdict(solver).items() if type(value) in (int, float)}
+
+
+def set_numbers(layer: DEQ[Any], numbers: list[dict[str, float]]) -> None:
+    """Set the solvers of a layer, in the order of `solvers_of`, to what `numbers_of` returned."""
+    forward, *backward = [
+        replace(solver, **settings)
+        for solver, settings in zip(solvers_of(layer), numbers, strict=True)
+    ]
+    layer.solver = forward
+    if backward:
+        gradient: Any = layer.gradient
+        layer.gradient = replace(gradient, solver=backward[0])
 
 
 class Watched:
