@@ -193,6 +193,15 @@ def test_bounds_that_are_attained():
     assert (certificate.lipschitz, certificate.rate) == (pytest.approx(1.0), None)
 
 
+def test_a_sum_of_a_row_or_a_column_bounds_the_euclidean_response_with_the_root_of_n():
+    w = torch.zeros(16, 16, dtype=F64)
+    w[:, 0] = 0.9  # one q moves all of z
+    steepest = float(torch.linalg.matrix_norm(torch.linalg.inv(torch.eye(16) - w), ord=2))
+    assert steepest > 3 / (1 - 0.9)
+    for certificate in (infinity_norm(w), one_norm(w.T)):
+        assert 0.9 * certificate.lipschitz <= steepest <= certificate.lipschitz
+
+
 def test_a_diagonal_however_negative_does_no_harm_to_a_nondecreasing_activation():
     w = 0.1 * normal(5, 5, seed=0).abs() - 20 * torch.eye(5, dtype=F64)
     found = every_certificate(w)

@@ -46,6 +46,16 @@ def test_the_variance_solves_its_equation_and_the_slopes_are_those_of_the_dual()
     assert found.radius == pytest.approx(gain * found.mean_square_slope**0.5)
 
 
+@pytest.mark.parametrize("gain", [0.3, 0.6])
+def test_a_symmetric_layer_hears_itself(gain):
+    # For relu z = relu(h) / (1 - c) on half of the units, so that 2 c (1 - c) = gain^2.
+    c = (1 - math.sqrt(1 - 2 * gain**2)) / 2
+    variance = 1 / (1 - gain**2 / (2 * (1 - c) ** 2))
+    found = initial_spectrum("symmetric", ReLU(), gain=gain)
+    assert found.variance == pytest.approx(variance, rel=1e-5)
+    assert initial_spectrum("iid", ReLU(), gain=gain).variance < found.variance
+
+
 def test_laws_are_what_they_are_called():
     n = 200
     for law in ("iid", "orthogonal", "symmetric"):
