@@ -248,7 +248,7 @@ def test_where_there_is_no_file_a_run_begins(path):
 
 def test_it_is_due_after_the_interval_and_never_takes_more_than_its_share(path, monkeypatch):
     now = Counter()
-    monkeypatch.setattr(time, "monotonic", lambda: now["seconds"])
+    monkeypatch.setattr(time, "monotonic", lambda: float(now["seconds"]))
     with Checkpoint(path, {}, every=30.0) as checkpoint:
         assert not checkpoint.due
         now["seconds"] = 30

@@ -210,7 +210,7 @@ def _kind(part: Stateful) -> str:
 
 def _check_module(path: Path, name: str, found: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     other = f"{path} is of another {name}:"
-    for key in here.keys() | found.keys():
+    for key in (*here, *found):
         if key not in found:
             raise CheckpointError(f"{other} it has no {key!r}, which this one has")
         if key not in here:
