@@ -38,7 +38,7 @@ def always_due(monkeypatch):
 @pytest.fixture
 def steps(monkeypatch):
     """How many steps are taken; the one that is number `stop` never ends."""
-    counter, real = {"taken": 0, "stop": None}, Loop.step
+    counter, real = {"taken": 0, "stop": None}, Loop._step
 
     def step(self, *args, **keywords):
         if counter["taken"] == counter["stop"]:
@@ -46,7 +46,7 @@ def steps(monkeypatch):
         counter["taken"] += 1
         return real(self, *args, **keywords)
 
-    monkeypatch.setattr(Loop, "step", step)
+    monkeypatch.setattr(Loop, "_step", step)
     return counter
 
 

@@ -261,5 +261,5 @@ def test_it_is_due_after_the_interval_and_never_takes_more_than_its_share(path, 
         assert not checkpoint.due
         now["seconds"] += 1  # 3 seconds are 2 % of 150
         assert checkpoint.due
-    with pytest.raises(ValueError, match=r"every is seconds .*, 0 or more, got -1"):
+    with pytest.raises(ValueError, match=r"every is the seconds .*, 0 or more, got -1"):
         Checkpoint(path, {}, every=-1.0)
