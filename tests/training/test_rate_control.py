@@ -181,3 +181,13 @@ def test_a_copy_of_the_model_is_not_watched():
     copy.deepcopy(deq)(X)
     control.step()
     assert control.log() == {}
+
+
+def test_a_model_that_is_moved_later_keeps_its_knob():
+    """A new dtype makes new buffers, as a device does: the old one is no knob any more."""
+    deq = layer(0.9)
+    control = RateControl(deq, target=0.5, quantile=0.5)
+    deq.double()(X.double())
+    control.step()
+    assert control.log() == {"": {"rate": pytest.approx(0.9, rel=1e-3), "gain": deq.cell.gain}}
+    assert deq.cell.gain.item() == pytest.approx(0.9 * math.exp(0.1 * math.log(0.5 / 0.9)))

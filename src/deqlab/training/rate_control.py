@@ -60,7 +60,8 @@ class RateControl:
         self.target, self.quantile, self.speed = target, quantile, speed
         self.rates: dict[str, Tensor] = {}
         layers = layers_of(model)
-        self._knobs = {name: _knob(name, layer) for name, layer in layers.items()}
+        for name, layer in layers.items():
+            _knob(name, layer)  # is asked for at each step: moving a module replaces its buffers
         self._watched = {name: Watched(layer) for name, layer in layers.items()}
 
     def step(self) -> None:
@@ -68,14 +69,15 @@ class RateControl:
         for name, watched in self._watched.items():
             if solves := watched.take():
                 self.rates[name] = rate = self._measured(solves)
-                knob = self._knobs[name]
+                knob = _knob(name, watched.layer)
                 exponent = self.speed * torch.log(self.target / rate).clamp(-1, RISE)
                 knob.value.mul_(exponent.exp().to(knob.value)).clamp_(max=knob.highest)
 
     def log(self) -> dict[str, dict[str, float]]:
         """Return the rate that was measured last and the knob as it was set then, by layer."""
+        knobs = {name: _knob(name, self._watched[name].layer) for name in self.rates}
         return {
-            name: {"rate": rate.item(), self._knobs[name].name: self._knobs[name].value.item()}
+            name: {"rate": rate.item(), knobs[name].name: knobs[name].value.item()}
             for name, rate in self.rates.items()
         }
 
