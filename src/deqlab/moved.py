@@ -1,7 +1,7 @@
 """Modules that stood elsewhere before: who imports one of them is told where it is now."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -46,7 +46,7 @@ class MovedModules(MetaPathFinder):
     """The last finder that Python asks: a module that no other one has found."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self, fullname: str, path: Iterable[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return None: there is no such module.
 
