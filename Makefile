@@ -26,7 +26,7 @@ demo: $(VENV)/.installed ## compare a DEQ with feed-forward networks; writes an 
 test: $(VENV)/.installed-test ## fast tests, doctests, code blocks of README and docs
 	$(PYTEST)
 
-test-slow: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-dask $(VENV)/.installed-ray ## the slow tests, which `make test` leaves out
+test-slow: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-dask $(VENV)/.installed-ray $(VENV)/.installed-integrations ## the slow tests, which `make test` leaves out
 	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-lint ## style
