@@ -25,6 +25,7 @@ LAYERS = [
     {"stability"},
     {"nn", "kernels", "tasks"},
     {"training"},
+    {"integrations"},
     {"expressivity", "bias", "inputs"},
     {"experiments"},
     {"recipes"},
