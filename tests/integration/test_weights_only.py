@@ -26,13 +26,15 @@ VALUES = [
     Phantom(steps=3),
 ]
 
+KINDS = Solver | Gradient | LinearMethod
+
 
 def public():
     """Every class of settings that the two packages export."""
     for package in (deqlab.solvers, deqlab.gradients):
         for name in package.__all__:
             kind = getattr(package, name)
-            if issubclass(kind, Solver | Gradient | LinearMethod) and not inspect.isabstract(kind):
+            if inspect.isclass(kind) and issubclass(kind, KINDS) and not inspect.isabstract(kind):
                 yield kind
 
 

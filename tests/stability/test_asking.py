@@ -175,7 +175,11 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize("activation", KNOWN, ids=str)
+def name_of(activation):
+    return getattr(activation, "__name__", str(activation))
+
+
+@pytest.mark.parametrize("activation", KNOWN, ids=name_of)
 def test_slopes_are_those_that_a_fine_grid_finds_and_no_smaller(activation):
     slope = slope_of(activation)
     u = torch.linspace(-8, 8, 400_001, dtype=F64)

@@ -138,7 +138,6 @@ class Settings:
         (np.array(["text"]), "numpy's dtype <U4"),
         (np.array([None]), "numpy's dtype object"),
     ],
-    ids=str,
 )
 def test_what_is_neither_plain_nor_a_tensor_is_refused_by_its_name(path, value, what):
     with pytest.raises(CheckpointError, match=what):
