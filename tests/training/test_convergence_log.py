@@ -1,5 +1,6 @@
 """The convergence log: what it keeps is what the solves said, and a slip is not overlooked."""
 
+import json
 import warnings
 
 import pytest
@@ -15,6 +16,7 @@ from deqlab.training import (
     Raise,
     Shrink,
     Stop,
+    Warn,
 )
 from tests.training.gated import Gated
 
@@ -153,6 +155,32 @@ def test_shrink_turns_the_knob_until_the_layer_holds():
     log = ConvergenceLog(deq, policy=Shrink(0.5), window=1)
     steps(log, deq, 12)
     assert deq.last.converged.all()
+
+
+def test_a_log_goes_on_from_its_state_through_json():
+    """Half of a window, half of an interval, a layer that has slipped, a solver with more steps."""
+
+    def made():
+        deq = slipping()
+        return deq, ConvergenceLog(deq, policy=(MoreSteps(most=8), Warn()), window=3)
+
+    whole, log = made()
+    with pytest.warns(ConvergenceWarning):
+        steps(log, whole, 4)
+    log.row()
+    steps(log, whole, 1)
+    deq, again = made()
+    again.load_state_dict(json.loads(json.dumps(log.state_dict())))
+    assert deq.solver == whole.solver != slipping().solver
+    with pytest.warns(ConvergenceWarning, match="may take 8 steps"):
+        steps(log, whole, 1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        steps(again, deq, 1)
+    assert "may take 8 steps" in str(caught[0].message)
+    assert len(caught) == 1  # it has warned of the slip before
+    assert again.row() == log.row()
+    assert again.state_dict() == log.state_dict()
 
 
 def test_what_makes_no_sense_is_refused():

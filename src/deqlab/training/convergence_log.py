@@ -119,7 +119,7 @@ class ConvergenceLog:
     def state_dict(self) -> dict[str, Any]:
         """Return what was logged, and how the solvers are set now, for a checkpoint."""
         layers = {name: layer.state() for name, layer in self._layers.items()}
-        told = {"steps": self.steps, "slips": self.slips, "rows": self.rows}
+        told = {"steps": self.steps, "slips": [*self.slips], "rows": [*self.rows]}
         return {**told, "layers": layers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ class ConvergenceLog:
                 f"the log is of layers {sorted(state['layers'])}, and the model has "
                 f"{sorted(self._layers)}"
             )
-        self.steps, self.slips, self.rows = state["steps"], state["slips"], state["rows"]
+        self.steps, self.slips, self.rows = state["steps"], [*state["slips"]], [*state["rows"]]
         for name, layer in self._layers.items():
             layer.restore(state["layers"][name])
 
@@ -187,8 +187,8 @@ class _Layer:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.recent.clear()
-        self.recent.extend(SolveSummary(**each) for each in state["recent"])
-        self.since = [SolveSummary(**each) for each in state["since"]]
+        self.recent.extend(map(_summary, state["recent"]))
+        self.since = [_summary(each) for each in state["since"]]
         self.slips = state["slips"]
         set_numbers(self.watched.layer, state["solvers"])
 
@@ -205,3 +205,7 @@ class _Layer:
         }
         errors = [each.gradient_error for each in since if each.gradient_error is not None]
         return row | ({"gradient_error": fmean(errors)} if errors else {})
+
+
+def _summary(state: dict[str, Any]) -> SolveSummary:
+    return SolveSummary(**state | {"excess": tuple(state["excess"])})  # JSON has lists
