@@ -179,6 +179,7 @@ def test_a_solver_in_the_hyperparameters_loads_with_weights_only(tmp_path):
     path = tmp_path / "last.ckpt"
     loaded = Module.load_from_checkpoint(path, weights_only=True)
     assert loaded.hparams.solver == loaded.net[1].solver == solver
-    ran = trainer(tmp_path, callback(), max_epochs=2)
+    keep = ModelCheckpoint(tmp_path / "on", save_last=True)
+    ran = trainer(tmp_path, callback(), keep, max_epochs=2)
     ran.fit(loaded, loader(4), ckpt_path=path, weights_only=True)
     assert ran.global_step == 8

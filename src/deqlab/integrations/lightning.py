@@ -59,8 +59,8 @@ class EquilibriumCallback(Callback):  # type: ignore[misc]  # Lightning may be a
         if trainer.global_step == self._global_step or self._attached is None:
             return  # gradients accumulate
         self._global_step, self._steps = trainer.global_step, self._steps + 1
-        if not self._attached.step():
-            trainer.should_stop = True
+        if not trainer.strategy.reduce_boolean_decision(self._attached.step()):
+            trainer.should_stop = True  # of all processes, if one of them says so
         if trainer.should_stop or self._steps % trainer.log_every_n_steps == 0:
             pl_module.log_dict(self._attached.numbers(), on_step=True, on_epoch=False)
 
