@@ -13,12 +13,14 @@ import torch.distributed as dist
 from torch import multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from deqlab import DEQ, Anderson
+from deqlab import DEQ, Anderson, Picard
 from deqlab.nn import ConvCell, DenseCell, SpectralNorm
 from deqlab.stability import DenoisingEnergy, FiniteDifferences, Hutchinson, Penalty, RadiusLoss
+from deqlab.training import ConvergenceLog, RateControl
 from tests.contracts.dense import at
 from tests.contracts.gradients import GRADIENTS
 from tests.problems import F64, generator, normal
+from tests.training.gated import Gated
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo backend"
@@ -106,6 +108,22 @@ def trained(model, x):
     return torch.cat([t.detach().flatten() for t in model.state_dict().values()])
 
 
+def held(rank):
+    """What control and the log decide where one process alone has slow samples."""
+    deq = DEQ(Gated(gain=0.4), solver=Picard(rtol=1e-3, max_steps=10), on_failure="ignore")
+    control = RateControl(deq, target=0.5)
+    log = ConvergenceLog(deq, policy=lambda slip: False, window=2)
+    if rank == 1:
+        deq.solver = Picard(rtol=1e-3, max_steps=2)
+    going_on = []
+    for _ in range(4):
+        deq(normal(3, 8, seed=rank).float()).sum().backward()
+        control.step()
+        going_on.append(log.step())
+    own = deq.last.converged.double().mean().item()
+    return {"gain": deq.cell.gain.item(), "going_on": going_on, "own": own, "slips": log.slips}
+
+
 def worker(rank, folder):
     """What one process does; its results go to a file."""
     # deqlab's warnings are errors here too.
@@ -129,6 +147,7 @@ def worker(rank, folder):
     results["adjoint steps"] = solution.adjoint[0].evaluations
     images = normal(4, 4, 3, 3, seed=3)
     results["convolutional"] = trained(DistributedDataParallel(convolutional()), images[half])
+    results["held"] = held(rank)
     torch.save(results, folder / f"{rank}.pt")
     dist.destroy_process_group()
 
@@ -199,3 +218,11 @@ def test_a_looser_solver_would_be_seen(ranks):
     scenario(SCENARIOS[0], model, *batch())
     gap = (gradients_of(model) - ranks[0]["Implicit"][SCENARIOS[0]]).abs().max()
     assert gap > 1e-6
+
+
+def test_control_and_policies_decide_alike_in_all_processes(ranks):
+    first, second = (rank["held"] for rank in ranks)
+    assert (first["own"], second["own"]) == (1.0, 0.0)  # one process alone has left
+    assert first["gain"] == second["gain"] < 0.4
+    assert first["going_on"] == second["going_on"] == [True, False, True, False]
+    assert "0.0 % of the samples" in first["slips"][0]

@@ -2,7 +2,7 @@
 
 A published model was trained for hours on a solver that returned zero, and its log said so in most
 of its lines. This one speaks up: where fewer samples than wanted are at their equilibrium over a
-window of steps, its policies act (see `policies`).
+window of steps, its policies act (see `policies`), in all processes alike.
 """
 
 from collections import deque
@@ -16,6 +16,7 @@ from torch import nn
 from deqlab.arguments import check_count, check_number
 from deqlab.training.layers import Watched, layers_of, numbers_of, set_numbers, solvers_of
 from deqlab.training.policies import Policy, Slip, Warn
+from deqlab.training.processes import least_share
 from deqlab.training.solve_summary import SolveSummary
 
 
@@ -81,8 +82,10 @@ class ConvergenceLog:
         for name, layer in self._layers.items():
             if solves := layer.watched.take():
                 layer.add(SolveSummary.of(solves))
-            if len(layer.recent) == self.window and layer.converged < self.least:
-                goes_on &= self._act(name, layer)
+            if len(layer.recent) == self.window:
+                share = least_share(layer.converged, layer.watched.layer)
+                if share < self.least:
+                    goes_on &= self._act(name, layer, share)
         return goes_on
 
     def row(self) -> dict[str, Any]:
@@ -142,14 +145,14 @@ class ConvergenceLog:
         for layer in self._layers.values():
             layer.watched.close()
 
-    def _act(self, name: str, layer: "_Layer") -> bool:
+    def _act(self, name: str, layer: "_Layer", converged: float) -> bool:
         layer.slips += 1
         slip = Slip(
             layer=layer.watched.layer,
             name=name,
             step=self.steps,
             window=self.window,
-            converged=layer.converged,
+            converged=converged,
             wanted=self.least,
             excess=fmean(each.excess[1] for each in layer.recent),
             rate=fmean(each.rate for each in layer.recent),

@@ -9,13 +9,13 @@ optimiser the knob of the cell (see `nn.knob`) is set by
 where q is a quantile over the samples of the rates that were measured. There is no second backward
 pass, no term in the loss, and nothing that waits for a device. The knob falls ten times as fast as
 it rises: leaving the equilibrium costs more than a little feedback does. The law is deqlab's own.
+Several processes take the largest of their rates, and keep the same knob.
 """
 
 import math
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from deqlab.arguments import check_number
@@ -23,6 +23,7 @@ from deqlab.nn.deq import DEQ
 from deqlab.nn.knob import Knob
 from deqlab.solution import Solution
 from deqlab.training.layers import Watched, knob_of, layers_of
+from deqlab.training.processes import largest_of_processes
 
 RISE = 0.1
 """The largest exponent, in units of the speed; the smallest is -1."""
@@ -68,7 +69,8 @@ class RateControl:
         """Set each knob by the solves in train mode since the last call; without any, leave it."""
         for name, watched in self._watched.items():
             if solves := watched.take():
-                self.rates[name] = rate = self._measured(solves)
+                rate = largest_of_processes(self._measured(solves), watched.layer)
+                self.rates[name] = rate
                 knob = _knob(name, watched.layer)
                 exponent = self.speed * torch.log(self.target / rate).clamp(-1, RISE)
                 knob.value.mul_(exponent.exp().to(knob.value)).clamp_(max=knob.highest)
@@ -94,10 +96,7 @@ class RateControl:
                 for solve, rate in zip(solves, found, strict=True)
             ]
         )
-        worst = rate.nan_to_num(nan=1.0).quantile(self.quantile)
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(worst, dist.ReduceOp.MAX)  # all processes keep the same knob
-        return worst
+        return rate.nan_to_num(nan=1.0).quantile(self.quantile)
 
 
 def _knob(name: str, layer: DEQ[Any]) -> Knob:
