@@ -32,7 +32,7 @@ from deqlab.nn import (
 from deqlab.solvers import PeacemanRachford, Solver
 from tests.nn.operators import exact_norm
 
-SPLIT = PeacemanRachford(alpha=0.1, rtol=1e-11, max_steps=2000, patience=500)
+SPLIT = PeacemanRachford(alpha=0.3, rtol=1e-11, max_steps=2000, patience=500)
 
 
 @dataclass(frozen=True, kw_only=True)

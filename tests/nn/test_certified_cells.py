@@ -90,6 +90,12 @@ def test_a_positive_concave_cell_contracts_in_thompsons_metric_to_one_point(acti
         new = (one.log() - other.log()).abs().amax(1)
         assert (new <= known.rate * gap + 1e-14).all()
         gap = new
+    # The worst that concavity allows between f(0) and the bound of sigma, tried point by point.
+    top = 6.0 if activation is relu6 else 1.0
+    t = float(activation(torch.tensor(0.2, dtype=F64))) / top
+    c = torch.linspace(1 + 1e-6, 1 / t, 100_001, dtype=F64)
+    worst = ((t + (1 - t) * c).log() / c.log()).max()
+    assert known.rate == pytest.approx(float(worst), rel=1e-6)
     assert known.rate < 1
     deq = DEQ(cell, solver=Picard(rtol=1e-10, max_steps=2000), on_failure="raise")
     assert (deq(x) > 0).all()

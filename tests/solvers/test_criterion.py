@@ -10,6 +10,7 @@ import torch
 
 from deqlab import Anderson, Broyden, Picard, Status, fixed_point
 from deqlab.linalg.scaled_norms import norm_of
+from deqlab.solvers.loop.criterion import bounds_of, look, scales_at_start
 from tests.problems import F64, matrix, normal
 
 A = torch.tensor([[1.2, 0.1], [0.0, 0.9]], dtype=F64)
@@ -228,3 +229,15 @@ def test_norms_are_right_at_every_scale_and_nan_stays_nan():
     np.testing.assert_allclose(norms[:3], [5.0, 5e200, 5e-200], rtol=1e-14)
     assert norms[3] == 0
     assert math.isnan(norms[4])
+
+
+def test_a_block_at_rest_that_a_method_moves_where_f_is_zero_is_measured_by_its_own_size():
+    rules = replace(Picard().rules(F64), rtol=1e-3)
+    scales = scales_at_start(np.array([[0.0, 0.0]]), np.array([[1.0, 0.0]]))
+    # f(z) = 0 in the second block, where |z| = .25: splitting methods step elsewhere than to f(z).
+    residuals, sizes = np.array([[0.5, 0.25]]), np.array([[1.0, 0.0]])
+    scales, bounds, found = look(scales, bounds_of(scales, rules), residuals, sizes, rules)
+    assert scales.start.tolist() == [[1.0, 0.25]]
+    assert bounds.unit.tolist() == [[1.0, 0.25]]
+    assert found.measure == pytest.approx([1.25**0.5])
+    assert not found.within.any()

@@ -196,18 +196,6 @@ def test_forward_backward_asks_for_its_step_where_no_norm_is_known():
         DEQ(cell, solver=ForwardBackward())(normal(1, 2, *shapes[0][1:], seed=8))
 
 
-def test_a_block_that_a_method_moves_where_f_is_zero_has_a_scale():
-    # The second block starts at rest, and its first z is not zero where f(z) still is.
-    torch.manual_seed(1)
-    cell = MonotoneTiersCell(2, (2, 3), margin=0.5, border=False).double()
-    with torch.no_grad():
-        cell.symmetric[0].scale.fill_(4.0)
-        cell.inject.weight.mul_(9)
-    x = normal(16, 2, 4, 6, seed=0)
-    solver = PeacemanRachford(alpha=0.1, rtol=1e-8, max_steps=2000, patience=500)
-    assert DEQ(cell, solver=solver).solve(x).converged.all()
-
-
 def test_tuning_finds_a_step_that_takes_fewer_evaluations_and_tells_nobody():
     torch.manual_seed(0)
     cell = MonotoneCell(3, 12, gain=4.0)

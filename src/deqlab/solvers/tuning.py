@@ -42,7 +42,7 @@ def tuned(
         >>> w, q = torch.tensor([[-30.0]]), torch.ones(4, 1)
         >>> f, z0 = MonotoneMap(Relu()), torch.zeros(4, 1)
         >>> solve = lambda solver: fixed_point(f, z0, w, q, solver=solver, on_failure="ignore")
-        >>> slow = PeacemanRachford(max_steps=1000)
+        >>> slow = PeacemanRachford(rtol=1e-3, max_steps=1000)
         >>> fast = tuned(slow, solve)
         >>> fast.alpha, solve(slow).evaluations > 5 * solve(fast).evaluations
         (0.03125, True)

@@ -12,11 +12,12 @@ How fast, derived here: with t = sigma(floor) / sup sigma, concavity gives
 
     f(c z) <= (t + (1 - t) c) f(z),    c >= 1,    for t <= f(0) / f(z) in every entry.
 
-From the first image on iterates lie between sigma(floor) and sup sigma, so that log c <= log(1/t),
-where the slope of log(t + (1 - t) c) in log c is at most (1 - t) / (1 - t + t^2): the factor of one
-step in Thompson's metric, max |log z_i - log z'_i|.
+From the first image on iterates lie between sigma(floor) and sup sigma, so that log c <= log(1/t) in
+Thompson's metric, max |log z_i - log z'_i|. log(t + (1 - t) c) is convex in log c, and 0 at 0: the
+factor of one step is at most its quotient with log c at the far end, log(t + (1 - t) / t) / log(1/t).
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -122,7 +123,7 @@ class ConcaveCell(Cell[Tensor]):
             margin=self.floor,
             exists=True,
             unique=True,
-            rate=(1 - t) / (1 - t + t * t),
+            rate=math.log(t + (1 - t) / t) / -math.log(t),
             # No entry of W falls below 0 by a change of a smaller norm.
             perturbation=float(self.weight.min()),
         )
