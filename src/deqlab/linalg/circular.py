@@ -8,8 +8,9 @@ the frequencies, scaled so that T'T = I. Then, for every such map W,
 
 with P_f the complex matrix of channels at frequency f. Transposes, products and inverses of W are
 those of its blocks. T is applied as two products with small real matrices and not by a fast
-transform: at the sizes of feature maps this is faster, leaves frequencies in front where the
-products with M_f want them, and is plain real arithmetic to autograd, autocast and compilers.
+transform: at 16 x 16 pixels that is as fast, at 30 x 30 a quarter slower, on one core. It leaves
+frequencies in front where the products with M_f want them, and is plain real arithmetic to
+autograd, autocast and compilers.
 """
 
 import math
