@@ -21,17 +21,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-class Spectrum(NamedTuple):
-    """A circular convolution in the Fourier basis of its resolution.
+class Basis(NamedTuple):
+    """The factors of T at one resolution, and their transposes.
+
+    The transposes are copies: a compiled loop takes no two tensors that share memory.
 
     Attributes:
         rows: The transform of each column of pixels, (2 K, H), with K = H // 2 + 1 frequencies.
         columns: The complex transform of each row of these, (2 W, 2 W).
-        blocks: M_f, (K W, 2 outputs, 2 inputs).
+        rows_back: The transpose of the first.
+        columns_back: That of the second.
     """
 
     rows: Float[Tensor, "k H"]
     columns: Float[Tensor, "w w"]
+    rows_back: Float[Tensor, "H k"]
+    columns_back: Float[Tensor, "w w"]
+
+
+class Spectrum(NamedTuple):
+    """A circular convolution in the Fourier basis of its resolution.
+
+    Attributes:
+        basis: That basis.
+        blocks: M_f, (K W, 2 outputs, 2 inputs).
+    """
+
+    basis: Basis
     blocks: Float[Tensor, "F m n"]
 
     @property
@@ -46,14 +62,11 @@ def spectrum(kernel: Float[Tensor, "o i h w"], height: int, width: int) -> Spect
     It is torch's `conv2d` of maps that are padded circularly, whose kernel has its origin in the
     middle. Kernels larger than the map wrap around it.
     """
-    rows, columns = basis(height, width, like=kernel)
-    return Spectrum(rows, columns, blocks(kernel, height, width))
+    return Spectrum(basis(height, width, like=kernel), blocks(kernel, height, width))
 
 
-def basis(
-    height: int, width: int, *, like: Tensor
-) -> tuple[Float[Tensor, "k H"], Float[Tensor, "w w"]]:
-    """Return the two factors of T, in the dtype and on the device of `like`."""
+def basis(height: int, width: int, *, like: Tensor) -> Basis:
+    """Return the factors of T, in the dtype and on the device of `like`."""
     half = height // 2 + 1
     k = torch.arange(half, dtype=torch.float64, device=like.device)
     # A frequency that stands for its negative as well counts twice.
@@ -64,7 +77,9 @@ def basis(
     cos, sin = _waves(width, width, like)
     # (re + i im) (cos - i sin), for inputs (2, W) and outputs (W, 2).
     columns = torch.stack([torch.cat([cos, sin], 1), torch.cat([-sin, cos], 1)], dim=1)
-    return rows.flatten(0, 1).to(like.dtype), columns.flatten(0, 1).to(like.dtype)
+    rows, columns = (part.flatten(0, 1).to(like.dtype) for part in (rows, columns))
+    back = (part.mT.clone(memory_format=torch.contiguous_format) for part in (rows, columns))
+    return Basis(rows, columns, *back)
 
 
 def blocks(kernel: Float[Tensor, "o i h w"], height: int, width: int) -> Float[Tensor, "F m n"]:
@@ -109,28 +124,28 @@ def real_form(re: Float[Tensor, "F o i"], im: Float[Tensor, "F o i"]) -> Float[T
 
 def convolve(w: Spectrum, z: Float[Tensor, "B i H W"]) -> Float[Tensor, "B o H W"]:
     """Return the convolution of feature maps."""
-    return inverse(w, w.blocks @ transform(w, z))
+    return inverse(w.basis, w.blocks @ transform(w.basis, z))
 
 
-def transform(w: Spectrum, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "F m B"]:
+def transform(basis: Basis, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "F m B"]:
     """Return T z, frequency by frequency."""
     batch, channels, height, width = z.shape
     rest = channels * batch
     # Pixels first. Two copies with long runs take half the time of one permutation.
     x = z.reshape(batch, channels * height * width).mT.contiguous()
     x = x.view(channels, height * width, batch).transpose(0, 1).reshape(height, width * rest)
-    half = len(w.rows) // 2
-    y = w.columns @ (w.rows @ x).view(half, 2 * width, rest)
+    half = len(basis.rows) // 2
+    y = basis.columns @ (basis.rows @ x).view(half, 2 * width, rest)
     return y.view(half * width, 2 * channels, batch)
 
 
-def inverse(w: Spectrum, y: Float[Tensor, "F m B"]) -> Float[Tensor, "B C H W"]:
+def inverse(basis: Basis, y: Float[Tensor, "F m B"]) -> Float[Tensor, "B C H W"]:
     """Return T'y."""
-    (double, height), width = w.rows.shape, len(w.columns) // 2
+    (double, height), width = basis.rows.shape, len(basis.columns) // 2
     channels, batch = y.shape[1] // 2, y.shape[2]
     pixels = height * width
-    x = w.columns.mT @ y.reshape(double // 2, 2 * width, channels * batch)
-    x = w.rows.mT @ x.view(double, width * channels * batch)
+    x = basis.columns_back @ y.reshape(double // 2, 2 * width, channels * batch)
+    x = basis.rows_back @ x.view(double, width * channels * batch)
     x = x.view(pixels, channels, batch).transpose(0, 1).reshape(channels * pixels, batch)
     return x.mT.contiguous().view(batch, channels, height, width)
 

@@ -51,9 +51,9 @@ class TieredOperator(LinearOperator):
         for i, diagonal in enumerate(w.diagonal):
             hat, fed = diagonal.blocks @ y[i], q[i]
             if w.upper and i < len(w.coupling):
-                hat = hat + w.coupling[i] @ transform(diagonal, z[i + 1])
+                hat = hat + w.coupling[i] @ transform(diagonal.basis, z[i + 1])
             elif not w.upper and i > 0:
-                fed = fed + inverse(w.diagonal[i - 1], w.coupling[i - 1] @ y[i - 1])
+                fed = fed + inverse(w.diagonal[i - 1].basis, w.coupling[i - 1] @ y[i - 1])
             image.append(_out_of(w, i, hat) + fed)
         return tuple(image)
 
@@ -87,13 +87,13 @@ def _substituted(w: Tiered, factors: list[Tensor], alpha: float, z: Maps) -> Map
         if w.upper:
             right = _into(w, i, z[i])
             if i < count - 1:
-                coarse = transform(w.diagonal[i], before)
+                coarse = transform(w.diagonal[i].basis, before)
                 right = torch.add(right, w.coupling[i] @ coarse, alpha=alpha)
             before = solved[i] = _out_of(w, i, factors[i] @ right)
         else:
             right = z[i]
             if i > 0:
-                fed = inverse(w.diagonal[i - 1], w.coupling[i - 1] @ before)
+                fed = inverse(w.diagonal[i - 1].basis, w.coupling[i - 1] @ before)
                 right = torch.add(right, fed, alpha=alpha)
             before = factors[i] @ _into(w, i, right)
             solved[i] = _out_of(w, i, before)
@@ -103,12 +103,12 @@ def _substituted(w: Tiered, factors: list[Tensor], alpha: float, z: Maps) -> Map
 def _into(w: Tiered, tier: int, z: Float[Tensor, "B C H W"]) -> Float[Tensor, "F m B"]:
     """Return the coefficients of one tier in the basis of its operator."""
     last = tier == len(w.diagonal) - 1
-    return transform(w.diagonal[tier], z if last else _unshuffled(z))
+    return transform(w.diagonal[tier].basis, z if last else _unshuffled(z))
 
 
 def _out_of(w: Tiered, tier: int, hat: Float[Tensor, "F m B"]) -> Float[Tensor, "B C H W"]:
     """Return the feature map with these coefficients."""
-    z = inverse(w.diagonal[tier], hat)
+    z = inverse(w.diagonal[tier].basis, hat)
     return z if tier == len(w.diagonal) - 1 else _shuffled(z)
 
 

@@ -110,14 +110,14 @@ class MonotoneTiersCell(Cell[Maps]):
             for i, (a_i, b_i) in enumerate(zip(a, b, strict=True)):
                 kernel, last = monotone_kernel(a_i, b_i, self.margin), i == len(a) - 1
                 size = (height >> i, width >> i) if last else (height >> i + 1, width >> i + 1)
-                rows, columns = basis(*size, like=kernel)
+                fourier = basis(*size, like=kernel)
                 if last:
-                    diagonal.append(Spectrum(rows, columns, blocks(kernel, *size)))
+                    diagonal.append(Spectrum(fourier, blocks(kernel, *size)))
                     continue
                 down = blocks(polyphase(d[i], strided=True), *size)
                 own = blocks(polyphase(kernel), *size) - down.mT @ down
                 fed = -2 * blocks(a[i + 1], *size).mT @ down
-                diagonal.append(Spectrum(rows, columns, own))
+                diagonal.append(Spectrum(fourier, own))
                 coupling.append(fed)
         return Tiered(tuple(diagonal), tuple(coupling))
 
