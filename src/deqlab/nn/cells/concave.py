@@ -12,9 +12,10 @@ How fast, derived here: with t = sigma(floor) / sup sigma, concavity gives
 
     f(c z) <= (t + (1 - t) c) f(z),    c >= 1,    for t <= f(0) / f(z) in every entry.
 
-From the first image on iterates lie between sigma(floor) and sup sigma, so that log c <= log(1/t) in
-Thompson's metric, max |log z_i - log z'_i|. log(t + (1 - t) c) is convex in log c, and 0 at 0: the
-factor of one step is at most its quotient with log c at the far end, log(t + (1 - t) / t) / log(1/t).
+From the first image on iterates lie between sigma(floor) and sup sigma, so that log c <= log(1/t)
+in Thompson's metric, max |log z_i - log z'_i|. log(t + (1 - t) c) is convex in log c, and 0 at 0:
+the factor of one step is at most its quotient with log c at the far end,
+log(t + (1 - t) / t) / log(1/t).
 """
 
 import math
