@@ -28,7 +28,8 @@ def test_each_layer_of_a_model_answers_by_its_name():
     found = certify(model)
     assert list(found) == ["0", "2.inner", "3"]
     assert found["0"].rate == pytest.approx(0.5, rel=1e-6)
-    assert found["2.inner"].theorem == "no theorem is known to apply to MultiscaleCell"
+    assert found["2.inner"].exists
+    assert not found["2.inner"].unique
     assert found["3"].margin == pytest.approx(0.285, abs=1e-3)  # above the m of 0.25
     assert certify(model[0]) == {"first": found["0"]}
     assert certify(model[3]) == {"MonotoneCell": found["3"]}

@@ -46,8 +46,8 @@ def test_the_rate_of_a_sample_is_measured_until_its_verdict(rows_independent):
 @pytest.mark.parametrize("gain", [0.1, 0.9, 3.0])
 def test_the_knob_goes_to_where_the_rate_is_the_target(gain):
     deq = layer(gain)
-    control = RateControl(deq, target=0.5)
-    for _ in range(500):
+    control = RateControl(deq, target=0.5, speed=0.5)
+    for _ in range(60):
         deq(X)
         control.step()
     # The radius of J is the knob, and so is the rate.

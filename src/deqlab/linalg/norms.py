@@ -30,13 +30,18 @@ def weighted_norms(
 
 
 def norms(matrix: Array) -> np.ndarray:
-    """Return the norm of each row, on the host, also where squares overflow or vanish."""
-    if not isinstance(matrix, np.ndarray):
-        return np.asarray(scaled_norms(matrix.detach()).cpu().numpy())
-    squares = np.vecdot(matrix, matrix)
-    if not (squares.min(initial=1.0) > 1e-30 and squares.max(initial=1.0) < 1e36):
-        return np.asarray(scaled_norms(matrix))
-    return np.asarray(np.sqrt(squares, dtype=np.float64))
+    """Return the norm of each row, on the host, also where squares overflow or vanish.
+
+    nan for a row that is not finite, which is then within no tolerance: inf is within inf.
+    """
+    if isinstance(matrix, np.ndarray):
+        squares = np.vecdot(matrix, matrix)
+        if squares.min(initial=1.0) > 1e-30 and squares.max(initial=1.0) < 1e36:
+            return np.asarray(np.sqrt(squares, dtype=np.float64))
+        found = scaled_norms(matrix)
+    else:
+        found = scaled_norms(matrix.detach()).cpu().numpy()
+    return np.where(found < np.inf, found, np.nan)
 
 
 def residual_norms(

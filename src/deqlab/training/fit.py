@@ -63,14 +63,14 @@ def fit(
         >>> rows = fit(
         ...     model,
         ...     lambda x: (model(x) - x.prod(dim=1, keepdim=True)).square().mean(),
-        ...     [x] * 50,
+        ...     [x] * 20,
         ...     optimizer=torch.optim.Adam(model.parameters(), lr=1e-2),
         ...     log=ConvergenceLog(model),
-        ...     every=25,
+        ...     every=10,
         ...     progress=False,
         ... )
         >>> [row["step"] for row in rows], rows[-1]["train_converged"]
-        ([25, 50], 1.0)
+        ([10, 20], 1.0)
     """
     loop: Loop[BatchT, None] = Loop(
         loss=lambda batch: (loss(batch), None),

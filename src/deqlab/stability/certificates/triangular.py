@@ -17,8 +17,8 @@ from deqlab.stability.certificates.comparison import compare
 from deqlab.stability.certificates.matrices import EPS, check_slope, not_finite, square
 from deqlab.stability.certificates.perron_frobenius import metzler_part
 
-TRIANGULAR = "triangular W: L max W_ii < 1 (El Ghaoui et al. 2021, sec. 2.2)"
-DIAGONAL = "diagonal W: L max W_ii < 1"
+TRIANGULAR = "triangular W: L max diag W < 1 (El Ghaoui et al. 2021, sec. 2.2)"
+DIAGONAL = "diagonal W: L max diag W < 1"
 
 
 def triangular(weight: Tensor, *, slope: float = 1.0) -> Certificate:
@@ -84,7 +84,7 @@ def _scalar_slopes(entries: Tensor, slope: float, theorem: str) -> Certificate:
     margin = 1 - largest - EPS * (1 + abs(largest))  # one product, one difference
     if not margin > 0:
         return Certificate(
-            theorem=f"{theorem.partition(' (')[0]} fails: L max W_ii = {largest:.4g}",
+            theorem=f"{theorem.partition(' (')[0]} fails: L max diag W = {largest:.4g}",
             holds=False,
             margin=margin,
         )

@@ -138,7 +138,7 @@ def _header(path: Path, content: bytes) -> tuple[Mapping[str, Any], int]:
     if found != FORMAT:
         raise CheckpointError(
             f"{path} is a safetensors file, but no checkpoint of a training run; its tensors can "
-            f"be read by safetensors.torch.load_file: {AGAIN}"
+            f"be read by safetensors: {AGAIN}"
         )
     if metadata.get("version") != VERSION:
         raise CheckpointError(
