@@ -81,7 +81,8 @@ OPTIMISERS = {
     "sgd": SGD,
     "adamw": ADAMW,
     "rmsprop": partial(torch.optim.RMSprop, lr=1e-3, momentum=0.5, centered=True),
-    "tensor rate": partial(torch.optim.Adam, lr=torch.tensor(1e-2)),
+    # A schedule writes to the tensor: each run has its own.
+    "tensor rate": lambda parameters: torch.optim.Adam(parameters, lr=torch.tensor(1e-2)),
     "numpy rate": partial(torch.optim.Adam, lr=np.float64(1e-2)),
 }
 SCHEDULES = {

@@ -69,7 +69,7 @@ PAGE = Page(
         ),
         table(
             "certificate",
-            column("holds", "proved well-posed"),
+            column("proved", "proved well-posed", format="text"),
             column("margin", "margin"),
             column("lipschitz", "Lipschitz bound"),
             column("perturbation", "change of weights that it survives"),
@@ -114,7 +114,7 @@ def judge(config: object, rows: Sequence[Row], *, margin: float | None) -> Verdi
         if margin is not None:
             parts.append(ahead >= -margin)
         details.append(
-            f"{row['label']} of equal {row['matching']}: "
+            f"{row['label']}: "
             f"{with_range(list(theirs.values()), _percent, unit=' %')}; DEQ less twin "
             f"{_points(gain.estimate)} points{interval(gain, _points)}."
         )
