@@ -28,4 +28,4 @@ def largest_of_processes(number: Tensor, model: nn.Module) -> Tensor:
 
 def least_share(share: float, model: nn.Module) -> float:
     """Return the least value that a share has in any process; see `largest_of_processes`."""
-    return 1 - largest_of_processes(torch.tensor(1 - share, dtype=torch.float32), model).item()
+    return -largest_of_processes(torch.tensor(-share, dtype=torch.float64), model).item()
