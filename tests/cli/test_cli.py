@@ -266,7 +266,7 @@ main()
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(signal.SIGINT, id="ctrl-c"),
+        pytest.param(signal.SIGINT, id="ctrl-c", marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, id="batch system", marks=pytest.mark.slow),
         pytest.param(signal.SIGKILL, id="kill", marks=pytest.mark.slow),
     ],

@@ -111,6 +111,7 @@ def test_containers_nested_at_will_and_aux():
     torch.testing.assert_close(inside.aux, outside.aux)
 
 
+@pytest.mark.slow
 def test_f_may_return_its_argument_or_one_of_its_args_or_write():
     x = normal(3, 2, seed=0)
     for f in (lambda z, x: z, lambda z, x: x, lambda z, x: z.mul_(0.5).add_(x)):

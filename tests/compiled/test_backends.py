@@ -50,7 +50,7 @@ def test_the_examples_of_the_docs(number):
 
 
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("needs_grad", [False, True])
+@pytest.mark.parametrize("needs_grad", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_failure_is_told_when_it_runs(backend, needs_grad):
     def one_more(on_failure):
         options = {"solver": Picard(max_steps=8), "gradient": JacobianFree()}
