@@ -10,6 +10,7 @@ from torch import nn
 from deqlab import DEQ
 from deqlab.experiments.base import PROGRESS
 from deqlab.recipes import RECIPES
+from deqlab.recipes.config import ImageConfig
 from deqlab.recipes.verdict import judge
 from deqlab.solvers import Picard
 from deqlab.training import equilibrium
@@ -192,6 +193,7 @@ def test_an_order_is_promised_only_with_a_margin():
         summary("deq", s, 0.80, converged=1.0, test_evaluations=9.0, slips=0) for s in range(3)
     ] + [summary("twin-parameters", s, 0.82) for s in range(3)]
     for margin, outcome in ((None, "holds"), (0.03, "holds"), (0.005, "holds partly")):
-        verdict = judge(None, rows, margin=margin)
+        verdict = judge(ImageConfig(dataset="digits"), rows, margin=margin)
+        assert verdict.sentence.startswith("On digits, the DEQ reaches 80.00 %")
         assert verdict.outcome == outcome
         assert "DEQ less twin -2.00 points" in verdict.details[0]

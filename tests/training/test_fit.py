@@ -318,3 +318,11 @@ def test_the_log_of_another_model_is_refused():
     state = ConvergenceLog(network()).state_dict()
     with pytest.raises(ValueError, match=r"layers \['0'\], and the model has \[''\]"):
         ConvergenceLog(network()[0]).load_state_dict(state)
+
+
+def test_a_loss_that_is_not_finite_is_said_once():
+    model = network()
+    batches = [(x, y * (torch.nan if i in (2, 4) else 1)) for i, (x, y) in enumerate(BATCHES)]
+    with pytest.warns(UserWarning, match="the loss is nan at step 3, .* learning rate") as caught:
+        run(model, batches, every=1)
+    assert len(caught) == 1

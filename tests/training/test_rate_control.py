@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from deqlab import DEQ, Anderson, Picard
+from deqlab import DEQ, Anderson, JacobianFree, Picard
 from deqlab.nn import DenseCell
 from deqlab.training import RateControl
 from tests.training.gated import Gated
@@ -191,3 +191,13 @@ def test_a_model_that_is_moved_later_keeps_its_knob():
     control.step()
     assert control.log() == {"": {"rate": pytest.approx(0.9, rel=1e-3), "gain": deq.cell.gain}}
     assert deq.cell.gain.item() == pytest.approx(0.9 * math.exp(0.1 * math.log(0.5 / 0.9)))
+
+
+@pytest.mark.usefixtures("traceable")
+def test_a_rate_that_nothing_measured_is_refused():
+    deq = DEQ(Gated(gain=0.5), solver=Picard(rtol=1e-2), gradient=JacobianFree())
+    control = RateControl(deq)
+    torch.compile(deq, fullgraph=True, backend="eager")(X)
+    with pytest.raises(RuntimeError, match=r"left no trace, .* compile without fullgraph=True"):
+        control.step()
+    assert deq.cell.gain == 0.5

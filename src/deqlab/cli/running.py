@@ -3,12 +3,15 @@
 import shlex
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from deqlab.cli.overrides import first_seeds, one_of, override
-from deqlab.cli.session import check_backend, check_config, is_off_equilibrium, run_session
+from deqlab.cli.session import check_backend, check_config, run_session
 from deqlab.experiments.base import Experiment
+from deqlab.experiments.comparing.evidence import WELL_SOLVED, least_converged
 from deqlab.experiments.config import UsageError
 from deqlab.runs.opening import check
 from deqlab.workers import BACKENDS
@@ -64,22 +67,38 @@ def run_all(
         planned.append((experiment, config))
     command, left = shlex.join(["deqlab", *sys.argv[1:]]), []
     for experiment, config in planned:
-        path = out / experiment.name
-        with warnings.catch_warnings():
-            warnings.showwarning = _told
-            run_session(
+        with _sentences():
+            rows = run_session(
                 experiment,
                 config,
                 preset=preset,
-                path=path,
+                path=out / experiment.name,
                 command=command,
                 jobs=jobs,
                 backend=backend,
             )
-        left += [experiment.name] if is_off_equilibrium(path) else []
+        left += [experiment.name] if least_converged(rows) < WELL_SOLVED else []
     return left
 
 
-def _told(message: Warning | str, *_: object, **__: object) -> None:
-    """Show a warning as a sentence: where in our code it comes from helps nobody."""
-    print(f"deqlab: {message}", file=sys.stderr)
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Show deqlab's own warnings as sentences: where in our code they come from helps nobody."""
+    with warnings.catch_warnings():
+        others = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if category.__module__.startswith("deqlab."):
+                print(f"deqlab: {message}", file=sys.stderr)
+            else:
+                others(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        yield

@@ -11,13 +11,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.comparing.evidence import WELL_SOLVED, least_converged
 from deqlab.experiments.config import ConfigT, UsageError
 from deqlab.experiments.resuming import position
 from deqlab.experiments.runner import missing, run_jobs
 from deqlab.runs.environment import describe
-from deqlab.runs.jobs import jobs_of
-from deqlab.runs.reading import read_rows
 from deqlab.runs.rundir import RunDirectory
 from deqlab.workers import short_of_memory
 
@@ -66,8 +63,13 @@ def run_session(
     command: str,
     jobs: int,
     backend: str,
-) -> Verdict:
-    """Run the missing jobs of an experiment in `path`; progress goes to standard error.
+) -> list[Row]:
+    """Run the missing jobs of an experiment in `path`, and print the verdict.
+
+    Progress goes to standard error.
+
+    Returns:
+        The rows of the run.
 
     Raises:
         RunError: The directory cannot be used.
@@ -99,13 +101,7 @@ def run_session(
     finally:
         run.close()
     print(f"{experiment.name}: {verdict.outcome}. {verdict.sentence}")
-    return verdict
-
-
-def is_off_equilibrium(path: Path) -> bool:
-    """Whether a DEQ of the run at `path` is off its equilibrium on the test set."""
-    rows = jobs_of(read_rows(path / "rows.jsonl").rows).finished.values()
-    return least_converged(row for job in rows for row in job) < WELL_SOLVED
+    return run.rows
 
 
 def _goes_on(experiment: Experiment[ConfigT], config: ConfigT, run: RunDirectory) -> Iterator[str]:

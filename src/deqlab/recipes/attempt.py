@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy
 from deqlab.costs import num_parameters
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.resuming import checkpoint
-from deqlab.nn.deq import DEQ
 from deqlab.recipes.config import ImageConfig
 from deqlab.recipes.images import Images
 from deqlab.training.batches import Shuffled
@@ -19,7 +18,7 @@ from deqlab.training.checkpoints.checkpoint import Stateful
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.equilibrium import Labelled, tested
 from deqlab.training.fit import fit_rows
-from deqlab.training.layers import knob_of
+from deqlab.training.layers import knob_of, layers_of
 from deqlab.training.loop import Loop
 from deqlab.training.policies import POLICIES
 from deqlab.training.rate_control import RateControl
@@ -49,7 +48,7 @@ class Attempt:
         self.log: ConvergenceLog | None = None
         self.tune: Callable[[nn.Module, Tensor], None] | None = None
         self._control: RateControl | None = None
-        if any(isinstance(part, DEQ) for part in model.modules()):
+        if layers_of(model):
             self.log = ConvergenceLog(model, policy=POLICIES[config.policy])
             self._control = RateControl(model, target=config.rate) if config.rate else None
 
@@ -124,8 +123,8 @@ class Attempt:
         """Return the knob of the layer whose feedback is turned down most."""
         knobs = [
             knob.value.item()
-            for part in self.model.modules()
-            if isinstance(part, DEQ) and (knob := knob_of(part)) is not None
+            for layer in layers_of(self.model).values()
+            if (knob := knob_of(layer)) is not None
         ]
         return {"knob": min(knobs)} if knobs else {}
 

@@ -100,7 +100,7 @@ RECIPES = (
     recipe(
         NETWORKS,
         name="conv-fashion",
-        title="A convolutional DEQ on Fashion-MNIST",
+        title="A convolutional DEQ",
         source=SOURCE,
         presets={
             "smoke": replace(FASHION, **SMALL),
@@ -121,7 +121,7 @@ RECIPES = (
     recipe(
         NETWORKS,
         name="conv-cifar",
-        title="A convolutional DEQ on 4,000 images of CIFAR-10",
+        title="A convolutional DEQ",
         source=SOURCE,
         presets={
             "smoke": replace(CIFAR, **SMALL),

@@ -134,7 +134,7 @@ RECIPES = (
     recipe(
         Networks(deq=dense, of_parameters=mlp_of_parameters, of_flops=mlp_of_flops, tune=tune),
         name="monotone-mnist",
-        title="A monotone DEQ of vectors on MNIST",
+        title="A monotone DEQ of vectors",
         source=SOURCE,
         presets={
             "smoke": replace(DENSE, **SMOKE, width=20),
@@ -146,7 +146,7 @@ RECIPES = (
     recipe(
         Networks(deq=conv, of_parameters=conv_of_parameters, of_flops=conv_of_flops, tune=tune),
         name="monotone-conv-mnist",
-        title="A monotone DEQ of feature maps on MNIST",
+        title="A monotone DEQ of feature maps",
         source=SOURCE,
         presets={
             "smoke": replace(CONV, **SMOKE, width=8, halvings=0),

@@ -102,7 +102,7 @@ RECIPES = (
     recipe(
         Networks(deq=deq, of_parameters=of_parameters, of_flops=of_flops),
         name="multiscale-fashion",
-        title="A multiscale DEQ on Fashion-MNIST",
+        title="A multiscale DEQ",
         source="Asked by deqlab; after Bai, Koltun & Kolter (2020).",
         presets={
             "smoke": replace(FULL, **SMALL),

@@ -5,6 +5,7 @@ from statistics import median
 
 from deqlab.experiments.base import Row, Verdict
 from deqlab.experiments.comparing.evidence import (
+    WELL_SOLVED,
     arms_of,
     by_seed,
     interval,
@@ -17,6 +18,7 @@ from deqlab.experiments.comparing.evidence import (
 )
 from deqlab.experiments.page import Page, chart, column, table
 from deqlab.intervals import paired_interval
+from deqlab.recipes.config import ImageConfig
 
 PAGE = Page(
     charts=(
@@ -92,11 +94,11 @@ PAGE = Page(
 )
 
 
-def judge(config: object, rows: Sequence[Row], *, margin: float | None) -> Verdict:
+def judge(config: ImageConfig, rows: Sequence[Row], *, margin: float | None) -> Verdict:
     """Return whether the DEQ stays at its equilibrium, and is not beaten by more than `margin`.
 
     Args:
-        config: The config; it decides nothing.
+        config: The config, which names the data set.
         rows: The rows of all arms.
         margin: By how much the median accuracy of a twin may be higher; None promises no order.
     """
@@ -104,7 +106,7 @@ def judge(config: object, rows: Sequence[Row], *, margin: float | None) -> Verdi
     ours = by_seed(rows, "test_accuracy", arm="deq", missing=0.0)
     deqs = select(rows, arm="deq")
     evaluations = [row["test_evaluations"] for row in deqs]
-    parts, details = [True], []
+    parts, details = [True], []  # it is at its equilibrium, or `outcome` decides nothing
     for arm, row in arms_of(rows).items():
         if arm == "deq":
             continue
@@ -119,12 +121,13 @@ def judge(config: object, rows: Sequence[Row], *, margin: float | None) -> Verdi
             f"{_points(gain.estimate)} points{interval(gain, _points)}."
         )
     slipped = sum(row.get("slips", 0) for row in deqs)
-    details.append(f"Its log saw {slipped} windows of steps with fewer than 99 % converged.")
-    where = "at its equilibrium" if solved >= 0.99 else "OFF its equilibrium: it is no DEQ"
+    details.append(f"Its log saw {slipped} windows of steps in which too few samples converged.")
+    where = "at its equilibrium" if solved >= WELL_SOLVED else "OFF its equilibrium: it is no DEQ"
+    reached = with_range(list(ours.values()), _percent, unit=" %")
     sentence = (
-        f"The DEQ reaches {with_range(list(ours.values()), _percent, unit=' %')} over "
-        f"{seeds_in_words(len(ours))} with {percent(solved)} of the test samples converged (in "
-        f"the worst seed) in {median(evaluations):.3g} evaluations, {where}."
+        f"On {config.dataset}, the DEQ reaches {reached} over {seeds_in_words(len(ours))} with "
+        f"{percent(solved)} of the test samples converged (in the worst seed) in "
+        f"{median(evaluations):.3g} evaluations, {where}."
     )
     return Verdict(outcome=outcome(parts, solved=solved), sentence=sentence, details=tuple(details))
 

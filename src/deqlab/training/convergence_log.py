@@ -14,10 +14,12 @@ from typing import Any
 from torch import nn
 
 from deqlab.arguments import check_count, check_number
-from deqlab.training.layers import Watched, layers_of, numbers_of, set_numbers, solvers_of
+from deqlab.nn.deq import DEQ
+from deqlab.training.layers import Watch
 from deqlab.training.policies import Policy, Slip, Warn
 from deqlab.training.processes import least_share
 from deqlab.training.solve_summary import SolveSummary
+from deqlab.training.solver_changes import SolverChanges
 
 
 class ConvergenceLog:
@@ -66,9 +68,10 @@ class ConvergenceLog:
         self.steps = 0
         self.slips: list[str] = []
         self.rows: list[dict[str, Any]] = []
+        self._watch = Watch(model)
         self._layers = {
-            name: _Layer(Watched(layer), deque(maxlen=window))
-            for name, layer in layers_of(model).items()
+            name: _Layer(layer, SolverChanges(layer), deque(maxlen=window))
+            for name, layer in self._watch.layers.items()
         }
 
     def step(self) -> bool:
@@ -78,12 +81,12 @@ class ConvergenceLog:
             Whether training goes on: False if a policy ends it.
         """
         self.steps += 1
+        for name, solves in self._watch.take().items():
+            self._layers[name].add(SolveSummary.of(solves))
         goes_on = True
         for name, layer in self._layers.items():
-            if solves := layer.watched.take():
-                layer.add(SolveSummary.of(solves))
             if len(layer.recent) == self.window:
-                share = least_share(layer.converged, layer.watched.layer)
+                share = least_share(layer.converged, layer.layer)
                 if share < self.least:
                     goes_on &= self._act(name, layer, share)
         return goes_on
@@ -120,7 +123,7 @@ class ConvergenceLog:
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was logged, and how the solvers are set now, for a checkpoint."""
+        """Return what was logged, and what was changed of the solvers, for a checkpoint."""
         layers = {name: layer.state() for name, layer in self._layers.items()}
         told = {"steps": self.steps, "slips": [*self.slips], "rows": [*self.rows]}
         return {**told, "layers": layers}
@@ -142,19 +145,18 @@ class ConvergenceLog:
 
     def close(self) -> None:
         """Tell the layers to stop telling; what was logged stays."""
-        for layer in self._layers.values():
-            layer.watched.close()
+        self._watch.close()
 
     def _act(self, name: str, layer: "_Layer", converged: float) -> bool:
         layer.slips += 1
         slip = Slip(
-            layer=layer.watched.layer,
+            layer=layer.layer,
             name=name,
             step=self.steps,
             window=self.window,
             converged=converged,
             wanted=self.least,
-            excess=fmean(each.excess[1] for each in layer.recent),
+            excess=fmean(each.excess for each in layer.recent),
             rate=fmean(each.rate for each in layer.recent),
             times=layer.slips,
         )
@@ -167,7 +169,8 @@ class ConvergenceLog:
 class _Layer:
     """What is kept of one layer: the last steps, and those since the last row."""
 
-    watched: Watched
+    layer: DEQ[Any]
+    changes: SolverChanges
     recent: deque[SolveSummary]
     since: list[SolveSummary] = field(default_factory=list)
     slips: int = 0
@@ -185,30 +188,26 @@ class _Layer:
             "recent": [asdict(each) for each in self.recent],
             "since": [asdict(each) for each in self.since],
             "slips": self.slips,
-            "solvers": [numbers_of(solver) for solver in solvers_of(self.watched.layer)],
+            "solvers": self.changes.found(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.recent.clear()
-        self.recent.extend(map(_summary, state["recent"]))
-        self.since = [_summary(each) for each in state["since"]]
+        self.recent.extend(SolveSummary(**each) for each in state["recent"])
+        self.since = [SolveSummary(**each) for each in state["since"]]
         self.slips = state["slips"]
-        set_numbers(self.watched.layer, state["solvers"])
+        self.changes.apply(state["solvers"])
 
     def row(self) -> dict[str, Any]:
         since, self.since = self.since, []
         row: dict[str, Any] = {
             "train_converged": fmean(each.converged for each in since),
             "adjoint_converged": fmean(each.adjoint_converged for each in since),
-            "excess": fmean(each.excess[1] for each in since),
-            "excess_max": max(each.excess[2] for each in since),
+            "excess": fmean(each.excess for each in since),
+            "excess_max": max(each.excess_max for each in since),
             "rate": fmean(each.rate for each in since),
             "evaluations": fmean(each.evaluations for each in since),
             "adjoint_products": fmean(each.products for each in since),
         }
         errors = [each.gradient_error for each in since if each.gradient_error is not None]
         return row | ({"gradient_error": fmean(errors)} if errors else {})
-
-
-def _summary(state: dict[str, Any]) -> SolveSummary:
-    return SolveSummary(**state | {"excess": tuple(state["excess"])})  # JSON has lists

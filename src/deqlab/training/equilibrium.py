@@ -57,25 +57,26 @@ def tested(model: nn.Module, data: Labelled) -> Row:
         of samples at their equilibrium in the worst layer, and "test_evaluations" of all layers
         together, the mean over batches.
     """
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, DEQ)}
+    layers = layers_of(model)
     solvers = {name: layer.solver for name, layer in layers.items()}
     seen: dict[str, list[Solution[None]]] = {name: [] for name in layers}
+    tell = {name: solves.append for name, solves in seen.items()}
     for name, layer in layers.items():
         layer.solver = replace(layer.solver, rtol=RTOL, max_steps=MAX_STEPS)
-        layer.observers.append(seen[name].append)
+        layer.observers.append(tell[name])
     try:
         row = evaluated(model, lambda model: _scored(model, data))
     finally:
         for name, layer in layers.items():
             layer.solver = solvers[name]
-            layer.observers.pop()
+            layer.observers.remove(tell[name])
     if layers:
         shares = [
             torch.cat([solve.converged for solve in solves]).double().mean().item()
             for solves in seen.values()
         ]
         evaluations = sum(solve.evaluations for solves in seen.values() for solve in solves)
-        batches = -(-len(data[0]) // BATCH)
+        batches = len(data[0].split(BATCH))
         row |= {"converged": min(shares), "test_evaluations": evaluations / batches}
     return row
 

@@ -6,8 +6,10 @@ bar that says how far it is. Optimisers, schedules and data loaders are torch's 
 """
 
 import time
+import warnings
 from collections.abc import Callable, Container, Iterable, Iterator, Sized
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from statistics import fmean
 from typing import Any, TypeAlias
 
@@ -150,6 +152,13 @@ def fit_rows(
                 average.update_parameters(model)
             ends = log is not None and not log.step()
             state.add(taken, time.perf_counter() - start)
+            if not isfinite(state.losses[-1]) and state.was_finite:
+                state.was_finite = False
+                warnings.warn(
+                    f"the loss is {state.losses[-1]} at step {taken.index}, and so may be the "
+                    "weights now: lower the learning rate, or clip gradients",
+                    stacklevel=2,
+                )
             bar.step(taken.index, taken.loss, log)
             ends = ends or taken.index == steps
             if not ends and every is not None and taken.index % every == 0:
@@ -175,6 +184,7 @@ class _State:
     flops: list[int] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     seconds: float = 0.0
+    was_finite: bool = True
 
     @classmethod
     def of(cls, checkpoint: Checkpoint | None, num_steps: int | None) -> "_State":

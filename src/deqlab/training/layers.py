@@ -1,29 +1,22 @@
-"""The DEQ layers of a model by name, and the solves that they took lately."""
+"""The DEQ layers of a model by name, and the solves that they take while it trains."""
 
-from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
 
+from deqlab.errors import speak
 from deqlab.nn.deq import DEQ
 from deqlab.nn.equation import unwrapped
 from deqlab.nn.knob import Knob
 from deqlab.solution import Solution
 
+UNSEEN = 20
+"""Steps without a single solve, after which whoever watches is told."""
+
 
 def layers_of(model: nn.Module) -> dict[str, DEQ[Any]]:
-    """Return the DEQ layers of a model by their dotted names; the model itself is "".
-
-    Raises:
-        ValueError: It has none.
-    """
-    found = {name: part for name, part in model.named_modules() if isinstance(part, DEQ)}
-    if not found:
-        raise ValueError(
-            f"{type(model).__name__} has no DEQ layer: pass the model (or the layer) that is "
-            "trained, not its output or its optimiser"
-        )
-    return found
+    """Return the DEQ layers of a model by their dotted names; the model itself is ""."""
+    return {name: part for name, part in model.named_modules() if isinstance(part, DEQ)}
 
 
 def knob_of(layer: DEQ[Any]) -> Knob | None:
@@ -32,51 +25,69 @@ def knob_of(layer: DEQ[Any]) -> Knob | None:
     return knob
 
 
-def solvers_of(layer: DEQ[Any]) -> list[Any]:
-    """Return the method of the forward solves, and that of the adjoint if the gradient has one."""
-    backward = getattr(layer.gradient, "solver", None)
-    return [layer.solver] if backward is None else [layer.solver, backward]
+class Watch:
+    """The verdicts of the solves that the layers of a model take in train mode.
 
-
-def numbers_of(solver: Any) -> dict[str, float]:  # noqa: ANN401
-    """Return the numbers among the settings of a solver: limits, tolerances, step sizes."""
-    return {name: value for name, value in asdict(solver).items() if type(value) in (int, float)}
-
-
-def set_numbers(layer: DEQ[Any], numbers: list[dict[str, float]]) -> None:
-    """Set the solvers of a layer, in the order of `solvers_of`, to what `numbers_of` returned."""
-    forward, *backward = [
-        replace(solver, **settings)
-        for solver, settings in zip(solvers_of(layer), numbers, strict=True)
-    ]
-    layer.solver = forward
-    if backward:
-        gradient: Any = layer.gradient
-        layer.gradient = replace(gradient, solver=backward[0])
-
-
-class Watched:
-    """A layer and the verdicts of the solves that it took in train mode since they were last read.
+    It warns once if it sees none for some steps: a layer in eval mode and a copy of a layer are
+    not watched, and nothing would be controlled or logged.
 
     Args:
-        layer: The layer, which tells of its solves from now on.
+        model: The model, whose layers tell of their solves from now on.
+
+    Attributes:
+        layers: The layers by name.
+
+    Raises:
+        ValueError: The model has no DEQ layer.
     """
 
+    def __init__(self, model: nn.Module) -> None:
+        self.layers = layers_of(model)
+        if not self.layers:
+            raise ValueError(
+                f"{type(model).__name__} has no DEQ layer: pass the model (or the layer) that is "
+                "trained, not its output or its optimiser"
+            )
+        self._told = {name: _Told(layer) for name, layer in self.layers.items()}
+        self._unseen = 0
+
+    def take(self) -> dict[str, list[Solution[None]]]:
+        """Return the verdicts since the last call in order, of each layer that has any."""
+        taken = {name: told.take() for name, told in self._told.items()}
+        found = {name: solves for name, solves in taken.items() if solves}
+        self._unseen = -1 if found or self._unseen < 0 else self._unseen + 1
+        if self._unseen == UNSEEN:
+            names = ", ".join(layer.name for layer in self.layers.values())
+            text = (
+                f"{names}: no solve in train mode was seen in {UNSEEN} steps, so that nothing is "
+                "controlled or logged: call model.train(), and watch the model that is called, "
+                "not one that it was copied to or from"
+            )
+            speak(text, text, on_failure="warn")
+        return found
+
+    def close(self) -> None:
+        """Tell the layers to stop telling."""
+        for told in self._told.values():
+            told.close()
+
+
+class _Told:
+    """What one layer tells."""
+
     def __init__(self, layer: DEQ[Any]) -> None:
-        self.layer = layer
+        self._layer = layer
         self._solves: list[Solution[None]] = []
         layer.observers.append(self._see)
 
     def take(self) -> list[Solution[None]]:
-        """Return the verdicts since the last call, in order."""
         taken, self._solves = self._solves, []
         return taken
 
     def close(self) -> None:
-        """Tell the layer to stop telling."""
-        if self._see in self.layer.observers:
-            self.layer.observers.remove(self._see)
+        if self._see in self._layer.observers:
+            self._layer.observers.remove(self._see)
 
     def _see(self, solve: Solution[None]) -> None:
-        if self.layer.training:
+        if self._layer.training:
             self._solves.append(solve)

@@ -13,16 +13,14 @@ Several processes take the largest of their rates, and keep the same knob.
 """
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deqlab.arguments import check_number
-from deqlab.nn.deq import DEQ
 from deqlab.nn.knob import Knob
 from deqlab.solution import Solution
-from deqlab.training.layers import Watched, knob_of, layers_of
+from deqlab.training.layers import Watch, knob_of
 from deqlab.training.processes import largest_of_processes
 
 RISE = 0.1
@@ -60,24 +58,25 @@ class RateControl:
             raise ValueError(f"speed must be more than 0, and finite, got {speed}")
         self.target, self.quantile, self.speed = target, quantile, speed
         self.rates: dict[str, Tensor] = {}
-        layers = layers_of(model)
-        for name, layer in layers.items():
-            _knob(name, layer)  # is asked for at each step: moving a module replaces its buffers
-        self._watched = {name: Watched(layer) for name, layer in layers.items()}
+        self._watch = Watch(model)
+        for name in self._watch.layers:
+            self._knob(name)
 
     def step(self) -> None:
-        """Set each knob by the solves in train mode since the last call; without any, leave it."""
-        for name, watched in self._watched.items():
-            if solves := watched.take():
-                rate = largest_of_processes(self._measured(solves), watched.layer)
-                self.rates[name] = rate
-                knob = _knob(name, watched.layer)
-                exponent = self.speed * torch.log(self.target / rate).clamp(-1, RISE)
-                knob.value.mul_(exponent.exp().to(knob.value)).clamp_(max=knob.highest)
+        """Set each knob by the solves in train mode since the last call; without any, leave it.
+
+        Raises:
+            RuntimeError: A solve left no trace, as in one graph of torch.compile.
+        """
+        for name, solves in self._watch.take().items():
+            layer, knob = self._watch.layers[name], self._knob(name)
+            self.rates[name] = rate = largest_of_processes(self._measured(solves), layer)
+            exponent = self.speed * torch.log(self.target / rate).clamp(-1, RISE)
+            knob.value.mul_(exponent.exp().to(knob.value)).clamp_(max=knob.highest)
 
     def log(self) -> dict[str, dict[str, float]]:
         """Return the rate that was measured last and the knob as it was set then, by layer."""
-        knobs = {name: _knob(name, self._watched[name].layer) for name in self.rates}
+        knobs = {name: self._knob(name) for name in self.rates}
         return {
             name: {"rate": rate.item(), knobs[name].name: knobs[name].value.item()}
             for name, rate in self.rates.items()
@@ -85,26 +84,30 @@ class RateControl:
 
     def close(self) -> None:
         """Leave the layers as they were before, their knobs where they are."""
-        for watched in self._watched.values():
-            watched.close()
+        self._watch.close()
 
     def _measured(self, solves: list[Solution[None]]) -> Tensor:
-        found = [solve.rate for solve in solves]
-        rate = torch.cat(
-            [
-                torch.where(solve.converged.to(rate.device), rate, rate.clamp_min(1))
-                for solve, rate in zip(solves, found, strict=True)
-            ]
-        )
-        return rate.nan_to_num(nan=1.0).quantile(self.quantile)
+        if not all(len(solve.trace) for solve in solves):
+            raise RuntimeError(
+                "rate control: a solve left no trace, as it does in one graph of torch.compile, so "
+                "that its rate is not known: compile without fullgraph=True, and it runs outside"
+            )
+        return torch.cat([_rate(solve) for solve in solves]).quantile(self.quantile)
+
+    def _knob(self, name: str) -> Knob:
+        """Return the knob of a layer as it is now: moving a module makes new buffers."""
+        layer = self._watch.layers[name]
+        knob = knob_of(layer)
+        if knob is None:
+            where = f"the layer {name!r}, {layer.name}," if name else layer.name
+            raise ValueError(
+                f"rate control: {where} has a cell without a knob, so that there is nothing to "
+                "turn: give the cell one (`Cell.knob`), or pass only layers that have one"
+            )
+        return knob
 
 
-def _knob(name: str, layer: DEQ[Any]) -> Knob:
-    knob = knob_of(layer)
-    if knob is None:
-        where = f"the layer {name!r}, {layer.name}," if name else layer.name
-        raise ValueError(
-            f"rate control: {where} has a cell without a knob, so that there is nothing to turn: "
-            "give the cell one (`Cell.knob`), or pass only layers that have one"
-        )
-    return knob
+def _rate(solve: Solution[None]) -> Tensor:
+    """Return the rate of each sample, at least 1 where it has not converged."""
+    rate = solve.rate.nan_to_num(nan=1.0)
+    return torch.where(solve.converged.to(rate.device), rate, rate.clamp_min(1))

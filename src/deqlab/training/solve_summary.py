@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from deqlab.solution import Solution
 
@@ -15,8 +16,10 @@ class SolveSummary:
     Attributes:
         converged: The share of samples at their equilibrium, of the forward solves.
         adjoint_converged: The same of the adjoint solves; 1 where there were none.
-        excess: The 50 %, 90 % and 100 % quantiles of the residuals in units of their tolerances.
-        rate: The median factor by which residuals fell in a step.
+        excess: The 90 % quantile of the residuals in units of their tolerances; inf for samples
+            that are not finite.
+        excess_max: The largest of them.
+        rate: The median factor by which residuals fell in a step; nan if no solve has a trace.
         evaluations: Calls of f.
         products: Products with the Jacobian of f, forward and backward.
         gradient_error: The median estimated relative error of the gradient; None where no
@@ -25,7 +28,8 @@ class SolveSummary:
 
     converged: float
     adjoint_converged: float
-    excess: tuple[float, float, float]
+    excess: float
+    excess_max: float
     rate: float
     evaluations: int
     products: int
@@ -35,17 +39,15 @@ class SolveSummary:
     def of(cls, solves: list[Solution[None]]) -> "SolveSummary":
         """Return what these solves tell."""
         adjoints = [adjoint for solve in solves for adjoint in solve.adjoint]
-        # A sample whose tolerance is 0 and whose residual is too is at its equilibrium.
-        excess = torch.cat(
-            [(s.residual / s.tolerance).nan_to_num(nan=0.0).double() for s in solves]
-        )
-        quantiles = excess.quantile(excess.new_tensor([0.5, 0.9, 1.0])).tolist()
+        excess = torch.cat([_excess(solve) for solve in solves])
         errors = [solve.gradient_error for solve in solves]
         known = [error.double() for error in errors if error is not None]
         return cls(
             converged=_share(solves),
             adjoint_converged=_share(adjoints),
-            excess=(quantiles[0], quantiles[1], quantiles[2]),
+            # Not between two values: one may be inf.
+            excess=excess.quantile(0.9, interpolation="higher").item(),
+            excess_max=excess.max().item(),
             rate=torch.cat([solve.rate.double() for solve in solves]).nanmedian().item(),
             evaluations=sum(solve.evaluations for solve in solves),
             # A linear method counts products; a solver of fixed points evaluates a map of one.
@@ -53,6 +55,12 @@ class SolveSummary:
             + sum(adjoint.products + adjoint.evaluations for adjoint in adjoints),
             gradient_error=torch.cat(known).nanmedian().item() if known else None,
         )
+
+
+def _excess(solve: Solution[Any]) -> Tensor:
+    """Return the residuals in units of their tolerances; 0 where both are."""
+    excess = (solve.residual / solve.tolerance).double().nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return torch.where(solve.residual == 0, 0.0, excess)
 
 
 def _share(solves: list[Solution[Any]]) -> float:
