@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from deqlab.bias.diagonal import DiagonalCell
+from deqlab.experiments.stabilisers.textbook import TextbookCell
 from deqlab.nn import (
     ConcaveCell,
     ConvCell,
@@ -295,6 +296,7 @@ CELLS = {
         certificate=within_their_bounds,
         unique=False,
     ),
+    "TextbookCell": Kept(make=lambda: TextbookCell(4, gain=0.2), sample=(4, 3, 3)),
     "DiagonalCell": Kept(
         make=lambda: DiagonalCell(torch.tensor([0.5, -0.25, 0.0]), torch.ones(3)),
         sample=(3,),

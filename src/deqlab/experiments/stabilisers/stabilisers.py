@@ -6,7 +6,7 @@ literature proposes (Bai, Koltun & Kolter 2021: Hutchinson) and two that need no
 operator norms are after Lipschitz networks; rate control is deqlab's own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, cross
+from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, every_job
 from deqlab.experiments.config import Config, check_at_least
 from deqlab.experiments.stabilisers.settings import Setting, attention, conv
 from deqlab.experiments.stabilisers.stabilisers_report import PAGE, judge
@@ -63,32 +63,45 @@ class StabilisersConfig(Config):
                 raise ValueError(f"weights must be above 0, got {weight}")
 
 
-def arms(config: StabilisersConfig) -> list[str]:
-    """Return the arms: each stabiliser in each setting, operator norms where there are filters."""
-    penalties = [f"{name} {weight:g}" for name in REGULARIZERS for weight in config.weights]
-    every = ["nothing", "rate control", *penalties]
-    return [
-        *(f"conv: {name}" for name in [*every, "operator norms", "operator norms, rate control"]),
-        *(f"attention: {name}" for name in every),
-    ]
+def plan(config: StabilisersConfig, rows: Sequence[Row]) -> list[Job]:
+    """Return each stabiliser in each setting; operator norms where there are filters."""
+    penalties = {
+        f"{name} {weight:g}": {"penalty": kind(weight=weight)}
+        for name, kind in REGULARIZERS.items()
+        for weight in config.weights
+    }
+    every: dict[str, dict[str, Any]] = {
+        "nothing": {},
+        "rate control": {"control": True},
+        **penalties,
+    }
+    bounded: dict[str, dict[str, Any]] = {
+        "operator norms": {"bounded": True},
+        "operator norms, rate control": {"bounded": True, "control": True},
+    }
+    arms = {
+        f"{setting}: {name}": {"setting": setting, "stabiliser": name, **of}
+        for setting, stabilisers in (("conv", every | bounded), ("attention", every))
+        for name, of in stabilisers.items()
+    }
+    return every_job(arms, config.seeds)
 
 
 def run(config: StabilisersConfig, job: Job) -> Iterator[Row]:
     """Train one network with one stabiliser."""
-    where, _, stabiliser = job.arm.partition(": ")
-    setting = _setting(where, config)
-    model = setting.network("operator norms" in stabiliser)
-    name, _, weight = stabiliser.partition(" ")
-    penalty = (
-        Penalty(model, REGULARIZERS[name](weight=float(weight))) if name in REGULARIZERS else None
-    )
-    control = RateControl(model, target=setting.rate) if "rate control" in stabiliser else None
+    about = {name: job.settings[name] for name in ("setting", "stabiliser")}
+    setting = _setting(about["setting"], config)
+    model = setting.network(job.settings.get("bounded", False))
+    regularizer = job.settings.get("penalty")
+    penalty = None if regularizer is None else Penalty(model, regularizer)
+    control = RateControl(model, target=setting.rate) if job.settings.get("control") else None
     log = ConvergenceLog(model, policy=())
 
     def loss(batch: Labelled) -> tuple[torch.Tensor, None]:
         x, y = batch
         # Fused attention has no second derivative, which Hutchinson takes.
-        with sdpa_kernel(SDPBackend.MATH) if name == "hutchinson" else nullcontext():
+        exact = isinstance(regularizer, Hutchinson)
+        with sdpa_kernel(SDPBackend.MATH) if exact else nullcontext():
             found = cross_entropy(model(x).flatten(0, -2), y.flatten())
             return (found if penalty is None else found + penalty()), None
 
@@ -108,16 +121,9 @@ def run(config: StabilisersConfig, job: Job) -> Iterator[Row]:
     row: Row = {}
     for row in rows:
         yield {"kind": PROGRESS, **row}
-        yield {"kind": "step", "setting": where, "stabiliser": stabiliser, **row}
+        yield {"kind": "step", **about, **row}
     per_step = row["seconds"] / row["step"]
-    yield {
-        "kind": "summary",
-        "label": stabiliser,
-        "setting": where,
-        "stabiliser": stabiliser,
-        **row,
-        "step_seconds": per_step,
-    }
+    yield {"kind": "summary", "label": job.arm, **about, **row, "step_seconds": per_step}
 
 
 @lru_cache(maxsize=2)
@@ -149,7 +155,7 @@ EXPERIMENT: Experiment[Any] = Experiment(
     },
     page=PAGE,
     check=check,
-    plan=cross(arms),
+    plan=plan,
     run=run,
     judge=judge,
 )

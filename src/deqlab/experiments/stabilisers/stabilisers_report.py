@@ -1,13 +1,11 @@
 """The page and the verdict of `stabilisers`."""
 
 from collections.abc import Sequence
-from statistics import median
 
 from deqlab.experiments.base import Row, Verdict
 from deqlab.experiments.comparing.evidence import (
     WELL_SOLVED,
     by_seed,
-    number,
     outcome,
     percent,
     seeds_in_words,
@@ -15,6 +13,9 @@ from deqlab.experiments.comparing.evidence import (
     with_range,
 )
 from deqlab.experiments.page import Page, chart, column, table
+from deqlab.intervals import paired_interval
+
+OURS = "rate control"
 
 SHARES = chart(
     "step",
@@ -54,44 +55,51 @@ PAGE = Page(
 
 
 def judge(config: object, rows: Sequence[Row]) -> Verdict:
-    """Return whether rate control holds in both settings, and whether a regulariser beats it."""
+    """Return whether rate control holds in both settings, and whether a regulariser beats it.
+
+    One beats it that holds the equilibrium as well, at a loss that is lower beyond the spread over
+    seeds.
+    """
     settings = list(dict.fromkeys(row["setting"] for row in select(rows)))
-    parts, details = [], []
+    held, best, details = [], [], []
     for setting in settings:
-        ours = f"{setting}: rate control"
-        holds = _share(rows, ours) >= WELL_SOLVED
-        loss = _loss(rows, ours)
-        rivals = {
-            arm: _loss(rows, arm)
-            for arm in dict.fromkeys(row["arm"] for row in select(rows, setting=setting))
-            if "control" not in arm and _share(rows, arm) >= WELL_SOLVED
+        found = {
+            row["stabiliser"]: by_seed(
+                rows,
+                "test_loss",
+                setting=setting,
+                stabiliser=row["stabiliser"],
+                missing=float("inf"),
+            )
+            for row in select(rows, setting=setting)
         }
-        better = [arm for arm, other in rivals.items() if other < loss]
-        parts.append(holds and not better)
-        names = ", ".join(arm.partition(": ")[2] for arm in rivals) or "none"
+        shares = {name: _share(rows, setting, name) for name in found}
+        ours = found[OURS]
+        rivals = [n for n in found if OURS not in n and shares[n] >= WELL_SOLVED]
+        better = [
+            name
+            for name in rivals
+            if paired_interval([ours[seed] - loss for seed, loss in found[name].items()]).sign > 0
+        ]
+        held.append(shares[OURS] >= WELL_SOLVED)
+        best.append(held[-1] and not better)
         details += [
-            f"{setting}: with rate control {percent(_share(rows, ours))} of the test samples are "
-            f"at their equilibrium (in the worst seed), at a loss of {_range(rows, ours)}; with "
-            f"nothing {percent(_share(rows, f'{setting}: nothing'))}.",
-            f"{setting}: of the others these hold 99 %: {names}."
-            + "".join(f" {arm.partition(': ')[2]}: loss {_range(rows, arm)}." for arm in better),
+            f"{setting}: with {OURS} {percent(shares[OURS])} of the test samples are at their "
+            f"equilibrium (in the worst seed), at a loss of {with_range(ours.values())}; with "
+            f"nothing {percent(shares['nothing'])}.",
+            f"{setting}: of the others these hold 99 %: "
+            + ("; ".join(f"{n}, loss {with_range(found[n].values())}" for n in rivals) or "none")
+            + (f". Lower than that of {OURS}: {', '.join(better)}." if better else "."),
         ]
     count = len({row["seed"] for row in select(rows)})
-    held = sum(_share(rows, f"{setting}: rate control") >= WELL_SOLVED for setting in settings)
     sentence = (
-        f"Rate control holds the equilibrium in {held} of {len(settings)} settings over "
-        f"{seeds_in_words(count)}, and has the lowest loss of all that hold it in {sum(parts)}."
+        f"Rate control holds the equilibrium in {sum(held)} of {len(settings)} settings over "
+        f"{seeds_in_words(count)}, and no other that does so has a lower loss in {sum(best)}."
     )
-    return Verdict(outcome=outcome(parts), sentence=sentence, details=tuple(details))
+    return Verdict(outcome=outcome(best), sentence=sentence, details=tuple(details))
 
 
-def _share(rows: Sequence[Row], arm: str) -> float:
-    return min(by_seed(rows, "converged", arm=arm, missing=0.0).values(), default=0.0)
-
-
-def _loss(rows: Sequence[Row], arm: str) -> float:
-    return median(by_seed(rows, "test_loss", arm=arm, missing=float("inf")).values())
-
-
-def _range(rows: Sequence[Row], arm: str) -> str:
-    return with_range(list(by_seed(rows, "test_loss", arm=arm).values()), number)
+def _share(rows: Sequence[Row], setting: str, stabiliser: str) -> float:
+    """Return the share of test samples at their equilibrium in the worst seed."""
+    shares = by_seed(rows, "converged", setting=setting, stabiliser=stabiliser, missing=0.0)
+    return min(shares.values())

@@ -13,7 +13,7 @@ from torch.nn.functional import conv2d, group_norm
 from typing_extensions import override
 
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.knob import Knob
+from deqlab.nn.knob import Knob, check_gain
 
 GROUPS, HIGHEST = 4, 8.0
 
@@ -23,16 +23,18 @@ class TextbookCell(Cell[Tensor]):
 
     Args:
         channels: Of x and z, a multiple of 4.
+        gain: g at the start, from 0 to 8.
     """
 
     gain: Float[Tensor, ""]
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, gain: float = 1.0) -> None:
         super().__init__()
+        check_gain(gain, HIGHEST)
         self.channels = channels
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.register_buffer("gain", torch.tensor(1.0))
+        self.register_buffer("gain", torch.tensor(float(gain)))
 
     @property
     @override
