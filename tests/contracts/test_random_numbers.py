@@ -1,5 +1,8 @@
 """The random generators beside a solve: moved on by one evaluation, wherever f is evaluated."""
 
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
@@ -209,6 +212,30 @@ def test_numbers_that_another_thread_drew_meanwhile_stay_drawn():
     assert torch.equal(torch.get_rng_state(), after_one)
 
 
+def test_the_first_solve_beside_another_thread_imports_no_compiler():
+    """It would for seconds, while all other threads wait for their turn."""
+    code = """
+        import sys, threading, torch
+        from deqlab import fixed_point
+
+        end = threading.Event()
+        threading.Thread(target=end.wait, daemon=True).start()
+        fixed_point(lambda z: 0.2 * torch.dropout(z + 1, 0.5, True), torch.zeros(2, 3))
+        end.set()
+        sys.exit("torch._dynamo" in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.fixture
+def threads_take_turns_often():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(5e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("threads_take_turns_often")
 def test_threads_with_a_dropout_each_solve_one_map_each():
     """While others solve, and while another draws from the same generator all the time."""
     problems, done = [], threading.Event()
@@ -220,17 +247,15 @@ def test_threads_with_a_dropout_each_solve_one_map_each():
         return (mask * z) @ W.T + x
 
     def solve():
-        for _ in range(3):
+        for _ in range(10):
             switch.masks = []
-            x = torch.randn(4, 6, dtype=F64, requires_grad=True)
-            solution = fixed_point(f, torch.zeros_like(X), x, solver=Anderson(rtol=1e-10))
+            x = torch.randn(8, 6, dtype=F64, requires_grad=True)
+            solution = fixed_point(f, torch.zeros_like(x), x, solver=Anderson(rtol=1e-10))
             solution.value.sum().backward()
-            mask = switch.masks[-1]
-            rows = [affine_solution(W * m, a[None]) for m, a in zip(mask, x.detach(), strict=True)]
-            problems.append((solution, torch.cat(rows), mask))
+            problems.append((solution.value.detach(), x.detach(), switch.masks[-1]))
 
     def draw():
-        while not done.wait(1e-3):
+        while not done.wait(2e-2):
             torch.rand(3)
 
     threads = [threading.Thread(target=solve) for _ in range(8)]
@@ -244,11 +269,12 @@ def test_threads_with_a_dropout_each_solve_one_map_each():
     finally:
         done.set()
         other.join()
-    assert len(problems) == 24
-    for solution, expected, _ in problems:
-        torch.testing.assert_close(solution.value, expected, rtol=1e-8, atol=1e-8)
-    masks = {tuple(mask.flatten().tolist()) for _, _, mask in problems}
-    assert len(masks) == 24
+    assert len(problems) == 80
+    for value, x, mask in problems:
+        rows = [affine_solution(W * m, a[None]) for m, a in zip(mask, x, strict=True)]
+        torch.testing.assert_close(value, torch.cat(rows), rtol=1e-8, atol=1e-8)
+    masks = {tuple(mask.flatten().tolist()) for *_, mask in problems}
+    assert len(masks) == 80
 
 
 def test_threads_that_draw_elsewhere_do_not_make_a_map_random():

@@ -47,9 +47,11 @@ def test_who_waits_for_a_waiting_thread_is_not_stuck():
             came.append(mine)
 
     with lock.hold():
+        before = lock.of_others()
         thread = threading.Thread(target=work)
         thread.start()
         thread.join(timeout=10)
+        assert lock.of_others() != before  # who has the turn sees that another went on as well
     assert came == [False]
     assert not lock.waiting
     with lock.hold() as mine:

@@ -22,7 +22,7 @@ class FairLock:
         self.waiting: deque[tuple[int, threading.Event]] = deque()
         self.owner: int | None = None
         self.depth = 0
-        self.given = 0  # turns so far
+        self.given = 0  # turns so far, those among them that were taken and not waited for
         self.own = threading.local()  # and how many of them this thread had
 
     @contextmanager
@@ -51,10 +51,11 @@ class FairLock:
             self.waiting.append(place)
         came = place[1].wait(patience)
         with self.guard:
-            if not came and place in self.waiting:
+            self._count()
+            if not came and place in self.waiting:  # not even just now
                 self.waiting.remove(place)
+                self.given += 1
                 return False
-            self._count()  # perhaps it came just now
             return True
 
     def _count(self) -> None:

@@ -7,6 +7,7 @@ they ended before; otherwise it is made once more.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +17,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
 from deqlab.maps.fair_lock import LOCK, alone
+from deqlab.maps.random_streams import is_at_or_before
 
 TRIES = 100
 """Evaluations that other threads may spoil before it is an error."""
+
+AGREEING = 3
+"""Evaluations that end in one place, before it is taken for that of an undisturbed one. Two may
+well be disturbed alike: another thread gets to draw wherever an operator lets it."""
 
 
 class RandomNumbers:
@@ -26,13 +32,15 @@ class RandomNumbers:
 
     Attributes:
         drawn: Generators that f draws from, with their state at the first evaluation.
-        ends: Their states after it.
+        ends: Their states after it, as far as is known: the earliest of all evaluations.
+        agreeing: Evaluations that ended there.
     """
 
     def __init__(self, device: torch.device, own: Sequence[torch.Generator]) -> None:
         self.generators = [*_of_torch(device), *own]
         self.drawn: list[tuple[torch.Generator, Tensor]] = []
         self.ends: list[Tensor] = []
+        self.agreeing = 0
 
     def __bool__(self) -> bool:
         return bool(self.drawn)
@@ -43,26 +51,34 @@ class RandomNumbers:
         Raises:
             RuntimeError: Other threads draw from the same generators all the time.
         """
-        before, turns = self._states(), LOCK.of_others()
+        turns, before = LOCK.of_others(), self._states()
         fz = evaluate()
         moved = self._note(before)
         if threading.active_count() == 1:
             return fz
         # Perhaps with numbers that another thread had set back, or took away. Most maps draw
         # nothing, and need not wait for each other.
-        shared = moved or turns != (False, LOCK.of_others()[1])
-        if shared and not self._is_confirmed(evaluate) and self.drawn:
-            fz = self.again(evaluate)
+        if moved or turns != (False, LOCK.of_others()[1]):
+            confirmed = self._is_confirmed(evaluate, turns)
+            if self.drawn and not confirmed:
+                fz = self.again(evaluate)
         return fz
 
-    def _is_confirmed(self, evaluate: Callable[[], Tensor]) -> bool:
-        """Note once more what `evaluate` draws, alone; return whether it is the same."""
+    def _is_confirmed(self, evaluate: Callable[[], Tensor], turns: tuple[bool, int]) -> bool:
+        """Note once more what `evaluate` draws, alone; return whether it is the same.
+
+        Args:
+            evaluate: Evaluates f.
+            turns: Those that others had before the first evaluation. If one has had another
+                since, the numbers of the first may be those of its solve, and are left to it.
+        """
         drawn, ends = self.drawn, self.ends
         with alone(), Draws() as draws, torch.no_grad():
             present = [generator.get_state() for generator, _ in drawn]
+            undisturbed = turns == (False, LOCK.of_others()[1])
             try:
                 for (generator, start), end in zip(drawn, ends, strict=True):
-                    if _same(generator.get_state(), end):  # nobody has moved it since
+                    if undisturbed and _same(generator.get_state(), end):
                         generator.set_state(start)
                 before = self._states()
                 evaluate()
@@ -74,9 +90,9 @@ class RandomNumbers:
                 self._restore(drawn, present)
                 self.drawn, self.ends = [], []
         starts = [start for _, start in drawn], [start for _, start in self.drawn]
-        return len(drawn) == len(self.drawn) and all(
-            map(_same, [*starts[0], *ends], [*starts[1], *self.ends])
-        )
+        confirmed = undisturbed and _are_same(*starts) and _are_same(ends, self.ends)
+        self.agreeing += confirmed
+        return confirmed
 
     @staticmethod
     def _restore(drawn: Sequence[tuple[torch.Generator, Tensor]], states: Sequence[Tensor]) -> None:
@@ -98,26 +114,31 @@ class RandomNumbers:
                     generator.set_state(state)
 
     def _undisturbed(self, evaluate: Callable[[], Tensor]) -> Tensor:
-        known = None
         for _ in range(TRIES):
             for generator, state in self.drawn:
                 generator.set_state(state)
             fz = evaluate()
             if threading.active_count() == 1:
                 return fz
-            ends = [generator.get_state() for generator, _ in self.drawn]
-            if all(map(_same, ends, self.ends)):
+            if self._is_undisturbed():
                 return fz
-            # Two in a row that agree: it is the first evaluation that was disturbed.
-            if known is not None and all(map(_same, ends, known[0])) and _agree(fz, known[1]):
-                self.ends = ends
-                return fz
-            known = ends, fz
+            time.sleep(0)  # who waits to draw does so now, and not at the same place once more
         raise RuntimeError(
             f"fixed_point: f draws random numbers, and in each of {TRIES} evaluations another "
             "thread drew from the same generator, so that f was never the same map; let the "
             "threads draw one after the other, or give f a torch.Generator of its own"
         )
+
+    def _is_undisturbed(self) -> bool:
+        """Return whether the generators are now where an evaluation alone leaves them."""
+        ends = [generator.get_state() for generator, _ in self.drawn]
+        if _are_same(ends, self.ends):
+            self.agreeing += 1
+        elif all(map(is_at_or_before, (generator for generator, _ in self.drawn), ends, self.ends)):
+            self.ends, self.agreeing = ends, 1
+        else:
+            return False
+        return self.agreeing >= AGREEING
 
     def _states(self) -> list[Tensor]:
         return [generator.get_state() for generator in self.generators]
@@ -128,6 +149,7 @@ class RandomNumbers:
         moved = [i for i, end in enumerate(ends) if not _same(before[i], end)]
         self.drawn = [(self.generators[i], before[i]) for i in moved]
         self.ends = [ends[i] for i in moved]
+        self.agreeing = 1
         return bool(moved)
 
 
@@ -135,6 +157,11 @@ class Draws(TorchDispatchMode):
     """Notices operators of this thread that draw from a generator."""
 
     found = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing of it is compiled, and to say so imports torch._dynamo: seconds, with the turn.
+        return False
 
     @override
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -157,12 +184,8 @@ def _draws(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> boo
     return True
 
 
-def _agree(fz: Tensor, other: Tensor) -> bool:
-    """Return whether two values are the same, to the rounding of kernels that add in any order."""
-    size = 100 * torch.finfo(fz.dtype).eps
-    fz, other = fz.detach(), other.detach()
-    scale = float(other.abs().nan_to_num(0.0, 0.0, 0.0).max()) if other.numel() else 0.0
-    return torch.allclose(fz, other, rtol=0.0, atol=size * scale, equal_nan=True)
+def _are_same(states: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(states) == len(others) and all(map(_same, states, others))
 
 
 def _same(state: Tensor, other: Tensor) -> bool:
