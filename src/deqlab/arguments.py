@@ -120,6 +120,18 @@ def check_number(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a number, got {value!r}")
 
 
+def check_positive(name: str, value: float) -> None:
+    """Raise unless `value` is a finite number above 0.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is 0 or less, infinite or nan.
+    """
+    check_number(name, value)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be above 0, and finite, got {value}")
+
+
 def _check_names(kind: type, args: Sequence[object], settings: Mapping[str, object]) -> None:
     """Raise TypeError unless `kind` has these settings, where dataclass wrote its constructor."""
     if "__dataclass_fields__" not in vars(kind) or not vars(kind)["__dataclass_params__"].init:

@@ -204,6 +204,16 @@ def test_its_certificate_holds_at_the_start_on_wild_weights_and_while_it_trains(
     assert_it_says_so(kept, cell)
 
 
+@pytest.mark.parametrize("kept", CERTIFIED.values(), ids=CERTIFIED)
+def test_nothing_is_proved_of_weights_that_are_not_finite(kept):
+    assert made(kept).certificate().holds
+    for name, _ in made(kept).named_parameters():
+        cell = made(kept)
+        with torch.no_grad():
+            cell.get_parameter(name).view(-1)[0] = torch.nan
+        assert not cell.certificate().holds, name
+
+
 def assert_it_says_so(kept, cell):
     """The certificate of the cell has the margin of the independent route."""
     certificate = cell.certificate()

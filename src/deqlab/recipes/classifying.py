@@ -132,7 +132,7 @@ def certificates(model: nn.Module, when: str) -> list[Row]:
             "kind": "certificate",
             "when": when,
             "layer": name,
-            "proved": "yes" if found.holds else "no",
+            "proved": "yes" if found.unique else "no",
             **{
                 field: value
                 for field, value in asdict(found).items()

@@ -14,7 +14,8 @@ class Certificate:
     Attributes:
         theorem: Which theorem proves it, with its source; or, where none does, which condition
             failed.
-        holds: Whether its condition holds. False means unknown, not ill-posed.
+        holds: Whether its condition holds, and so whether anything is proved. False means unknown,
+            not ill-posed; then nothing below but the margin is said.
         margin: By how much the condition holds, in its own units: more than 0 where it does. nan if
             there is nothing to measure.
         exists: Whether a fixed point exists for every x.
@@ -36,7 +37,19 @@ class Certificate:
     lipschitz: float | None = None
     perturbation: float | None = None
 
+    def __post_init__(self) -> None:
+        if not self.holds and (self.exists or self.unique):
+            raise ValueError(
+                "a certificate whose condition does not hold proves nothing, got exists="
+                f"{self.exists}, unique={self.unique} with holds=False: name the theorem that holds"
+            )
+
     @classmethod
-    def unknown(cls, reason: str) -> "Certificate":
-        """Return the certificate of a map about which nothing is proved, for this reason."""
-        return cls(theorem=reason, holds=False)
+    def unknown(cls, reason: str, margin: float = float("nan")) -> "Certificate":
+        """Return the certificate of a map about which nothing is proved, for this reason.
+
+        Args:
+            reason: Which condition failed.
+            margin: By how much, 0 or less; nan if there is nothing to measure.
+        """
+        return cls(theorem=reason, holds=False, margin=margin)

@@ -29,7 +29,7 @@ from typing_extensions import override
 
 from deqlab.arguments import check_number
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.theorems import finite_weights, not_finite
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
 from deqlab.stability.certificate import Certificate
 
@@ -114,8 +114,8 @@ class ConcaveCell(Cell[Tensor]):
     @override
     @torch.no_grad()
     def certificate(self) -> Certificate:
-        if not finite_weights(self):
-            return not_finite(self)
+        if (unknown := not_finite(self)) is not None:
+            return unknown
         t = float(self.activation(torch.tensor(self.floor, dtype=torch.float64))) / self.supremum
         return Certificate(
             theorem="f is positive, concave and bounded on z >= 0: one fixed point there (Gabor, "

@@ -31,10 +31,11 @@ from typing_extensions import override
 
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.operator_norm import OperatorNorm, check_size
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.channels import check_channels, check_eps, check_kernel
 from deqlab.nn.knob import Knob, check_gain
 from deqlab.stability.certificate import Certificate
-from deqlab.stability.contraction import contraction
+from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.convolutions import convolution_bound
 
 Arrangement: TypeAlias = Literal["inner", "outer"]
@@ -141,12 +142,16 @@ class ConvCell(Cell[Tensor]):
         return self._normalised(rows + self._same(h, second), outer_bias).relu_()
 
     @override
+    @torch.no_grad()
     def certificate(self) -> Certificate:
         """Return what is proved of f: that it contracts in the Euclidean norm, at small g.
 
+        At larger g a fixed point exists, for f is bounded, and more is not known.
         `lipschitz` bounds |z*(x) - z*(x')| / |x - x'|; `perturbation` is what A and g B may both be
         changed by, in the operator norm.
         """
+        if (unknown := not_finite(self)) is not None:
+            return unknown
         first, second = self._filters()
         a, b = (convolution_bound(w, self.size, groups=self.conv_groups) for w in (first, second))
         inner = self.arrangement == "inner"

@@ -25,7 +25,7 @@ from typing_extensions import override
 from deqlab.arguments import check_number
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
-from deqlab.nn.cells.theorems import finite_weights, not_finite
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
 from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
@@ -109,8 +109,8 @@ class LipschitzCell(Cell[Tensor]):
     @override
     @torch.no_grad()
     def certificate(self) -> Certificate:
-        if not finite_weights(self):
-            return not_finite(self)
+        if (unknown := not_finite(self)) is not None:
+            return unknown
         w, u = self.weight.double(), self.inject.weight.double()
         metric = self.metric.double()[:, None]
         slack = 2 * torch.diag(metric[:, 0]) - metric * w - (metric * w).mT

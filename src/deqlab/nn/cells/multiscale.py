@@ -48,10 +48,11 @@ from deqlab.nn.cells.exchange import (
 )
 from deqlab.nn.cells.filters import Filters
 from deqlab.nn.cells.pyramid import Pyramid
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.channels import check_channels, check_eps
 from deqlab.nn.knob import Knob, check_gain
 from deqlab.stability.certificate import Certificate
-from deqlab.stability.contraction import contraction
+from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.convolutions import convolution_bound
 
 
@@ -174,8 +175,11 @@ class MultiscaleCell(Cell[Maps]):
     def certificate(self) -> Certificate:
         """Return what is proved of f: that it contracts in the Euclidean norm, at small g.
 
+        At larger g a fixed point exists, for f is bounded, and more is not known.
         `lipschitz` bounds |z*(q) - z*(q')| / |q - q'|, with the q of all resolutions in one vector.
         """
+        if (unknown := not_finite(self)) is not None:
+            return unknown
         with torch.no_grad():
             weights, sizes = self._weights(), self.pyramid.sizes
         root = self.eps**-0.5

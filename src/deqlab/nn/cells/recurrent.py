@@ -24,11 +24,12 @@ from torch.nn.functional import linear
 from typing_extensions import override
 
 from deqlab.nn.cells.base import Cell, Prepared
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import zeros
 from deqlab.nn.knob import Knob
 from deqlab.solution import StateT
 from deqlab.stability.certificate import Certificate
-from deqlab.stability.existence import maps_into_itself
+from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 Pair = tuple[Tensor, Tensor]
 """The state of an LSTM: what it shows, h, and what it remembers, c."""
@@ -104,11 +105,13 @@ class RecurrentCell(Cell[StateT]):
     def certificate(self) -> Certificate:
         """Return that a fixed point exists for every x, but for an `nn.RNNCell` with "relu"."""
         inner = self.recurrent
+        if (unknown := not_finite(self)) is not None:
+            return unknown
         if isinstance(inner, nn.LSTMCell):
-            return maps_into_itself("(h, c) with |h| <= 1 and |c| <= 1 / (1 - forget gate)")
+            return maps_into_itself("the box |h| <= 1, |c| <= 1 / (1 - forget gate)")
         if isinstance(inner, nn.RNNCell) and inner.nonlinearity == "relu":
             return Certificate.unknown("the values of relu are not bounded, and may grow for ever")
-        return maps_into_itself("the states with entries from -1 to 1")
+        return maps_into_itself("the box |h| <= 1")
 
     def _check(self, x: Tensor) -> None:
         inner = self.recurrent

@@ -28,10 +28,11 @@ from typing_extensions import override
 from deqlab.arguments import check_count, check_number
 from deqlab.nn.attention import EPS, seen
 from deqlab.nn.cells.base import Cell, Prepared
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.knob import Knob
 from deqlab.nn.transformer_block import TransformerBlock
 from deqlab.stability.certificate import Certificate
-from deqlab.stability.existence import maps_into_itself
+from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 GATE = 0.75
 """The share of the cap at which gates start."""
@@ -120,7 +121,9 @@ class TransformerCell(Cell[Tensor]):
     @override
     def certificate(self) -> Certificate:
         """Return that a fixed point exists for every x; whether it is the only one is not known."""
-        return maps_into_itself("the states with root mean square at most 1 at every position")
+        return not_finite(self) or maps_into_itself(
+            "the set of states with root mean square at most 1 at every position"
+        )
 
     def _check(self, x: Tensor) -> None:
         if x.ndim < 2 or x.shape[-1] != self.width:

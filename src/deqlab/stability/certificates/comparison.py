@@ -6,7 +6,7 @@ with N_ij >= 0 off the diagonal, and A = I / L - N is a nonsingular M-matrix, th
     |e| <= A^-1 |d|.
 
 A is one exactly if some v > 0 has A v > 0 (Berman & Plemmons 1994, "Nonnegative Matrices in the
-Mathematical Sciences", thm. 6.2.3, I_27). So any v that a computer finds is a proof as soon as A v
+Mathematical Sciences"). So any v that a computer finds is a proof as soon as A v
 is seen to be positive with its rounding taken off, and the same v bounds the largest real
 eigenvalue of N by max_i (N v)_i / v_i (Collatz 1942). Here v = (s I - N)^-1 1 for several s.
 

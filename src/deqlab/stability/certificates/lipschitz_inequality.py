@@ -8,7 +8,7 @@ there is one fixed point and |z - z'| <= L gamma |q - q'|: the difference e of t
 e' Lambda e <= e' Lambda (W e + d), and with 2 e' Lambda d <= |Lambda e|^2 / gamma + gamma |d|^2 the
 inequality leaves |e|^2 / gamma <= gamma |d|^2. By the same step it survives every dW with
 L |dW|_2 < 1 / gamma. Lambda = I is the monotone margin, m = 1 / gamma. Source: Revay, Wang &
-Manchester (2020), "Lipschitz bounded equilibrium networks", thm. 1 and 2 with the output z.
+Manchester (2020), "Lipschitz bounded equilibrium networks", with the output z.
 
 `multipliers` looks for Lambda. What it finds is not trusted: the margin is the least eigenvalue of
 
@@ -24,11 +24,11 @@ from torch import Tensor
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates.matrices import (
     Square,
-    check_slope,
+    checked,
     least_eigenvalue_below,
     not_finite,
-    square,
 )
+from deqlab.stability.certificates.monotone import strongly_monotone
 from deqlab.stability.certificates.multipliers import search
 
 
@@ -50,8 +50,7 @@ def lipschitz_inequality(
         ValueError: W is no square matrix, `slope` is not above 0, or the multipliers are not
             positive.
     """
-    check_slope(slope)
-    w = square(weight)
+    w = checked(weight, slope)
     if (unknown := not_finite(w)) is not None:
         return unknown
     if multipliers is None:
@@ -65,21 +64,13 @@ def lipschitz_inequality(
     _check(multipliers, len(w))
     margin = margin_of(slope * w, multipliers.detach().to("cpu", torch.float64))
     if not margin > 0:
-        return Certificate(
-            theorem=f"Lipschitz matrix inequality: its least eigenvalue is {margin:.4g}, not above "
-            "0, at this Lambda",
-            holds=False,
-            margin=margin,
+        return Certificate.unknown(
+            f"Lipschitz matrix inequality: its least eigenvalue is {margin:.4g}, not above 0, at "
+            "this Lambda",
+            margin,
         )
-    return Certificate(
-        theorem="Lipschitz matrix inequality (Revay, Wang & Manchester 2020, thm. 1 and 2)",
-        holds=True,
-        margin=margin,
-        exists=True,
-        unique=True,
-        lipschitz=slope / margin,
-        perturbation=margin / slope,
-    )
+    theorem = "Lipschitz matrix inequality (Revay, Wang & Manchester 2020)"
+    return strongly_monotone(theorem, margin, slope)
 
 
 def margin_of(w: Square, multipliers: Float64[Tensor, " n"]) -> float:

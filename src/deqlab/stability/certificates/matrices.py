@@ -3,7 +3,7 @@
 The weights are taken as the numbers that they are; what a theorem needs of them is computed in
 float64. Singular values and eigenvalues of LAPACK are those of a matrix that differs from the
 given one by at most p(n) eps |A|_F, with p a modest function of the size n (Golub & Van Loan 2013,
-"Matrix Computations", sec. 5.4 and 8.3). `allowance` takes p(n) = 4 n, more than is ever seen, and
+"Matrix Computations"). `allowance` takes p(n) = 4 n, more than is ever seen, and
 every bound here is moved by it to the safe side: what holds, holds up to this assumption alone.
 """
 
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from deqlab.arguments import check_count, check_number
+from deqlab.arguments import check_count, check_positive
 from deqlab.stability.certificate import Certificate
 
 Square = Float64[Tensor, "n n"]
@@ -21,12 +21,18 @@ Square = Float64[Tensor, "n n"]
 EPS = torch.finfo(torch.float64).eps
 
 
-def square(weight: Tensor) -> Square:
-    """Return a weight in float64 on the host.
+def checked(weight: Tensor, slope: float) -> Square:
+    """Return a weight in float64 on the host, if a theorem can be asked about it.
+
+    Args:
+        weight: W, (n, n).
+        slope: The Lipschitz constant of the activation.
 
     Raises:
-        ValueError: It is no square matrix.
+        TypeError: `slope` is no number.
+        ValueError: W is no square matrix, or `slope` is not above 0, and finite.
     """
+    check_positive("slope", slope)
     if weight.ndim != 2 or weight.shape[0] != weight.shape[1] or not len(weight):
         raise ValueError(f"W must be a square matrix, got the shape {tuple(weight.shape)}")
     return weight.detach().to("cpu", torch.float64)
@@ -47,21 +53,6 @@ def matrix_of(
     """
     check_count("dim", dim)
     return product(torch.eye(dim, dtype=dtype)).detach().mT
-
-
-def check_slope(slope: float) -> None:
-    """Raise unless `slope` is a finite number above 0.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is 0 or less, infinite or nan.
-    """
-    check_number("slope", slope)
-    if not 0 < slope < float("inf"):
-        raise ValueError(
-            f"slope must be above 0, and finite: it is the Lipschitz constant of the activation, "
-            f"got {slope}"
-        )
 
 
 def allowance(dim: int, size: Float64[Tensor, ""] | float) -> float:

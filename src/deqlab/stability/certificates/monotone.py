@@ -7,8 +7,8 @@ diagonal 0 <= S <= L, so that e'e <= L e'(W e + d). If
 
 then m |e|^2 <= L e'd: there is one fixed point, |z - z'| <= (L / m) |q - q'|, and every W + dW with
 L |dW|_2 < m has one as well. Plain iteration may diverge all the same; the splitting methods find
-it. Source: Winston & Kolter (2020), "Monotone operator equilibrium networks", thm. 1; the bound
-is Revay, Wang & Manchester (2020), "Lipschitz bounded equilibrium networks", thm. 2 at Lambda = I.
+it. Source: Winston & Kolter (2020), "Monotone operator equilibrium networks"; the bound is that
+of Revay, Wang & Manchester (2020), "Lipschitz bounded equilibrium networks", at Lambda = I.
 """
 
 import torch
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates.matrices import (
-    check_slope,
+    checked,
     least_eigenvalue_below,
     not_finite,
-    square,
 )
 
 
@@ -33,22 +32,31 @@ def monotone(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: W is no square matrix, or `slope` is not above 0.
     """
-    check_slope(slope)
-    w = square(weight)
+    w = checked(weight, slope)
     if (unknown := not_finite(w)) is not None:
         return unknown
     eye = torch.eye(len(w), dtype=w.dtype)
     size = len(w) ** 0.5 + slope * torch.linalg.matrix_norm(w)
     margin = least_eigenvalue_below(eye - slope * (w + w.mT) / 2, size=size)
     if not margin > 0:
-        return Certificate(
-            theorem=f"monotone: the least eigenvalue of I - L (W + W') / 2 is {margin:.4g}, "
-            "not above 0",
-            holds=False,
-            margin=margin,
+        return Certificate.unknown(
+            f"monotone: the least eigenvalue of I - L (W + W') / 2 is {margin:.4g}, not above 0",
+            margin,
         )
+    theorem = "monotone: I - L (W + W') / 2 > 0 (Winston & Kolter 2020)"
+    return strongly_monotone(theorem, margin, slope)
+
+
+def strongly_monotone(theorem: str, margin: float, slope: float = 1.0) -> Certificate:
+    """Return the certificate that m |e|^2 <= L e'd proves, in some metric.
+
+    Args:
+        theorem: What proves it.
+        margin: m, more than 0.
+        slope: L.
+    """
     return Certificate(
-        theorem="monotone: I - L (W + W') / 2 > 0 (Winston & Kolter 2020, thm. 1)",
+        theorem=theorem,
         holds=True,
         margin=margin,
         exists=True,

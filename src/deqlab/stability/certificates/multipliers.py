@@ -17,8 +17,7 @@ derivatives
 
     -2 diag(C Q), tr Q;    2 (CQ * (CQ)' + CQC' * Q + diag(Q)), -2 diag(C Q^2), tr Q^2.
 
-Source: Boyd & Vandenberghe (2004), "Convex Optimization", sec. 11.3 and 11.6; the derivatives are
-derived here.
+Source: Boyd & Vandenberghe (2004), "Convex Optimization"; the derivatives are derived here.
 """
 
 from dataclasses import dataclass

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.certificates.matrices import (
     EPS,
     Square,
-    check_slope,
+    checked,
     norm_above,
     not_finite,
-    square,
 )
 
 
@@ -33,9 +33,8 @@ def two_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: W is no square matrix, or `slope` is not above 0.
     """
-    check_slope(slope)
-    w = square(weight)
-    return not_finite(w) or _contraction("2", norm_above(w), slope, 1.0)
+    w = checked(weight, slope)
+    return not_finite(w) or _contraction("2", norm_above(w), slope)
 
 
 def infinity_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
@@ -48,8 +47,7 @@ def infinity_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: W is no square matrix, or `slope` is not above 0.
     """
-    check_slope(slope)
-    w = square(weight)
+    w = checked(weight, slope)
     return not_finite(w) or _contraction("infinity", _largest_sum(w), slope, len(w) ** 0.5)
 
 
@@ -63,8 +61,7 @@ def one_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: W is no square matrix, or `slope` is not above 0.
     """
-    check_slope(slope)
-    w = square(weight)
+    w = checked(weight, slope)
     return not_finite(w) or _contraction("1", _largest_sum(w.mT), slope, len(w) ** 0.5)
 
 
@@ -73,7 +70,7 @@ def _largest_sum(w: Square) -> float:
     return float(torch.linalg.vector_norm(w, ord=1, dim=1).max()) * (1 + len(w) * EPS)
 
 
-def _contraction(name: str, norm: float, slope: float, equivalence: float) -> Certificate:
+def _contraction(name: str, norm: float, slope: float, equivalence: float = 1.0) -> Certificate:
     """Return the certificate of a map whose constant is slope * norm.
 
     Args:
@@ -82,21 +79,10 @@ def _contraction(name: str, norm: float, slope: float, equivalence: float) -> Ce
         slope: The Lipschitz constant of phi.
         equivalence: What one constant grows by at most on its way to the Euclidean norm.
     """
-    rate = slope * norm
-    margin = 1 - rate
-    if not margin > 0:
-        return Certificate(
-            theorem=f"{name}-norm: L |W|_{name} = {rate:.4g} is not below 1",
-            holds=False,
-            margin=margin,
-        )
-    return Certificate(
-        theorem=f"{name}-norm contraction: L |W|_{name} < 1 (Banach 1922)",
-        holds=True,
-        margin=margin,
-        exists=True,
-        unique=True,
-        rate=rate,
-        lipschitz=equivalence * slope / margin,
-        perturbation=margin / (slope * equivalence),
+    return contraction(
+        slope * norm,
+        f"L |W|_{name}",
+        norm=name,
+        injection=equivalence * slope,
+        perturbation=(1 - slope * norm) / (slope * equivalence),
     )

@@ -4,7 +4,7 @@ With |phi(a) - phi(b)| <= L |a - b|, two solutions differ by |e| <= L (|W| |e| +
 entry: `comparison` with N = |W|. If the spectral radius of |W| is below 1 / L, there is one fixed
 point, and plain iteration comes closer by L rho in the norm max_i |e_i| / v_i, v the vector of
 the proof. Source: El Ghaoui, Gu, Travacca, Askari & Tsai (2021), "Implicit Deep Learning", SIAM J.
-Math. Data Sci. 3(3), thm. 2.3.
+Math. Data Sci. 3(3).
 
 If phi is nondecreasing too, e_i = s_i (W e + d)_i with 0 <= s_i <= L, so that
 
@@ -13,7 +13,7 @@ If phi is nondecreasing too, e_i = s_i (W e + d)_i with 0 <= s_i <= L, so that
 N is then the Metzler part of W, |W| with the diagonal of W itself, and a diagonal however negative
 does no harm. An averaged iteration (1 - a) z + a f(z) contracts; plain iteration need not. Source:
 Jafarpour, Davydov, Proskurnikov & Bullo (2021), "Robust Implicit Networks via Non-Euclidean
-Contractions", NeurIPS, thm. 2.
+Contractions", NeurIPS.
 """
 
 import torch
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates.comparison import compare, estimate
-from deqlab.stability.certificates.matrices import Square, check_slope, not_finite, square
+from deqlab.stability.certificates.matrices import Square, checked, not_finite
 
-LIPSCHITZ = "Perron-Frobenius: L rho(|W|) < 1 (El Ghaoui et al. 2021, thm. 2.3)"
-NONDECREASING = "Metzler part of W: L alpha(Mzl W) < 1 (Jafarpour et al. 2021, thm. 2)"
+LIPSCHITZ = "Perron-Frobenius: L rho(|W|) < 1 (El Ghaoui et al. 2021)"
+NONDECREASING = "Metzler part of W: L alpha(Mzl W) < 1 (Jafarpour et al. 2021)"
 
 
 def perron_frobenius(weight: Tensor, *, slope: float = 1.0) -> Certificate:
@@ -37,11 +37,10 @@ def perron_frobenius(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: W is no square matrix, or `slope` is not above 0.
     """
-    check_slope(slope)
-    w = square(weight)
-    if (unknown := not_finite(w)) is not None:
-        return unknown
-    return _certificate(w.abs(), slope, LIPSCHITZ, "Perron-Frobenius: L rho(|W|)", contracts=True)
+    w = checked(weight, slope)
+    return not_finite(w) or _certificate(
+        w.abs(), slope, LIPSCHITZ, "Perron-Frobenius: L rho(|W|)", contracts=True
+    )
 
 
 def metzler(weight: Tensor, *, slope: float = 1.0) -> Certificate:
@@ -54,12 +53,10 @@ def metzler(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: W is no square matrix, or `slope` is not above 0.
     """
-    check_slope(slope)
-    w = square(weight)
-    if (unknown := not_finite(w)) is not None:
-        return unknown
-    n = metzler_part(w)
-    return _certificate(n, slope, NONDECREASING, "Metzler: L alpha(Mzl W)", contracts=False)
+    w = checked(weight, slope)
+    return not_finite(w) or _certificate(
+        metzler_part(w), slope, NONDECREASING, "Metzler: L alpha(Mzl W)", contracts=False
+    )
 
 
 def metzler_part(w: Square) -> Square:
@@ -82,10 +79,8 @@ def _certificate(
     found = compare(n, 1 / slope)
     if found is None:
         radius = slope * estimate(n)
-        return Certificate(
-            theorem=f"{measured} = {radius:.4g} is not below 1 by more than rounding",
-            holds=False,
-            margin=1 - radius,
+        return Certificate.unknown(
+            f"{measured} = {radius:.4g} is not below 1 by more than rounding", 1 - radius
         )
     return Certificate(
         theorem=theorem,

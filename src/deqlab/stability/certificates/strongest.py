@@ -84,7 +84,7 @@ def best_certificate(
         >>> rotation = torch.tensor([[0.0, -3.0], [3.0, 0.0]])
         >>> certificate = best_certificate(rotation)  # of norm 3, and yet well-posed
         >>> certificate.theorem
-        "monotone: I - L (W + W') / 2 > 0 (Winston & Kolter 2020, thm. 1)"
+        "monotone: I - L (W + W') / 2 > 0 (Winston & Kolter 2020)"
         >>> round(certificate.lipschitz, 6), certificate.rate is None
         (1.0, True)
     """
@@ -93,8 +93,8 @@ def best_certificate(
     if not proved:
         missed = dict.fromkeys(certificate.theorem for certificate in found.values())
         margins = [c.margin for c in found.values() if not math.isnan(c.margin)]
-        unknown = Certificate.unknown("no theorem applies: " + "; ".join(missed))
-        return replace(unknown, margin=max(margins, default=math.nan))
+        reason = "no theorem applies: " + "; ".join(missed)
+        return Certificate.unknown(reason, max(margins, default=math.nan))
     # Of two that say the same, the search for multipliers has rounded more: it stands last.
     best = min(proved, key=lambda c: math.inf if c.lipschitz is None else c.lipschitz)
     fastest = min(proved, key=lambda c: math.inf if c.rate is None else c.rate)

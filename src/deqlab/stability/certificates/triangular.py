@@ -4,7 +4,7 @@ Row i of a lower triangular z = phi(W z + q) has one unknown, z_i = phi(W_ii z_i
 made of rows before. For nondecreasing phi with Lipschitz constant L its right side has slope at
 most L max(W_ii, 0), so that it has one solution if L W_ii < 1, whatever stands below the diagonal.
 What a change of all weights, or of q, may come to is that of `perron_frobenius.metzler`.
-Source: El Ghaoui et al. (2021), "Implicit Deep Learning", sec. 2.2; here for nondecreasing phi.
+Source: El Ghaoui et al. (2021), "Implicit Deep Learning"; here for nondecreasing phi.
 """
 
 from dataclasses import replace
@@ -12,12 +12,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from deqlab.arguments import check_positive
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates.comparison import compare
-from deqlab.stability.certificates.matrices import EPS, check_slope, not_finite, square
+from deqlab.stability.certificates.matrices import EPS, checked, not_finite
 from deqlab.stability.certificates.perron_frobenius import metzler_part
 
-TRIANGULAR = "triangular W: L max diag W < 1 (El Ghaoui et al. 2021, sec. 2.2)"
+TRIANGULAR = "triangular W: L max diag W < 1 (El Ghaoui et al. 2021)"
 DIAGONAL = "diagonal W: L max diag W < 1"
 
 
@@ -31,8 +32,7 @@ def triangular(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: W is no square matrix, or `slope` is not above 0.
     """
-    check_slope(slope)
-    w = square(weight)
+    w = checked(weight, slope)
     if (unknown := not_finite(w)) is not None:
         return unknown
     if not (torch.equal(w, w.tril()) or torch.equal(w, w.triu())):
@@ -60,7 +60,7 @@ def diagonal(entries: Tensor, *, slope: float = 1.0) -> Certificate:
     Raises:
         ValueError: w is no vector, or `slope` is not above 0.
     """
-    check_slope(slope)
+    check_positive("slope", slope)
     if entries.ndim != 1 or not len(entries):
         raise ValueError(f"w must be a vector, got the shape {tuple(entries.shape)}")
     w = entries.detach().to("cpu", torch.float64)
@@ -83,9 +83,6 @@ def _scalar_slopes(entries: Tensor, slope: float, theorem: str) -> Certificate:
     largest = slope * float(entries.max())
     margin = 1 - largest - EPS * (1 + abs(largest))  # one product, one difference
     if not margin > 0:
-        return Certificate(
-            theorem=f"{theorem.partition(' (')[0]} fails: L max diag W = {largest:.4g}",
-            holds=False,
-            margin=margin,
-        )
+        failed = theorem.partition(" (")[0]
+        return Certificate.unknown(f"{failed} fails: L max diag W = {largest:.4g}", margin)
     return Certificate(theorem=theorem, holds=True, margin=margin, exists=True, unique=True)

@@ -16,7 +16,7 @@ from jaxtyping import Complex128, Float64
 from torch import Tensor
 
 from deqlab.activations.base import Activation
-from deqlab.arguments import check_count
+from deqlab.arguments import check_count, check_positive
 from deqlab.solve import fixed_point
 from deqlab.solvers.anderson import Anderson
 
@@ -123,5 +123,4 @@ def check_setting(law: str, gain: float, injection: float) -> None:
         raise ValueError(f"law must be iid, orthogonal or symmetric, got {law!r}")
     if not 0 <= gain < math.inf:
         raise ValueError(f"gain must be 0 or more, and finite, got {gain}")
-    if not 0 < injection < math.inf:
-        raise ValueError(f"injection must be above 0, and finite, got {injection}")
+    check_positive("injection", injection)

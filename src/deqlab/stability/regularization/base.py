@@ -121,6 +121,13 @@ def signs(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return coins.bernoulli_(0.5, generator=generator).mul_(2).sub_(1).to(like.device)
 
 
+def gaussian(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return independent random numbers of mean 0 and variance 1."""
+    device = like.device if generator is None else generator.device
+    numbers = torch.randn(like.shape, dtype=like.dtype, device=device, generator=generator)
+    return numbers.to(like.device)
+
+
 def sizes(z: Float[Tensor, "B D"]) -> Float[Tensor, "B 1"]:
     """Return the root mean square of each sample; 1 for one that is zero."""
     rms = z.square().mean(dim=1, keepdim=True).sqrt()

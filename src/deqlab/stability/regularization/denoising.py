@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
+from deqlab.arguments import check_positive
 from deqlab.maps.flat_map import FlatMap
-from deqlab.stability.regularization.base import Regularizer, sizes
-from deqlab.stability.regularization.frobenius import check_positive
+from deqlab.stability.regularization.base import Regularizer, gaussian, sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,5 @@ class DenoisingEnergy(Regularizer):
         generator: torch.Generator | None,
     ) -> Float[Tensor, " B"]:
         sigma = self.noise * sizes(z)
-        device = z.device if generator is None else generator.device
-        noise = torch.randn(z.shape, dtype=z.dtype, device=device, generator=generator)
-        left = (f(z + sigma * noise.to(z.device), *args) - z) / sigma
+        left = (f(z + sigma * gaussian(z, generator), *args) - z) / sigma
         return left.square().mean(dim=1)

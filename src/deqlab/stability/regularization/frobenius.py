@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.arguments import check_count, check_number
+from deqlab.arguments import check_count, check_positive
 from deqlab.maps.flat_map import FlatMap
 from deqlab.stability.regularization.base import Regularizer, signs, sizes
 from deqlab.stability.regularization.second_derivatives import Linearized
@@ -99,15 +99,3 @@ class FiniteDifferences(Regularizer):
             change = (f(z + h * signs(z, generator), *args) - image) / h
             total = total + change.square().mean(dim=1)
         return total / self.probes
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raise unless `value` is a finite number above 0.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is 0 or less, infinite or nan.
-    """
-    check_number(name, value)
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be above 0, and finite, got {value}")

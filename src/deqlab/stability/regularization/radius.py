@@ -22,7 +22,7 @@ from typing_extensions import override
 from deqlab.arguments import check_count, check_number
 from deqlab.linalg.tangents import jvp
 from deqlab.maps.flat_map import FlatMap
-from deqlab.stability.regularization.base import Regularizer
+from deqlab.stability.regularization.base import Regularizer, gaussian
 from deqlab.stability.regularization.second_derivatives import Linearized
 
 DEFECTIVE = 1e-3
@@ -61,8 +61,7 @@ class RadiusLoss(Regularizer):
         generator: torch.Generator | None,
     ) -> Float[Tensor, " B"]:
         at = Linearized(f, z, args, type(self).__name__)
-        device = z.device if generator is None else generator.device
-        start = torch.randn(z.shape, dtype=z.dtype, device=device, generator=generator).to(z.device)
+        start = gaussian(z, generator)
         at.product(start)  # says at once if f has no second derivative
         value, y = ritz(lambda v: at.product(v, record=False).detach(), start, self.steps)
         _, forward = jvp(lambda s: f(s, *args), z)
