@@ -121,7 +121,7 @@ def check_number(name: str, value: object) -> None:
 
 
 def check_positive(name: str, value: float) -> None:
-    """Raise unless `value` is a finite number above 0.
+    """Raise unless `value` is a finite number of more than 0.
 
     Raises:
         TypeError: It is no number.
@@ -129,7 +129,7 @@ def check_positive(name: str, value: float) -> None:
     """
     check_number(name, value)
     if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be above 0, and finite, got {value}")
+        raise ValueError(f"{name} must be more than 0, and finite, got {value}")
 
 
 def _check_names(kind: type, args: Sequence[object], settings: Mapping[str, object]) -> None:

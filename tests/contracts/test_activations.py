@@ -255,7 +255,7 @@ def test_what_is_no_covariance_is_refused(case):
         with pytest.raises(ValueError, match=r"c must be float64, as duals are, got torch.float32"):
             function(one, one, one.float())
     for tau in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match=f"tau must be above 0, and finite, got {tau}"):
+        with pytest.raises(ValueError, match=f"tau must be more than 0, and finite, got {tau}"):
             case.phi.moments(tau)
     with pytest.raises(ValueError, match=r"a must be 0 or more, and finite, got -1.0"):
         case.phi.mean(-1.0)

@@ -282,7 +282,7 @@ def test_a_map_given_by_products_is_certified_by_its_matrix():
 def test_bad_arguments_are_refused(theorem):
     with pytest.raises(ValueError, match=r"W must be a square matrix, got the shape \(2, 3\)"):
         theorem(torch.zeros(2, 3))
-    with pytest.raises(ValueError, match=r"slope must be above 0, and finite.*, got 0"):
+    with pytest.raises(ValueError, match=r"slope must be more than 0, and finite.*, got 0"):
         theorem(torch.zeros(2, 2), slope=0.0)
 
 

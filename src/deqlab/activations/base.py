@@ -122,7 +122,7 @@ class Activation(ABC):
             RuntimeError: phi is too steep, or grows too fast, for quadrature at tau.
         """
         if not 0 < tau < float("inf"):
-            raise ValueError(f"tau must be above 0, and finite, got {tau}")
+            raise ValueError(f"tau must be more than 0, and finite, got {tau}")
         mean = self.mean(float(tau) ** 2)
         return self._moments(float(tau), mean, mean if centred else 0.0)
 

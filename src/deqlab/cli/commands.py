@@ -78,17 +78,12 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
-    from deqlab.cli.overrides import one_of
     from deqlab.cli.running import run_all
-    from deqlab.experiments import EXPERIMENTS, GROUPS
+    from deqlab.experiments import EXPERIMENTS
 
     _use_data_dir(data_dir)
-
-    known = [one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment") for name in names]
-    # Those of a group in its place, each once.
-    members = dict.fromkeys(each for name in known for each in GROUPS.get(name, (name,)))
     run_all(
-        [EXPERIMENTS[name] for name in members],
+        [EXPERIMENTS[name] for name in _members(names)],
         named=names,
         preset=preset,
         settings=settings,

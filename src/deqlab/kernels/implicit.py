@@ -58,7 +58,7 @@ class ImplicitKernel(Kernel):
                 f"{self.sigma_a2}: pass sigma_b2"
             )
         if not 0 < self.input_variance < float("inf"):
-            raise ValueError(f"sigma_b2 must be above 0, and finite, got {self.sigma_b2}")
+            raise ValueError(f"sigma_b2 must be more than 0, and finite, got {self.sigma_b2}")
 
     @property
     def input_variance(self) -> float:

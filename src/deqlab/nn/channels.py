@@ -1,11 +1,10 @@
 """What networks of feature maps share: channel numbers, and how classes are read off a map."""
 
-import math
 from collections.abc import Sequence
 
 from torch import nn
 
-from deqlab.arguments import check_count, check_number, check_sequence
+from deqlab.arguments import check_count, check_positive, check_sequence
 
 
 def pooled_readout(channels: int, num_outputs: int) -> nn.Sequential:
@@ -53,6 +52,4 @@ def check_eps(eps: float) -> None:
         TypeError: It is no number.
         ValueError: It is not more than 0, or not finite.
     """
-    check_number("eps", eps)
-    if not 0 < eps < math.inf:
-        raise ValueError(f"eps must be more than 0, and finite, got {eps}")
+    check_positive("eps", eps)

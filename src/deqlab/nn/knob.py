@@ -4,12 +4,11 @@ At 0 f(z, x) does not depend on z, so that every cell that has a knob can be mad
 turning it down. It is a buffer: it is saved with the weights and no optimiser touches it.
 """
 
-import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from deqlab.arguments import check_number
+from deqlab.arguments import check_number, check_positive
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,8 +34,6 @@ def check_gain(gain: float, highest: float) -> None:
         ValueError: `gain` is below 0 or above `highest`, or `highest` is not finite.
     """
     check_number("gain", gain)
-    check_number("highest", highest)
-    if not 0 < highest < math.inf:
-        raise ValueError(f"highest must be more than 0, and finite, got {highest}")
+    check_positive("highest", highest)
     if not 0 <= gain <= highest:
         raise ValueError(f"gain must be between 0 and highest = {highest}, got {gain}")

@@ -20,6 +20,7 @@ from deqlab.recipes.attempt import Attempt
 from deqlab.recipes.config import ImageConfig
 from deqlab.recipes.images import Images, images
 from deqlab.recipes.verdict import PAGE, judge
+from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates.asking import certify
 from deqlab.training.equilibrium import feedback
 
@@ -132,7 +133,7 @@ def certificates(model: nn.Module, when: str) -> list[Row]:
             "kind": "certificate",
             "when": when,
             "layer": name,
-            "proved": "yes" if found.unique else "no",
+            "proved": _in_words(found),
             **{
                 field: value
                 for field, value in asdict(found).items()
@@ -141,6 +142,12 @@ def certificates(model: nn.Module, when: str) -> list[Row]:
         }
         for name, found in certify(model).items()
     ]
+
+
+def _in_words(found: Certificate) -> str:
+    if found.unique:
+        return "one fixed point"
+    return "a fixed point exists" if found.exists else "nothing"
 
 
 def _made(networks: Networks, config: ImageConfig, job: Job, data: Images) -> nn.Module:

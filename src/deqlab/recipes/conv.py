@@ -15,7 +15,6 @@ from deqlab.gradients.phantom import Phantom
 from deqlab.nn.cells.conv import Arrangement
 from deqlab.nn.models.conv import (
     ConvFrame,
-    blocks_of_equal_flops,
     channels_of_equal_parameters,
     conv_deq,
     conv_twin,
@@ -23,6 +22,7 @@ from deqlab.nn.models.conv import (
 from deqlab.recipes.classifying import Networks, recipe
 from deqlab.recipes.config import SMOKE, ImageConfig
 from deqlab.recipes.images import Images
+from deqlab.recipes.residual import frame_of, residual_of_flops
 from deqlab.solvers.anderson import Anderson
 
 
@@ -74,19 +74,12 @@ def of_parameters(config: ConvConfig, images: Images) -> nn.Module:
 
 def of_flops(config: ConvConfig, images: Images, flops: float) -> nn.Module:
     """Return the twin of equal FLOPs: the channels of the DEQ, and as many blocks as it takes."""
-    frame, (x, y) = _frame(config, images), images.train
-    batch = slice(0, config.batch_size)
-    blocks = blocks_of_equal_flops(frame, config.channels, round(flops), x[batch], y[batch])
-    return conv_twin(frame, config.channels, blocks=blocks)
+    frame, size = _frame(config, images), config.batch_size
+    return residual_of_flops(frame, config.channels, images, batch_size=size, flops=flops)
 
 
 def _frame(config: ConvConfig, images: Images) -> ConvFrame:
-    return ConvFrame(
-        images=images.shape,
-        num_classes=images.num_classes,
-        halvings=config.halvings,
-        fields=config.fields,
-    )
+    return frame_of(images, halvings=config.halvings, fields=config.fields)
 
 
 FASHION = ConvConfig(epochs=5, learning_rates=(2e-2,), flips=True)

@@ -19,7 +19,6 @@ from deqlab.experiments.config import check_at_least, check_positive
 from deqlab.nn.deq import DEQ
 from deqlab.nn.models.conv import (
     ConvFrame,
-    blocks_of_equal_flops,
     channels_of_equal_parameters,
     conv_twin,
 )
@@ -30,6 +29,7 @@ from deqlab.nn.tuning import tune_alpha
 from deqlab.recipes.classifying import Networks, recipe
 from deqlab.recipes.config import SMOKE, ImageConfig
 from deqlab.recipes.images import Images
+from deqlab.recipes.residual import frame_of, residual_of_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +102,11 @@ def conv_of_parameters(config: MonotoneConfig, images: Images) -> nn.Module:
 def conv_of_flops(config: MonotoneConfig, images: Images, flops: float) -> nn.Module:
     """Return that whose training step takes most nearly so many FLOPs."""
     frame, channels = _frame(images), 4 * max(1, config.width // 8)
-    x, y = (part[: config.batch_size] for part in images.train)
-    return conv_twin(
-        frame, channels, blocks=blocks_of_equal_flops(frame, channels, round(flops), x, y)
-    )
+    return residual_of_flops(frame, channels, images, batch_size=config.batch_size, flops=flops)
 
 
 def _frame(images: Images) -> ConvFrame:
-    return ConvFrame(images=images.shape, num_classes=images.num_classes, halvings=1, fields=4)
+    return frame_of(images, halvings=1, fields=4)
 
 
 def tune(model: nn.Module, x: Tensor) -> None:

@@ -14,7 +14,6 @@ from deqlab.experiments.config import check_at_least, check_positive, require
 from deqlab.gradients.phantom import Phantom
 from deqlab.nn.models.conv import (
     ConvFrame,
-    blocks_of_equal_flops,
     channels_of_equal_parameters,
     conv_twin,
 )
@@ -22,6 +21,7 @@ from deqlab.nn.models.multiscale import multiscale
 from deqlab.recipes.classifying import Networks, recipe
 from deqlab.recipes.config import SMOKE, ImageConfig
 from deqlab.recipes.images import Images
+from deqlab.recipes.residual import frame_of, residual_of_flops
 from deqlab.solvers.anderson import Anderson
 
 
@@ -80,19 +80,12 @@ def of_parameters(config: MultiscaleConfig, images: Images) -> nn.Module:
 
 def of_flops(config: MultiscaleConfig, images: Images, flops: float) -> nn.Module:
     """Return the twin of equal FLOPs: channels of the finest map, as many blocks as it takes."""
-    frame, (x, y), channels = _frame(config, images), images.train, config.channels[0]
-    batch = slice(0, config.batch_size)
-    blocks = blocks_of_equal_flops(frame, channels, round(flops), x[batch], y[batch])
-    return conv_twin(frame, channels, blocks=blocks)
+    frame, size = _frame(config, images), config.batch_size
+    return residual_of_flops(frame, config.channels[0], images, batch_size=size, flops=flops)
 
 
 def _frame(config: MultiscaleConfig, images: Images) -> ConvFrame:
-    return ConvFrame(
-        images=images.shape,
-        num_classes=images.num_classes,
-        halvings=config.halvings,
-        fields=config.fields,
-    )
+    return frame_of(images, halvings=config.halvings, fields=config.fields)
 
 
 FULL = MultiscaleConfig(epochs=5, learning_rates=(1e-2,), flips=True)

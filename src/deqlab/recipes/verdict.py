@@ -71,7 +71,7 @@ PAGE = Page(
         ),
         table(
             "certificate",
-            column("proved", "proved well-posed", format="text"),
+            column("proved", format="text"),
             column("margin", "margin"),
             column("lipschitz", "Lipschitz bound"),
             column("perturbation", "change of weights that it survives"),

@@ -12,12 +12,10 @@ it rises: leaving the equilibrium costs more than a little feedback does. The la
 Several processes take the largest of their rates, and keep the same knob.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from deqlab.arguments import check_number
+from deqlab.arguments import check_number, check_positive
 from deqlab.nn.knob import Knob
 from deqlab.solution import Solution
 from deqlab.training.layers import Watch, knob_of
@@ -53,9 +51,7 @@ class RateControl:
             check_number(name, value)
             if not 0 < value < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-        check_number("speed", speed)
-        if not 0 < speed < math.inf:
-            raise ValueError(f"speed must be more than 0, and finite, got {speed}")
+        check_positive("speed", speed)
         self.target, self.quantile, self.speed = target, quantile, speed
         self.rates: dict[str, Tensor] = {}
         self._watch = Watch(model)

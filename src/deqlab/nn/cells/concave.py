@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu6, softplus, softsign
 from typing_extensions import override
 
-from deqlab.arguments import check_number
+from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
@@ -69,9 +69,7 @@ class ConcaveCell(Cell[Tensor]):
     ) -> None:
         super().__init__()
         check_width(num_inputs, width)
-        check_number("floor", floor)
-        if not 0 < floor < float("inf"):
-            raise ValueError(f"floor must be more than 0, and finite, got {floor}")
+        check_positive("floor", floor)
         check_scale("gain", gain)
         known = [supremum for function, supremum in SUPREMA if activation is function]
         if not known:

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from deqlab.arguments import check_number
+from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.theorems import not_finite
@@ -62,9 +62,7 @@ class LipschitzCell(Cell[Tensor]):
     ) -> None:
         super().__init__()
         check_width(num_inputs, width)
-        check_number("bound", bound)
-        if not 0 < bound < float("inf"):
-            raise ValueError(f"bound must be more than 0, and finite, got {bound}")
+        check_positive("bound", bound)
         check_scale("gain", gain)
         self.width = width
         self.bound = bound

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from deqlab.arguments import check_number
+from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
@@ -53,9 +53,7 @@ class MonotoneCell(Cell[Tensor]):
     ) -> None:
         super().__init__()
         check_width(num_inputs, width)
-        check_number("margin", margin)
-        if not 0 < margin < float("inf"):
-            raise ValueError(f"margin must be more than 0, and finite, got {margin}")
+        check_positive("margin", margin)
         check_scale("gain", gain)
         self.width = width
         self.margin = margin

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from typing_extensions import override
 
-from deqlab.arguments import check_number
+from deqlab.arguments import check_positive
 
 
 class ScaledFilter(nn.Module):
@@ -68,6 +68,4 @@ def monotone_kernel(
 
 def check_margin(margin: float) -> None:
     """Raise unless the margin of a monotone cell is a finite number above 0."""
-    check_number("margin", margin)
-    if not 0 < margin < float("inf"):
-        raise ValueError(f"margin must be more than 0, and finite, got {margin}")
+    check_positive("margin", margin)
