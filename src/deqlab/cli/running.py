@@ -3,7 +3,7 @@
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +18,7 @@ from deqlab.workers import BACKENDS
 
 
 def run_all(
-    experiments: list[Experiment[Any]],
+    experiments: Sequence[Experiment[Any]],
     *,
     named: list[str],
     preset: str,

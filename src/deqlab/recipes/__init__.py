@@ -1,19 +1,10 @@
 """Networks of the field, each as one command that trains it to the end: `deqlab train NAME`.
 
-A recipe is an experiment (see `experiments.base`) whose arm "deq" must end at its equilibrium.
+A recipe is an experiment (see `experiments.base`) whose arm "deq" must end at its equilibrium. Of
+each there are weights: `trained(NAME)`.
 """
 
-from typing import Any
+from deqlab.recipes.registry import RECIPES
+from deqlab.recipes.trained import Card, card, names, trained
 
-from deqlab.experiments.base import Experiment
-from deqlab.recipes import conv, monotone, multiscale
-
-_ALL: tuple[Experiment[Any], ...] = (
-    *conv.RECIPES,
-    *multiscale.RECIPES,
-    *monotone.RECIPES,
-)
-
-RECIPES = {recipe.name: recipe for recipe in _ALL}
-
-__all__ = ["RECIPES"]
+__all__ = ["RECIPES", "Card", "card", "names", "trained"]

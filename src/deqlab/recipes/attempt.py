@@ -22,6 +22,7 @@ from deqlab.training.layers import knob_of, layers_of
 from deqlab.training.loop import Loop
 from deqlab.training.policies import POLICIES
 from deqlab.training.rate_control import RateControl
+from deqlab.training.solver_changes import SolverChanges
 
 
 class Attempt:
@@ -36,6 +37,7 @@ class Attempt:
     Attributes:
         rows: What was known at each evaluation.
         log: What its solves told; None if it has no DEQ layer.
+        changes: What training changed of the solvers of its layers, by name.
         tune: Is called twice an epoch with the network and a batch of images, before the step.
     """
 
@@ -46,9 +48,10 @@ class Attempt:
         self.learning_rate = learning_rate
         self.rows: list[Row] = []
         self.log: ConvergenceLog | None = None
+        self.changes = {name: SolverChanges(layer) for name, layer in layers_of(model).items()}
         self.tune: Callable[[nn.Module, Tensor], None] | None = None
         self._control: RateControl | None = None
-        if layers_of(model):
+        if self.changes:
             self.log = ConvergenceLog(model, policy=POLICIES[config.policy])
             self._control = RateControl(model, target=config.rate) if config.rate else None
 

@@ -20,6 +20,7 @@ from deqlab.recipes.attempt import Attempt
 from deqlab.recipes.config import ImageConfig
 from deqlab.recipes.images import Images, images
 from deqlab.recipes.verdict import PAGE, judge
+from deqlab.recipes.weights import FILE, write_weights
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates.asking import certify
 from deqlab.training.equilibrium import feedback
@@ -42,6 +43,17 @@ class Networks:
     tune: Callable[[nn.Module, Tensor], None] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Experiment[Any]):
+    """An experiment that trains a DEQ and its twins.
+
+    Attributes:
+        networks: What it trains.
+    """
+
+    networks: Networks
+
+
 def recipe(
     networks: Networks,
     *,
@@ -50,7 +62,7 @@ def recipe(
     source: str,
     presets: dict[str, Any],
     margin: float | None = None,
-) -> Experiment[Any]:
+) -> Recipe:
     """Return a recipe for images.
 
     Args:
@@ -61,7 +73,8 @@ def recipe(
         presets: Its configs by name.
         margin: By how much the accuracy of the twins may be higher; None promises no order.
     """
-    return Experiment(
+    return Recipe(
+        networks=networks,
         name=name,
         title=title,
         claim="The DEQ stays at its equilibrium while it trains"
@@ -76,7 +89,7 @@ def recipe(
         page=PAGE,
         check=_check,
         plan=plan,
-        run=partial(run, networks),
+        run=partial(run, name, networks),
         judge=partial(judge, margin=margin),
     )
 
@@ -98,8 +111,8 @@ def plan(config: ImageConfig, rows: Sequence[Row]) -> list[Job]:
     return every_job(arms, config.seeds)
 
 
-def run(networks: Networks, config: ImageConfig, job: Job) -> Iterator[Row]:
-    """Train one arm at one seed."""
+def run(name: str, networks: Networks, config: ImageConfig, job: Job) -> Iterator[Row]:
+    """Train one arm at one seed; the weights of a DEQ are left with the run."""
     data, attempts, start = images(config), [], torch.get_rng_state()
     for rate in config.learning_rates:
         torch.set_rng_state(start)
@@ -118,12 +131,16 @@ def run(networks: Networks, config: ImageConfig, job: Job) -> Iterator[Row]:
     yield from ({"kind": "step", **row} for row in best.rows)
     if best.log is not None:
         yield from before  # of the same initial weights at every learning rate
-        yield from certificates(best.model, "after training")
+        proved = certificates(best.model, "after training")
+        yield from proved
         yield from ({"kind": "solves", **row} for row in best.log.rows)
         yield from ({"kind": "feedback", **row} for row in feedback(best.model, data.test))
     described = {name: job.settings[name] for name in ("label", "matching")}
     slips = {} if best.log is None else {"slips": len(best.log.slips)}
-    yield {"kind": "summary", **described, **best.summary(), **slips}
+    summary = {"kind": "summary", **described, **best.summary(), **slips}
+    if job.arm == "deq" and job.results is not None:
+        write_weights(job.results / FILE, name, config, job.seed, best, [*proved, summary])
+    yield summary
 
 
 def certificates(model: nn.Module, when: str) -> list[Row]:

@@ -8,6 +8,9 @@ from typing import Any, Literal, TypeAlias, get_args
 FORMAT = 1
 """The number of the format of a run directory."""
 
+RESULTS = "results"
+"""The folder of what jobs leave beside their rows."""
+
 Row: TypeAlias = dict[str, Any]
 """One line of rows.jsonl: plain JSON values by field name."""
 
@@ -33,6 +36,14 @@ class Job:
     seed: int
     settings: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = field(default=None, compare=False)
+
+    @property
+    def results(self) -> Path | None:
+        """Where files that the job leaves for good may be written; None if nowhere.
+
+        They are in `results/ARM-SEED` of the run once its rows are.
+        """
+        return None if self.folder is None else self.folder / RESULTS
 
 
 @dataclass(frozen=True, kw_only=True)

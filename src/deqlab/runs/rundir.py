@@ -1,4 +1,4 @@
-"""A run on disk: config.json, environment.json, rows.jsonl, verdict.json, and unfinished/.
+"""A run on disk: config.json, environment.json, rows.jsonl, verdict.json, results/, unfinished/.
 
 rows.jsonl is append-only and holds whole jobs: the rows of a job are written together when it is
 done, and its summary row comes last. A line that a crash cut short, and the rows of a job that has
@@ -7,7 +7,8 @@ all is not repaired but reported, since it cannot be a crash's. When all jobs ar
 replaced by one in the order of the plan, so that it does not tell which worker was faster.
 
 In unfinished/ each job has a folder of its own while it runs, for what it needs to go on. A job
-that is done has none: rows first, so that a crash between the two leaves a folder too many.
+that is done has none: rows first, so that a crash between the two leaves a folder too many. Files
+that it leaves for good (weights) then go to results/, in a folder of the same name.
 """
 
 import os
@@ -33,7 +34,7 @@ from deqlab.runs.opening import (
     write,
 )
 from deqlab.runs.reading import parse_row, read_rows
-from deqlab.runs.records import Job, Row, Verdict
+from deqlab.runs.records import RESULTS, Job, Row, Verdict
 from deqlab.runs.writing import to_json
 
 
@@ -98,10 +99,17 @@ class RunDirectory:
         return self.path / "unfinished" / f"{arm}-{job.seed}"
 
     def clear(self, job: Job) -> None:
-        """Remove the folder of a job that is done."""
-        shutil.rmtree(self.folder(job), ignore_errors=True)
+        """Keep what a job that is done leaves for good, and remove its folder."""
+        folder = self.folder(job)
+        left = folder / RESULTS
+        if left.is_dir():
+            kept = self.path / RESULTS / folder.name
+            shutil.rmtree(kept, ignore_errors=True)  # of a run of this job before
+            kept.parent.mkdir(exist_ok=True)
+            left.replace(kept)
+        shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # others are in it, or it is not there
-            self.folder(job).parent.rmdir()
+            folder.parent.rmdir()
 
     def look_again(self) -> None:
         """Take the rows from the disk: an interruption may fall just after they were written."""
