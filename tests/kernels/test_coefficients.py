@@ -84,7 +84,7 @@ def test_step_sizes_scale_the_tangent_kernel_and_only_it():
     [
         ({"sigma_a2": -0.1}, "sigma_a2 must be 0 or more"),
         ({"sigma_a2": 1.0}, "pass sigma_b2"),
-        ({"sigma_a2": 0.2, "sigma_b2": 0.0}, "sigma_b2 must be above 0"),
+        ({"sigma_a2": 0.2, "sigma_b2": 0.0}, "sigma_b2 must be more than 0"),
     ],
 )
 def test_variances_outside_their_domain_are_refused(settings, sentence):

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -336,3 +337,34 @@ def test_another_process_has_the_run_until_it_is_killed(tmp_path):
         other.kill()
         other.wait()
     RunDirectory.open(tmp_path / "run", description).close()
+
+
+def left(directory, job, text):
+    directory.folder(job).joinpath("results").mkdir(parents=True)
+    replaced = replace(job, folder=directory.folder(job))
+    assert replaced.results is not None
+    (replaced.results / "file").write_text(text)
+
+
+def test_what_a_job_leaves_for_good_stays_with_the_run(tmp_path, description):
+    job = Job(arm="first", seed=1)
+    directory = RunDirectory.open(tmp_path / "run", description)
+    left(directory, job, "old")
+    directory.clear(job)
+    left(directory, job, "new")
+    directory.clear(job)
+    directory.close()
+    assert (tmp_path / "run" / "results" / "first-1" / "file").read_text() == "new"
+    assert not (tmp_path / "run" / "unfinished").exists()
+    assert job.results is None
+
+
+def test_a_crash_between_the_rows_and_the_results_loses_none(tmp_path, description, whole):
+    rows = [json.loads(line) for line in whole.splitlines()]
+    job = Job(arm="first", seed=1)
+    directory = RunDirectory.open(tmp_path / "run", description)
+    left(directory, job, "kept")
+    directory.append(job, [row for row in rows if (row["arm"], row["seed"]) == ("first", 1)])
+    directory.close()
+    RunDirectory.open(tmp_path / "run", description).close()
+    assert (tmp_path / "run" / "results" / "first-1" / "file").read_text() == "kept"

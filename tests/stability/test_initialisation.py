@@ -101,7 +101,7 @@ def test_bad_arguments_are_refused():
         initial_spectrum("symmetric", Swish(), gain=0.3)
     with pytest.raises(ValueError, match=r"gain must be 0 or more, and finite, got -1\.0"):
         draw("iid", 3, gain=-1.0)
-    with pytest.raises(ValueError, match="injection must be above 0"):
+    with pytest.raises(ValueError, match="injection must be more than 0"):
         initial_spectrum("iid", Tanh(), gain=0.5, injection=0.0)
     with pytest.raises(ValueError, match="width must be at least 1, got 0"):
         draw("iid", 0, gain=1.0)

@@ -304,7 +304,7 @@ def test_settings_out_of_their_domain_are_refused():
         (lambda: Hutchinson(weight=-1.0), "weight must be 0 or more, and finite, got -1"),
         (lambda: Hutchinson(probability=0.0), r"probability must be in \(0, 1\], got 0"),
         (lambda: Hutchinson(probes=0), "probes must be at least 1, got 0"),
-        (lambda: FiniteDifferences(relative_step=0.0), "relative_step must be above 0"),
+        (lambda: FiniteDifferences(relative_step=0.0), "relative_step must be more than 0"),
         (lambda: DenoisingEnergy(noise=-1.0), "noise must be more than 0, and finite, got -1"),
         (lambda: RadiusLoss(target=-0.1), "target must be 0 or more, and finite, got -0.1"),
     ):

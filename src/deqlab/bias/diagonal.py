@@ -17,6 +17,7 @@ from deqlab.bias.parametrisations import check_well_posed
 from deqlab.gradients.implicit import Implicit
 from deqlab.gradients.linear_methods import Dense
 from deqlab.nn.cells.base import Cell, Prepared
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.deq import DEQ
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
@@ -80,7 +81,7 @@ class DiagonalCell(Cell[Tensor]):
     @override
     def certificate(self) -> Certificate:
         """Return what w as it is now proves: phi is the identity."""
-        return diagonal(self.w)
+        return not_finite(self) or diagonal(self.w)
 
 
 class DiagonalDEQ(nn.Module):

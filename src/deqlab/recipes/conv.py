@@ -82,7 +82,7 @@ def _frame(config: ConvConfig, images: Images) -> ConvFrame:
     return frame_of(images, halvings=config.halvings, fields=config.fields)
 
 
-FASHION = ConvConfig(epochs=5, learning_rates=(2e-2,), flips=True)
+FASHION = ConvConfig(epochs=8, learning_rates=(2e-2,), flips=True)
 CIFAR = ConvConfig(dataset="cifar10", epochs=20, learning_rates=(1e-2,), fields=4, flips=True)
 SMALL: dict[str, Any] = {**SMOKE, "channels": 8, "halvings": 1, "fields": 2}
 

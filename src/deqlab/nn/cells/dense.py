@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import Unconstrained
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.slopes import slope_of
@@ -78,6 +79,8 @@ class DenseCell(Cell[Tensor]):
 
         Unknown where the Lipschitz constant of the activation is: see `stability.slope_of`.
         """
+        if (unknown := not_finite(self)) is not None:
+            return unknown
         slope = slope_of(self.activation)
         if slope is None:
             return Certificate.unknown(

@@ -17,6 +17,7 @@ from typing_extensions import override
 from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
+from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
 from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
@@ -90,7 +91,7 @@ class MonotoneCell(Cell[Tensor]):
     def certificate(self) -> Certificate:
         """Return the margin of W as it is now: every proximal operator is 1-Lipschitz."""
         with torch.no_grad():
-            return monotone(self.weight)
+            return not_finite(self) or monotone(self.weight)
 
     @override
     def extra_repr(self) -> str:
