@@ -17,6 +17,7 @@ AREAS = {
     "layers": "deqlab.nn",
     "stability": "deqlab.stability",
     "training": "deqlab.training",
+    "recipes": "deqlab.recipes",
     "integrations": "deqlab.integrations",
     "activations": "deqlab.activations",
     "kernels": "deqlab.kernels",

@@ -5,6 +5,6 @@ each there are weights: `trained(NAME)`.
 """
 
 from deqlab.recipes.registry import RECIPES
-from deqlab.recipes.trained import Card, card, names, trained
+from deqlab.recipes.trained import Card, card, trained, trained_names
 
-__all__ = ["RECIPES", "Card", "card", "names", "trained"]
+__all__ = ["RECIPES", "Card", "card", "trained", "trained_names"]

@@ -53,7 +53,7 @@ def trained(name: str | Path) -> nn.Module:
     Its DEQ layers warn where they miss their equilibrium, and take as many steps as in the test.
 
     Args:
-        name: A recipe that deqlab brings weights of (see `names`), for those; or the file
+        name: A recipe that deqlab brings weights of (see `trained_names`), for those; or the file
             `results/deq-SEED/weights.safetensors` of a run of your own.
 
     Raises:
@@ -100,7 +100,7 @@ def card(name: str | Path) -> Card:
     )
 
 
-def names() -> list[str]:
+def trained_names() -> list[str]:
     """Return the recipes that deqlab brings weights of."""
     return [name for name in RECIPES if _bundled(name).is_file()]
 
@@ -114,8 +114,9 @@ def _path(name: str | Path) -> Path:
         return Path(name)
     if not _bundled(name).is_file():
         raise ValueError(
-            f"deqlab brings no weights called {name!r}: choose one of {', '.join(names())}, or "
-            "name the file results/deq-SEED/weights.safetensors of a run of `deqlab train`"
+            f"deqlab brings no weights called {name!r}: choose one of "
+            f"{', '.join(trained_names())}, or name the file results/deq-SEED/weights.safetensors "
+            "of a run of `deqlab train`"
         )
     return _bundled(name)
 
