@@ -72,7 +72,7 @@ def _excess(solve: Solution[Any]) -> Numbers:
     """Return the residuals in units of their tolerances; 0 where both are."""
     residual = _numbers(solve.residual)
     with np.errstate(divide="ignore", invalid="ignore"):
-        excess = residual / _numbers(solve.tolerance)
+        excess: Numbers = residual / _numbers(solve.tolerance)
     excess[np.isnan(excess)] = np.inf
     excess[residual == 0] = 0.0
     return excess
