@@ -42,7 +42,8 @@ def test_the_network_of_a_file_answers_as_the_one_that_was_written(recipe, tmp_p
     assert torch.equal(torch.get_rng_state(), before)
     assert not model.training
     assert all(layer.on_failure == "warn" for layer in layers_of(model).values())
-    assert as_tested(model, attempt.images.test) == as_tested(attempt.model, attempt.images.test)
+    some = tuple(part[:20] for part in attempt.images.test)
+    assert as_tested(model, some) == as_tested(attempt.model, some)
 
 
 def test_what_training_changed_of_a_solver_is_in_the_file(tmp_path):
