@@ -43,6 +43,7 @@ def test_values_verdicts_and_counts_are_those_of_the_solve_outside(solver, dtype
     assert_verdicts_hold(inside, lambda z: cell(z, w, x), z0, solver)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [Picard(rtol=1e-6), Anderson(rtol=1e-6)], ids=["P", "A"])
 def test_blocks_of_all_shapes_scales_and_dtypes(solver):
     # Blocks in units of 1e3 and 1e-3 that feed each other, and one that starts at rest.

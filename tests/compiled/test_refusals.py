@@ -64,6 +64,7 @@ def test_an_f_that_draws_random_numbers(draw):
         solve(lambda z, x: draw(halved(z, x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_export_with_a_gradient_that_has_no_graph_begins_with_the_sentence(strict):
     # Not with torch's "Observed exception", which has it somewhere below.
