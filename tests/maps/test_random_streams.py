@@ -56,6 +56,38 @@ def test_whatever_is_drawn(draw):
     assert not is_at_or_before(torch.default_generator, second, first)
 
 
+class Philox(torch.Generator):
+    """A generator of a device: its state is (seed, offset)."""
+
+    device = torch.device("cuda")
+
+    def __new__(cls, device):
+        assert device == cls.device
+        return super().__new__(cls)
+
+    def __init__(self, device):
+        pass
+
+    def set_state(self, state):
+        self.seed, self.offset = state.tolist()
+
+    def initial_seed(self):
+        return self.seed
+
+    def get_offset(self):
+        return self.offset
+
+
+def test_on_a_device_the_counter_of_one_seed_decides(monkeypatch):
+    generator = Philox(Philox.device)
+    monkeypatch.setattr(torch, "Generator", Philox)
+    first, second, other = (torch.tensor(s) for s in ([5, 4], [5, 8], [6, 12]))
+    assert is_at_or_before(generator, first, second)
+    assert not is_at_or_before(generator, second, first)
+    assert not is_at_or_before(generator, first, other)
+    assert is_at_or_before(generator, other, other.clone())
+
+
 def test_states_of_two_seeds_are_in_no_order():
     first = torch.Generator().manual_seed(0).get_state()
     second = torch.Generator().manual_seed(1).get_state()

@@ -21,22 +21,24 @@ def is_at_or_before(generator: torch.Generator, state: Tensor, other: Tensor) ->
     if torch.equal(state, other):
         return True
     if generator.device.type != "cpu":
-        return _counter(generator, state) < _counter(generator, other)
-    sought = _stream(other, PATTERN)
+        (seed, place), (other_seed, other_place) = (_philox(generator, s) for s in (state, other))
+        return seed == other_seed and place < other_place
+    first, second = _stream(state, PATTERN), _stream(other, PATTERN)
     reach = 2**10
     while reach <= REACH:  # short ways first, in both directions: one of them is there
-        if _contains(_stream(state, reach + PATTERN), sought):
+        if _contains(_stream(state, reach + PATTERN), second):
             return True
-        if _contains(_stream(other, reach + PATTERN), _stream(state, PATTERN)):
+        if _contains(_stream(other, reach + PATTERN), first):
             return False
         reach *= 16
     return False
 
 
-def _counter(generator: torch.Generator, state: Tensor) -> int:
+def _philox(generator: torch.Generator, state: Tensor) -> tuple[int, int]:
+    """Return the seed of a state, and how many numbers were drawn since."""
     twin = torch.Generator(generator.device)
     twin.set_state(state)
-    return int(twin.get_offset())
+    return twin.initial_seed(), int(twin.get_offset())
 
 
 def _stream(state: Tensor, count: int) -> np.ndarray:
