@@ -55,6 +55,7 @@ def test_what_training_changed_of_a_solver_is_in_the_file(tmp_path):
     path = written(tmp_path / "w.safetensors", RECIPES["monotone-mnist"], config, attempt)
     (loaded,) = layers_of(trained(path)).values()
     assert loaded.solver.alpha == alpha
+    assert loaded.gradient.solver.alpha == layer.gradient.solver.alpha == alpha
 
 
 def test_a_card_says_what_the_rows_say(tmp_path):
@@ -81,10 +82,15 @@ def test_what_is_no_such_file_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(CheckpointError, match=r"absent\.safetensors cannot be read"):
         trained("absent.safetensors")
     write(tmp_path / "other.safetensors", {"model": {}})
-    with pytest.raises(CheckpointError, match="not one of a network that `deqlab train`"):
-        trained(tmp_path / "other.safetensors")
     recipe = RECIPES["monotone-mnist"]
     config, attempt = attempt_of(recipe)
+    for wrong in (replace(recipe, name="later"), RECIPES["conv-fashion"]):
+        path = written(tmp_path / "w.safetensors", wrong, config, attempt)
+        for ask in (trained, card):
+            with pytest.raises(CheckpointError, match="this version of deqlab does not have"):
+                ask(path)
+    with pytest.raises(CheckpointError, match="not one of a network that `deqlab train`"):
+        trained(tmp_path / "other.safetensors")
     path = written(tmp_path / "w.safetensors", recipe, config, attempt)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1

@@ -1,7 +1,7 @@
 """Networks of the field, each as one command that trains it to the end: `deqlab train NAME`.
 
 A recipe is an experiment (see `experiments.base`) whose arm "deq" must end at its equilibrium. Of
-each there are weights: `trained(NAME)`.
+some there are weights: `trained(NAME)`.
 """
 
 from deqlab.recipes.registry import RECIPES

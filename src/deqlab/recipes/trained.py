@@ -9,14 +9,17 @@ import torch
 from torch import nn
 
 from deqlab.experiments.base import Row
+from deqlab.recipes.classifying import Recipe
 from deqlab.recipes.images import Images
 from deqlab.recipes.registry import RECIPES
 from deqlab.recipes.weights import Weights, read_weights
+from deqlab.training.checkpoints.tree import CheckpointError
 from deqlab.training.equilibrium import MAX_STEPS
 from deqlab.training.layers import layers_of
+from deqlab.training.solver_changes import SolverChanges
 
 BUNDLED = Path(__file__).parent / "bundled"
-"""A file for each recipe, of the run under `benchmarks/results/models`: that of the seed whose test
+"""A file for each recipe with a run under `benchmarks/results/models`: of the seed whose test
 accuracy is the median, and not of the best."""
 
 
@@ -65,15 +68,13 @@ def trained(name: str | Path) -> nn.Module:
         >>> model(torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
-    found = read_weights(_path(name))
-    recipe = RECIPES[found["recipe"]]
-    config = type(recipe.presets["full"])(**found["config"])
+    found, recipe, config = _read(name)
     with torch.random.fork_rng([]):  # its first weights are drawn, and replaced
         model = recipe.networks.deq(config, _like(found))
     model.load_state_dict(found["model"])
     for layer_name, layer in layers_of(model).items():
-        settings: dict[str, Any] = {**found["solvers"][layer_name][0], "max_steps": MAX_STEPS}
-        layer.solver = replace(layer.solver, **settings)
+        SolverChanges(layer).apply(found["solvers"][layer_name])
+        layer.solver = replace(layer.solver, max_steps=MAX_STEPS)
         layer.on_failure = "warn"
     return model.eval()
 
@@ -85,13 +86,13 @@ def card(name: str | Path) -> Card:
         >>> card("conv-fashion").dataset
         'fashion_mnist'
     """
-    found = read_weights(_path(name))
+    found, recipe, config = _read(name)
     (summary,) = (row for row in found["rows"] if row["kind"] == "summary")
     return Card(
-        recipe=found["recipe"],
-        command=_command(found),
+        recipe=recipe.name,
+        command=_command(recipe, config),
         seed=found["seed"],
-        dataset=found["config"]["dataset"],
+        dataset=config.dataset,
         test_accuracy=summary["test_accuracy"],
         converged=summary["converged"],
         evaluations=summary["test_evaluations"],
@@ -121,6 +122,21 @@ def _path(name: str | Path) -> Path:
     return _bundled(name)
 
 
+def _read(name: str | Path) -> tuple[Weights, Recipe, Any]:
+    """Return what a file holds, its recipe and the config of that."""
+    path = _path(name)
+    found = read_weights(path)
+    try:
+        recipe = RECIPES[found["recipe"]]
+        config = type(recipe.presets["full"])(**found["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is of the recipe {found['recipe']!r} with settings that this version of "
+            f"deqlab does not have ({error}): load it with the version that wrote it"
+        ) from error
+    return found, recipe, config
+
+
 def _like(found: Weights) -> Images:
     """Return images of the same shape, of which there are none."""
     none = torch.empty(0, *found["shape"]), torch.empty(0, dtype=torch.int64)
@@ -133,9 +149,7 @@ def _like(found: Weights) -> Images:
     )
 
 
-def _command(found: Weights) -> str:
-    recipe = RECIPES[found["recipe"]]
-    config: Any = type(recipe.presets["full"])(**found["config"])
+def _command(recipe: Recipe, config: Any) -> str:  # noqa: ANN401, that of the recipe
     presets = (
         preset
         for preset, each in recipe.presets.items()
