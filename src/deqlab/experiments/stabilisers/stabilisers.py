@@ -16,6 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
+from deqlab.arguments import check_positive
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, every_job
 from deqlab.experiments.config import Config, check_at_least
 from deqlab.experiments.stabilisers.settings import Setting, attention, conv
@@ -59,8 +60,7 @@ class StabilisersConfig(Config):
         super().__post_init__()
         check_at_least(self, 1, "num_images", "epochs", "text_steps", "num_evaluations")
         for weight in self.weights:
-            if not 0 < weight < float("inf"):
-                raise ValueError(f"weights must be above 0, got {weight}")
+            check_positive("weights", weight)
 
 
 def plan(config: StabilisersConfig, rows: Sequence[Row]) -> list[Job]:
