@@ -369,6 +369,62 @@ def test_a_start_saves_products_and_its_residual_is_the_first_of_the_trace():
     assert torch.equal(exact.x, dense(a, b))
 
 
+def best_multiple(a, b, x):
+    """The x c of least residual, by a dense least-squares problem for each row."""
+    images = x - x @ a.T
+    pairs = zip(images, b, strict=True)
+    c = torch.cat([torch.linalg.lstsq(y[:, None], r[:, None]).solution[0] for y, r in pairs])
+    return c[:, None] * x
+
+
+@every_dtype
+@pytest.mark.parametrize("host", ["cpu", "another device"])
+def test_a_start_is_rescaled_to_its_best_multiple(monkeypatch, dtype, host):
+    monkeypatch.setattr(linear_system, "HOST", host)
+    a, b = MATRICES["random beyond 1"](8), normal(3, 8, seed=2)
+    x = torch.tensor([[-1e6], [1.0], [1e-6]], dtype=F64) * normal(3, 8, seed=3)
+    best = best_multiple(a, b, x)
+    first = (b - best + best @ a.T).norm(dim=1)
+    options = {"tolerance": np.full(3, 1e-3), "max_products": 30, "rescaled": True}
+    result = gmres(product_with(a), b.to(dtype), x0=x.to(dtype), **options)
+    np.testing.assert_allclose(result.trace[0], first, rtol=30 * EPS[dtype])
+    assert (result.trace[0] <= b.norm(dim=1).numpy()).all()
+    error = (result.x.double() - dense(a, b)).norm(dim=1)
+    smallest = torch.linalg.svdvals(torch.eye(8, dtype=F64) - a)[-1]
+    assert (error <= 1.01e-3 / smallest).all()
+
+
+@pytest.mark.parametrize("host", ["cpu", "another device"])
+def test_a_start_that_tells_nothing_is_zero(monkeypatch, host):
+    monkeypatch.setattr(linear_system, "HOST", host)
+    a, b = MATRICES["random"](8), normal(4, 8, seed=2)
+    x = torch.stack(
+        [torch.full((8,), bad, dtype=F64) for bad in (0.0, torch.nan, torch.inf, 1e-320)]
+    )
+    options = {"tolerance": np.full(4, 1e-9), "max_products": 30}
+    found = gmres(product_with(a), b, x0=x, rescaled=True, **options)
+    plain = gmres(product_with(a), b, **options)
+    np.testing.assert_allclose(found.trace[0], b.norm(dim=1).numpy(), rtol=1e-15)
+    torch.testing.assert_close(found.x, plain.x, rtol=1e-9, atol=0)
+    assert found.products <= plain.products + 1
+
+
+@every_dtype
+@pytest.mark.parametrize("host", ["cpu", "another device"])
+def test_an_image_that_is_known_is_the_first_product(monkeypatch, dtype, host):
+    monkeypatch.setattr(linear_system, "HOST", host)
+    a, b, calls = MATRICES["random"](8), normal(4, 8, seed=2).to(dtype), []
+    b[1], b[2] = 0.0, 1e9 * b[2]
+    options = {"tolerance": 1e-3 * b.double().norm(dim=1).numpy(), "max_products": 6}
+    plain = gmres(product_with(a), b, **options)
+    found = gmres(product_with(a, calls), b, image=product_with(a)(b), **options)
+    assert found.products == len(calls)
+    assert host != "cpu" or found.products == plain.products - 1
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, plain.x, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(found.trace[0], plain.trace[0], rtol=100 * EPS[dtype])
+
+
 def test_the_basis_grows_and_is_never_larger_than_asked():
     a, b = matrix(50, norm=0.95, seed=45, symmetric=True), normal(2, 50, seed=46)
     for products in (1, 7, 8, 9, 17, 31):
@@ -469,9 +525,9 @@ def test_nothing_that_was_passed_in_is_written_to():
     a, b, x0 = matrix(6, norm=0.9, seed=56), normal(2, 6, seed=57), normal(2, 6, seed=58)
     tolerance, running = relative(b, 1e-9), np.array([True, True])
     copies = [b.clone(), x0.clone(), tolerance.copy(), running.copy()]
-    gmres(
-        product_with(a), b, tolerance=tolerance, max_products=50, x0=x0, running=running, restart=3
-    )
+    options = {"tolerance": tolerance, "max_products": 50, "x0": x0, "running": running}
+    gmres(product_with(a), b, restart=3, **options)
+    gmres(product_with(a), b, rescaled=True, **options)
     assert torch.equal(b, copies[0])
     assert torch.equal(x0, copies[1])
     assert (tolerance == copies[2]).all()

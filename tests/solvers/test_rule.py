@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deqlab import Picard, Status
+from deqlab.linalg.arrays import as_tensor
 from deqlab.solvers.loop.convergence import Convergence
+from deqlab.solvers.loop.on_device import OnDevice
 from tests.problems import F64, generator
 from tests.solvers.rule import CONVERGED, DIVERGED, NONFINITE, RUNS, STAGNATED, Row
 
@@ -27,13 +29,16 @@ ODDS = torch.tensor([4.0, 2, 2, 4, 4, 4, 2, 1, 1, 0.5, 0.2])
     blocks=st.sampled_from([(2,), (1, 1)]),
     atol=st.sampled_from([0.0, 1e-12]),
     patience=st.sampled_from([2, 5]),
+    follow=st.sampled_from([Convergence, OnDevice]),
 )
-def test_any_sequence_of_iterates_gets_the_verdicts_of_the_rule(seed, blocks, atol, patience):
+def test_any_sequence_of_iterates_gets_the_verdicts_of_the_rule(
+    seed, blocks, atol, patience, follow
+):
     draw = generator(seed)
     settings = Picard(rtol=1e-3, atol=atol, min_steps=2, max_steps=16, patience=patience)
     rows = [Row(settings, blocks) for _ in range(60)]
     convergence, last, found = None, None, set()
-    while convergence is None or convergence.goes_on:
+    while convergence is None or convergence.goes_on(lambda: None):
         drawn = NUMBERS[torch.multinomial(ODDS, 200, replacement=True, generator=draw)]
         # No two alike: verdicts on equal residuals hang on rounding.
         drawn *= 1 + 0.1 * torch.rand(200, generator=draw, dtype=F64)
@@ -42,7 +47,7 @@ def test_any_sequence_of_iterates_gets_the_verdicts_of_the_rule(seed, blocks, at
         z = torch.cat([drawn[:100], ramps]).reshape(60, 2)
         fz = z + torch.cat([drawn[100:], ramps]).reshape(60, 2)
         if convergence is None:
-            convergence = Convergence(z, settings.rules(F64), blocks)
+            convergence = follow(z, settings.rules(F64), blocks)
         else:
             z, fz = (convergence.hold_finished(*pair) for pair in zip(last, (z, fz), strict=True))
         convergence.judge(z, fz)
@@ -53,7 +58,7 @@ def test_any_sequence_of_iterates_gets_the_verdicts_of_the_rule(seed, blocks, at
         assert known.steps.tolist() == [row.count for row in rows]
         for name in ("residual", "tolerance"):
             expected = torch.tensor([getattr(row, name) for row in rows], dtype=F64)
-            torch.testing.assert_close(torch.from_numpy(getattr(known, name)), expected)
+            torch.testing.assert_close(as_tensor(getattr(known, name)), expected)
         best = torch.tensor([row.value for row in rows], dtype=F64)
         torch.testing.assert_close(convergence.best, best, rtol=0, atol=0)
         found |= set(known.status.tolist())

@@ -10,7 +10,7 @@ another device the basis stays there, and the columns of H come to the host a fe
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Basis:
         self,
         apply: Callable[[Array], Array],
         r: Array,
-        norms: np.ndarray,
+        norms: Array,
         *,
         length: int,
         eps: float,
@@ -67,7 +67,9 @@ class Basis:
         self.apply, self.on_host, self.length = apply, isinstance(r, np.ndarray), length
         self.stride = 1 if self.on_host else CHUNK
         self.vectors = empty(min(8, length) + 1, r)
-        self.vectors[0] = r / _like(norms, r)[:, None]
+        first = r / _like(norms, r)[:, None]
+        # A row without a direction is idle, which on a device nobody knows yet.
+        self.vectors[0] = first if self.on_host else torch.where(first.isfinite(), first, 0.0)
         self.count = 1
         self.eps = self.loss = eps  # loss: |V' V - I|, about
         self.allowed = loss
@@ -81,7 +83,18 @@ class Basis:
             last = self.vectors[self.count - 1]
             self.vectors[self.count - 1] = choose(same_kind(~idle, last), last, zeros_like(last))
         columns = [self._extend_by_one() for _ in range(many)]
-        return columns if self.on_host else _to_host(columns)
+        return columns if self.on_host else to_host(columns, [])[0]
+
+    def begin(
+        self, many: int, beside: Sequence[Tensor]
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
+        """Take the first products on a device, and look at their columns and other numbers at once.
+
+        Args:
+            many: How many.
+            beside: What else the host wants to know, (B,) each.
+        """
+        return to_host([self._extend_by_one() for _ in range(many)], beside)
 
     def combine(self, y: np.ndarray) -> Array:
         """Return the sum of the vectors with these coefficients, (B, k)."""
@@ -123,12 +136,16 @@ class Basis:
         return overlaps, rest
 
 
-def _to_host(columns: list[tuple[Tensor, Tensor]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the same columns on the host, by one transfer."""
-    parts = [torch.cat([overlaps, rest[None]]) for overlaps, rest in columns]
+def to_host(
+    columns: list[tuple[Tensor, Tensor]], beside: Sequence[Tensor]
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[np.ndarray]]:
+    """Return the same columns, and other numbers, on the host, by one transfer."""
+    parts = [torch.cat([overlaps, rest[None]]).double() for overlaps, rest in columns]
+    parts += [numbers[None].double() for numbers in beside]
     whole = torch.cat(parts).cpu().numpy()
     pieces = np.split(whole, np.cumsum([len(part) for part in parts])[:-1])
-    return [(piece[:-1], piece[-1]) for piece in pieces]
+    some = [(piece[:-1], piece[-1]) for piece in pieces[: len(columns)]]
+    return some, [piece[0] for piece in pieces[len(columns) :]]
 
 
 def hessenberg(
@@ -161,16 +178,18 @@ def hessenberg(
     with np.errstate(all="ignore"):  # the caller looks for rows that are not finite
         basis = Basis(apply, r, norms(r), length=k, eps=eps(r), loss=0.0)
         idle = np.zeros(batch, dtype=bool)
-        for j in range(k):
-            ((overlaps, rest),) = basis.extend(1, idle)
-            size = np.sqrt(np.square(overlaps).sum(axis=0) + np.square(rest))
-            # What is left after two passes is rounding if it is this small.
-            idle |= rest <= 10 * dim**0.5 * eps(r) * size
-            h[:, : j + 1, j], h[:, j + 1, j] = overlaps.T, np.where(idle, 0.0, rest)
+        while basis.count <= k:
+            for overlaps, rest in basis.extend(min(basis.stride, k + 1 - basis.count), idle):
+                j = len(overlaps) - 1
+                overlaps = np.where(idle, 0.0, overlaps)  # of rows that a device went on with
+                size = np.sqrt(np.square(overlaps).sum(axis=0) + np.square(rest))
+                # What is left after two passes is rounding if it is this small.
+                idle = idle | (rest <= 10 * dim**0.5 * eps(r) * size)
+                h[:, : j + 1, j], h[:, j + 1, j] = overlaps.T, np.where(idle, 0.0, rest)
     found = torch.from_numpy(h).to(first)
     return found[:, :k], found[:, k, k - 1]
 
 
-def _like(numbers: np.ndarray, array: Array) -> Array:
-    """Return numbers of the host as an array of this kind and dtype."""
+def _like(numbers: Array, array: Array) -> Array:
+    """Return numbers, of the host or of its kind, as an array of this kind and dtype."""
     return same_dtype(same_kind(numbers, array), array)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from deqlab.linalg.arnoldi import Basis
 from deqlab.linalg.arrays import Array, choose, same_kind, zeros_like
+from deqlab.linalg.gmres_start import Asked, Start, started
 from deqlab.linalg.least_squares import LeastSquares
 from deqlab.linalg.linear_system import LinearSystem
 from deqlab.linalg.norms import norms
@@ -51,6 +52,8 @@ class GmresResult:
         tolerance: What `residual` was allowed to be.
         converged: Whether it is within.
         failed: Whether a product of the row was not finite.
+        size: |b|.
+        told: `also`, on the host.
         products: Calls of `product`.
         trace: The residual of every row after each product; a row that has ended stands still.
     """
@@ -60,6 +63,8 @@ class GmresResult:
     tolerance: Float[np.ndarray, " B"]
     converged: Bool[np.ndarray, " B"]
     failed: Bool[np.ndarray, " B"]
+    size: Float[np.ndarray, " B"]
+    told: Bool[np.ndarray, " B"] | None
     products: int
     trace: Float[np.ndarray, "T B"]
 
@@ -68,19 +73,25 @@ def gmres(
     product: Product,
     b: Float[Tensor, "B D"],
     *,
-    tolerance: Float[np.ndarray, " B"],
+    tolerance: Float[Array, " B"],
     by_error: bool = False,
     max_products: int,
     x0: Float[Tensor, "B D"] | None = None,
+    rescaled: bool = False,
+    image: Float[Tensor, "B D"] | None = None,
     restart: int | None = None,
-    running: Bool[np.ndarray, " B"] | None = None,
-    needed: Bool[np.ndarray, " B"] | None = None,
+    running: Bool[Array, " B"] | None = None,
+    needed: Bool[Array, " B"] | None = None,
+    also: Bool[Array, " B"] | None = None,
 ) -> GmresResult:
     """Solve x = A x + b, row by row, each to its own tolerance.
 
     A row ends when its residual is within the tolerance, when a whole cycle brought it nothing,
     or when a product is not finite; it is then multiplied as a zero vector, and the other rows do
     not feel it. Nothing is recorded on a tape.
+
+    The host waits for a device once in `arnoldi.CHUNK` products, the first time after as many: what
+    is asked for each row may be on the device as well.
 
     Args:
         product: v -> A v for all rows at once, in the dtype of b; row i of it must depend on row
@@ -93,6 +104,9 @@ def gmres(
             in a direction that the Krylov space has met, that counts as well; see `least_squares`.
         max_products: Calls of `product` at most, 1 or more.
         x0: Where to start, at the price of one product; None for 0.
+        rescaled: Start at the multiple of x0 whose residual is least, row by row. It is |b| at
+            most, whatever x0 is: that of a system which has changed, or nothing but nan.
+        image: A b, if it is known: without x0 this is the first product, which is then not taken.
         restart: Products in one cycle, 1 or more. Memory: restart + 3 states at most, allocated
             as they are needed. None takes 30, and after a cycle that did not make the
             residual ten times smaller as many as a basis of 2^27 numbers has room for: where the
@@ -100,6 +114,8 @@ def gmres(
         running: Rows to solve; the others keep their start. None for all.
         needed: Rows whose end is waited for; the others get only the products that these take.
             None for all.
+        also: What else the host wants to know of rows on a device, by the look that is taken
+            anyway.
 
     Raises:
         ValueError: `restart` or `max_products` is below 1.
@@ -115,16 +131,22 @@ def gmres(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     with torch.no_grad(), np.errstate(all="ignore"):  # rows that are not finite are looked for
-        system = LinearSystem(product, b, max_products)
-        rows = _Rows(system, tolerance, x0, by_error=by_error, running=running, needed=needed)
-        rows.solve(restart)
+        system = LinearSystem(product, b, max_products, image if x0 is None else None)
+        asked = Asked(tolerance, running, needed, also)
+        dim = max(1, b.shape[1])
+        length = min(FIRST, dim) if restart is None else min(restart, dim)
+        start = started(system, x0, asked, length=length, best=rescaled)
+        rows = _Rows(system, start, by_error=by_error)
+        rows.solve(length, grows=restart is None)
     return GmresResult(
         x=system.tensor(rows.x),
         residual=rows.residual,
         tolerance=rows.tolerance,
         converged=rows.residual <= rows.tolerance,
         failed=rows.failed,
-        products=len(system.trace),
+        size=system.norms,
+        told=start.asked.also,
+        products=system.products,
         trace=np.array(system.trace).reshape(len(system.trace), len(b)),
     )
 
@@ -132,45 +154,34 @@ def gmres(
 class _Rows:
     """Where each row stands, and which of them are open: neither solved nor given up."""
 
-    def __init__(
-        self,
-        system: LinearSystem,
-        tolerance: np.ndarray,
-        x0: Tensor | None,
-        *,
-        by_error: bool,
-        running: np.ndarray | None,
-        needed: np.ndarray | None,
-    ) -> None:
-        self.system, self.asked, self.tolerance = system, tolerance, tolerance
-        self.by_error, every = by_error, np.ones(len(tolerance), dtype=bool)
-        self.needed = every if needed is None else needed
+    def __init__(self, system: LinearSystem, start: Start, *, by_error: bool) -> None:
+        self.system, self.start, self.by_error = system, start, by_error
+        asked = start.asked
+        self.asked = self.tolerance = asked.tolerance
+        every = np.ones(len(self.asked), dtype=bool)
+        self.needed = every if asked.needed is None else asked.needed
         self.failed = ~every
-        self.x: Array = zeros_like(system.b)
-        self.size = np.zeros(len(tolerance))  # |x| at most
-        self.r: Array | None = system.b  # b - (I - A) x; None where only its norm is known
-        self.residual = system.norms
-        if x0 is not None:
-            self.x = system.array(x0)
-            self.size = norms(self.x)
-            self.r, self.residual = self._measured()
-            system.trace.append(self.residual)
+        self.size, self.residual = start.size, start.residual  # |x| at most, and |r|
+        self.r: Array | None = start.r  # None where only its norm is known
         finite = np.isfinite(self.residual)
-        self.x = self._where(finite, self.x, zeros_like(self.x))
-        self.open = finite & (self.residual > tolerance) & (every if running is None else running)
+        self.x = self._where(finite, start.x, zeros_like(start.x))
+        self.open = finite & (self.residual > self.tolerance)
+        if asked.running is not None:
+            self.open &= asked.running
 
-    def solve(self, restart: int | None) -> None:
-        """Run cycles of up to `restart` products, or of as many as turn out to be needed."""
+    def solve(self, length: int, *, grows: bool) -> None:
+        """Run cycles of so many products, or, if that grows, of as many as are needed."""
         dim = max(1, self.system.b.shape[1])
         longest = min(dim, max(FIRST, LARGEST // max(1, self.system.b.shape[0] * dim)))
-        length = min(FIRST, dim) if restart is None else min(restart, dim)
-        while (self.open & self.needed).any() and self.system.left:
+        begun = bool(self.start.columns)
+        while (self.open & self.needed).any() and (self.system.left or begun):
             if self.r is not None:
-                self._cycle(self.r, length)
+                self._cycle(self.r, length, begun=begun)
+                begun = False
                 continue
-            grows = restart is None and length < longest and self._is_slow()
-            length = longest if grows else length
-            self._restart(give_up=not grows)
+            longer = grows and length < longest and self._is_slow()
+            length = longest if longer else length
+            self._restart(give_up=not longer)
 
     def _is_slow(self) -> bool:
         """Return whether the last cycle left too much of a residual that is waited for."""
@@ -179,15 +190,15 @@ class _Rows:
     def _where(self, rows: np.ndarray, yes: Array, no: Array) -> Array:
         return yes if rows.all() else choose(same_kind(rows, yes), yes, no)
 
-    def _measured(self) -> tuple[Array, np.ndarray]:
-        r = self.system.b - self.x + self.system.apply(self.x)
-        return r, norms(r)
-
     def _restart(self, *, give_up: bool) -> None:
         """Measure the open rows, and give up those that the last cycle brought nothing."""
-        self.r, measured = self._measured()
+        self.r = self.system.residual(self.x)
+        measured = norms(self.r)
         worse = self.open & ~(measured <= self.before)  # true for nan
-        self.x = self._where(worse, self.x_before, self.x)
+        if worse.any():
+            self.x = self._where(worse, self.x_before, self.x)
+            if not give_up:  # else these rows are closed
+                self.r = self.system.residual(self.x)
         measured = np.where(worse, self.before, measured)
         self.residual = np.where(self.open, measured, self.residual)
         self.system.trace.append(self.residual)
@@ -195,11 +206,13 @@ class _Rows:
         if give_up:
             self.open &= measured <= STALLED * self.before
 
-    def _cycle(self, r: Array, length: int) -> None:
-        """Minimise the residual over one Krylov space."""
+    def _cycle(self, r: Array, length: int, *, begun: bool) -> None:
+        """Minimise the residual over one Krylov space, which may have begun."""
         system = self.system
         self.x_before, self.before = self.x, self.residual
-        basis = Basis(system.apply, r, self.residual, length=length, eps=system.eps)
+        basis, columns = self.start.basis, self.start.columns if begun else ()
+        if basis is None or not begun:
+            basis = Basis(system.apply, r, self.residual, length=length, eps=system.eps)
         trace = [self.residual]
         small = LeastSquares(
             self.residual,
@@ -209,14 +222,17 @@ class _Rows:
             accuracy=self.asked / system.norms if self.by_error else None,
             size=self.size,
         )
-        while (self.needed & ~small.closed).any() and system.left and len(small.columns) < length:
+        while (self.needed & ~small.closed).any() and len(small.columns) < length:
             many = min(basis.stride, system.left, length - len(small.columns))
-            for overlaps, rest in basis.extend(many, small.closed):
+            if not columns and not many:
+                break
+            for overlaps, rest in columns or basis.extend(many, small.closed):
                 if self.by_error:
                     held = self.asked * (1 - recent_rate(trace))
                     small.tolerance = np.where(small.closed, small.tolerance, held)
                 small.add(overlaps, rest)
                 trace.append(small.residual)
+            columns = ()
         system.trace += trace[1:]
         self.tolerance = small.tolerance
         self.failed |= small.failed

@@ -23,10 +23,10 @@ def row_norms(matrix: Array) -> Array:
 
 
 def weighted_norms(
-    g: Float[Tensor, "B D"], weights: Float[Tensor, "B D"] | None
-) -> Float64[np.ndarray, " B"]:
-    """Return the norm of each row, on the host, in units of the weights; None is 1."""
-    return block_norms(g if weights is None else g * weights, (g.shape[1],))[:, 0]
+    g: Float[Tensor, "B D"], weights: Float[Tensor, "B _"] | None
+) -> Float64[Array, " B"]:
+    """Return the norm of each row in units of the weights, None is 1; see `norms_in_place`."""
+    return norms_in_place(g if weights is None else g * weights, (g.shape[1],))[:, 0]
 
 
 def norms(matrix: Array) -> np.ndarray:
@@ -89,6 +89,13 @@ def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[
     return found
 
 
+def norms_in_place(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[Array, "B K"]:
+    """Return what `block_norms` does, as a tensor if the matrix is on a device."""
+    if matrix.is_cpu:
+        return block_norms(matrix, blocks)
+    return traceable_block_norms(matrix.detach(), blocks)
+
+
 def traceable_block_norms(
     matrix: Float[Tensor, "B D"], blocks: Sequence[int]
 ) -> Float64[Tensor, "B K"]:
@@ -111,5 +118,5 @@ def _block_norms(matrix: np.ndarray, blocks: Sequence[int]) -> np.ndarray:
     else:
         parts = np.split(matrix, np.cumsum(blocks)[:-1], axis=1)
         squares = np.stack([np.vecdot(part, part) for part in parts], axis=1)
-    norms: np.ndarray = np.sqrt(squares.astype(np.float64, copy=False))
+    norms: np.ndarray = np.sqrt(squares, dtype=np.float64)
     return norms

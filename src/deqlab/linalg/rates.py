@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
+from deqlab.linalg.arrays import Array, where, zeros_like
 
 SPAN = 8
 """Steps over which a rate is measured: the residuals of accelerated methods fall unevenly."""
@@ -11,7 +11,7 @@ SLOWEST = 0.999
 """Rates above it are noise."""
 
 
-def recent_rate(trace: Sequence[np.ndarray]) -> np.ndarray:
+def recent_rate(trace: Sequence[Array]) -> Array:
     """Return the factor per step by which each row's residuals fell lately, 0 to `SLOWEST`.
 
     Args:
@@ -20,7 +20,6 @@ def recent_rate(trace: Sequence[np.ndarray]) -> np.ndarray:
     """
     steps = min(SPAN, len(trace) - 1)
     if steps == 0:
-        return np.zeros(len(trace[-1]))
+        return zeros_like(trace[-1])
     factor = (trace[-1] / trace[-1 - steps]) ** (1 / steps)
-    rate: np.ndarray = np.fmin(factor, SLOWEST)  # of nan, too
-    return rate
+    return where(factor < SLOWEST, factor, SLOWEST)  # nan is no smaller

@@ -41,8 +41,13 @@ def jvp(f: Callable[[Tensor], Tensor], z: Float[Tensor, "B D"]) -> tuple[Tensor,
     """
     with torch.inference_mode(mode=False), unpacked():
         leaf, out = taped(f, z)
+    return out.detach(), pushforward(f, leaf, out)
+
+
+def pushforward(f: Callable[[Tensor], Tensor], leaf: Tensor, out: Tensor) -> Product:
+    """Return the product v -> J v, given a tape of f from `leaf` to `out`."""
     if not out.requires_grad:
-        return out, torch.zeros_like
+        return torch.zeros_like
     point, image = leaf.detach(), out.detach()
 
     def by_plain_attention() -> Product:
@@ -71,7 +76,7 @@ def jvp(f: Callable[[Tensor], Tensor], z: Float[Tensor, "B D"]) -> tuple[Tensor,
                         raise
                     chosen.clear()
 
-    return image, product
+    return product
 
 
 def _double_backward(leaf: Tensor, out: Tensor) -> Product:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
-from deqlab.maps.held import Captured, Held, Owner, Registered
+from deqlab.maps.held import Captured, Held, Owner, Registered, written_ones
 from deqlab.maps.reachable import PLUMBING, Reachable, is_of_torch
 
 LARGE = 2**16
@@ -81,7 +81,7 @@ class Buffers:
                 each.leave()
         self.point = z.detach()
         if not self.known:
-            self.held = [each for each in self.held if each.is_written]
+            self.held = written_ones(self.held)
             self.known = True
             for each in self.held:
                 each.keep_start()
@@ -159,4 +159,6 @@ def _is_held(tensor: Tensor, *, is_given: bool) -> bool:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    return not tensor.requires_grad and tensor.layout is torch.strided
+    plain = not tensor.requires_grad and tensor.layout is torch.strided
+    # What a transform of torch.func wraps is watched only.
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)

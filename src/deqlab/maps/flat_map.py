@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from deqlab.containers import State
 from deqlab.maps.buffers import Buffers
@@ -28,7 +27,7 @@ from deqlab.maps.own_derivatives import OwnDerivatives
 from deqlab.maps.random_numbers import RandomNumbers
 from deqlab.maps.reachable import NOTHING_FOUND, reachable
 from deqlab.maps.watch import Watch
-from deqlab.state import Layout
+from deqlab.state import Layout, computes_by_itself
 from deqlab.tracing import check_not_traced
 
 
@@ -53,8 +52,6 @@ class FlatMap:
         Raises:
             ValueError: f changed the structure, a shape, the dtype or the device of z, or wrote to
                 it.
-            NotImplementedError: f depends on a tensor that torch.func or forward-mode
-                differentiation follows.
         """
         version, flag = None if z.is_inference() else z._version, z.requires_grad
         if self.held is None:
@@ -123,7 +120,6 @@ class FlatMap:
             buffers = Buffers(found, args)
         watch = Watch(found, buffers.loose)
         fz = random.first(lambda: self._with_buffers(buffers, z, args))
-        check_not_followed(fz)
         buffers.held.extend(watch.replaced())
         watch.suspect()
         self.held = _Held(random, buffers, watch)
@@ -141,24 +137,25 @@ class FlatMap:
 
     def _with_buffers(self, buffers: Buffers, z: Tensor, args: tuple[object, ...]) -> Tensor:
         if not buffers:
-            return self._evaluate(z, args)
+            return self.evaluate(z, args)
         with alone():
-            return buffers.evaluate(z, lambda: self._evaluate(z, args))
+            return buffers.evaluate(z, lambda: self.evaluate(z, args))
 
-    def _evaluate(self, z: Tensor, args: tuple[object, ...]) -> Tensor:
+    def evaluate(self, z: Tensor, args: Sequence[object]) -> Tensor:
+        """Return f(z, *args) as it is now: nothing is held still."""
         image = self._image(self.layout.unflatten(z), args)
         device = self.device
         # A plain tensor where it belongs, told without a call: this runs at every evaluation.
         plain = type(image) is Tensor and image.layout is torch.strided and image.device == device
         if not plain:
-            _check_image(image, device)
+            _check_image(image, device, type(z))
         fz = self.layout.flatten(image)
         if fz.requires_grad and not torch.is_grad_enabled():
             fz = fz.detach()  # f took a derivative of its own
         # A plain subclass (nn.Parameter, say) is the tensor that it is.
-        return fz if type(fz) is Tensor else fz.as_subclass(Tensor)
+        return fz if type(fz) is Tensor or computes_by_itself(fz) else fz.as_subclass(Tensor)
 
-    def _image(self, z: State, args: tuple[object, ...]) -> Any:  # noqa: ANN401, whatever f returns
+    def _image(self, z: State, args: Sequence[object]) -> Any:  # noqa: ANN401, whatever f returns
         if not self.takes_derivatives or not torch.is_grad_enabled():
             return self.f(z, *args)
         with OwnDerivatives() as own:
@@ -182,19 +179,20 @@ class _Held(NamedTuple):
     watch: Watch
 
 
-def _check_image(image: object, device: torch.device) -> None:
+def _check_image(image: object, device: torch.device, kind: type) -> None:
     """Raise ValueError if what f returned, or a part of it, is nothing that a solve can go on with.
 
-    Of what kind z is, and of which shapes and dtypes, the layout knows.
+    Of what structure z is, and of which shapes and dtypes, the layout knows; `kind` is the class of
+    its tensors.
     """
     if isinstance(image, Mapping):
         for part in image.values():
-            _check_image(part, device)
+            _check_image(part, device, kind)
     elif isinstance(image, list | tuple):
         for part in image:
-            _check_image(part, device)
+            _check_image(part, device, kind)
     elif isinstance(image, Tensor):
-        _check_tensor(image, device)
+        _check_tensor(image, device, kind)
     elif image is None:
         raise ValueError("f returned None; it must return a new z (is a return missing?)")
     elif isinstance(image, np.ndarray):
@@ -206,7 +204,7 @@ def _check_image(image: object, device: torch.device) -> None:
         check_not_traced(image)
 
 
-def _check_tensor(image: Tensor, device: torch.device) -> None:
+def _check_tensor(image: Tensor, device: torch.device, kind: type) -> None:
     if image.device != device:
         raise ValueError(f"f must stay on the device of z: {device} became {image.device}")
     if image.layout is not torch.strided:
@@ -214,35 +212,11 @@ def _check_tensor(image: Tensor, device: torch.device) -> None:
             f"f must return a dense tensor, got one of layout {image.layout}; return "
             "result.to_dense() (sparse tensors inside of f are fine)"
         )
-    if type(image).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    if computes_by_itself(image) and type(image) is not kind:
         raise ValueError(
             f"f must return a plain tensor, got a {type(image).__name__}, whose numbers lie "
             "elsewhere; convert it at the end of f (full_tensor() of a DTensor, for one)"
         )
-
-
-def check_not_followed(*tensors: object) -> None:
-    """Raise unless every tensor is an ordinary one.
-
-    Raises:
-        NotImplementedError: torch.func or forward-mode differentiation follows a tensor.
-    """
-    for tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            continue
-        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-            raise NotImplementedError(
-                "fixed_point under a transform of torch.func (grad, jvp, vmap, jacrev, ...): a "
-                "solve decides row by row when to stop, which a transform cannot follow; use "
-                "torch.autograd.grad instead, with create_graph=True for higher derivatives and "
-                "one call for each row of a Jacobian; in place of vmap, give the batch to one solve"
-            )
-        if forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None:
-            raise NotImplementedError(
-                "fixed_point under forward-mode differentiation: a solve has no tangent; use "
-                "torch.autograd.grad instead (a Jacobian-vector product is the derivative of a "
-                "vector-Jacobian product with respect to its vector)"
-            )
 
 
 def _autocast_settings(device: torch.device) -> tuple[bool, torch.dtype]:

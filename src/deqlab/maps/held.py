@@ -2,6 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -27,14 +28,17 @@ class Held(ABC):
     by_value = True
     sure = False
 
-    @property
-    def is_written(self) -> bool:
-        """Whether the last evaluation wrote it."""
+    def is_written(self) -> bool | Tensor:
+        """Return whether the last evaluation wrote it; a tensor (), if a device has to be asked."""
         if self.sure or self.bumped:
             return True
         # The kernels of batch norm, and writes through .data, leave the version as it was.
         written = self.written()
-        return written is None or (self.by_value and not torch.equal(written, self.start))
+        if written is None or not self.by_value:
+            return written is None
+        if written.is_cpu or written.shape != self.start.shape:
+            return not torch.equal(written, self.start)
+        return (written != self.start).any()
 
     def keep_start(self) -> None:
         """Keep what it was at the start: what stands there may change before backward."""
@@ -63,6 +67,15 @@ class Held(ABC):
     @abstractmethod
     def written(self) -> Tensor | None:
         """Return what the last evaluation made of it."""
+
+
+def written_ones(held: Sequence[Held]) -> list[Held]:
+    """Return those that the last evaluation wrote, by one wait for a device."""
+    told = [each.is_written() for each in held]
+    asked = [each for each in told if isinstance(each, Tensor)]
+    answers = iter(torch.stack(asked).cpu() if asked else ())
+    written = [bool(next(answers) if isinstance(each, Tensor) else each) for each in told]
+    return [each for each, is_written in zip(held, written, strict=True) if is_written]
 
 
 class Registered(Held):

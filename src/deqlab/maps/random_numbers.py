@@ -9,10 +9,13 @@ they ended before; otherwise it is made once more.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
@@ -134,11 +137,16 @@ class RandomNumbers:
         ends = [generator.get_state() for generator, _ in self.drawn]
         if _are_same(ends, self.ends):
             self.agreeing += 1
-        elif all(map(is_at_or_before, (generator for generator, _ in self.drawn), ends, self.ends)):
+        elif self._are_before(ends):
             self.ends, self.agreeing = ends, 1
         else:
             return False
         return self.agreeing >= AGREEING
+
+    def _are_before(self, ends: Sequence[Tensor]) -> bool:
+        with _outside_of_transforms():
+            pairs = zip(self.drawn, ends, self.ends, strict=True)
+            return all(is_at_or_before(drawn[0], *states) for drawn, *states in pairs)
 
     def _states(self) -> list[Tensor]:
         return [generator.get_state() for generator in self.generators]
@@ -190,7 +198,15 @@ def _are_same(states: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 
 def _same(state: Tensor, other: Tensor) -> bool:
     # Twice as fast as torch.equal.
-    return state.numpy().tobytes() == other.numpy().tobytes()
+    with _outside_of_transforms():
+        return state.numpy().tobytes() == other.numpy().tobytes()
+
+
+def _outside_of_transforms() -> AbstractContextManager[object]:
+    """Let tensors be what they are, and not what a transform of torch.func makes of them."""
+    if _functorch.peek_interpreter_stack() is None:
+        return nullcontext()
+    return temporarily_clear_interpreter_stack()
 
 
 def _of_torch(device: torch.device) -> list[torch.Generator]:

@@ -46,13 +46,19 @@ class Watch:
                 yield held
 
     def suspect(self) -> None:
-        """Take note of what the first evaluation may have written."""
-        versions = zip(self._tensors(), self.versions, strict=True)
-        self.suspects = [
-            (tensor, tensor.detach().clone())
-            for tensor, before in versions
-            if self.found.hides_writes or version(tensor) != before
-        ]
+        """Take note of what the first evaluation may have written.
+
+        Raises:
+            ValueError: It has written a tensor that a transform of torch.func wraps.
+        """
+        self.suspects = []
+        for tensor, before in zip(self._tensors(), self.versions, strict=True):
+            written = version(tensor) != before
+            if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                if written:  # its numbers are no plain ones, to be compared
+                    raise ValueError(self._sentence(tensor))
+            elif written or self.found.hides_writes:
+                self.suspects.append((tensor, tensor.detach().clone()))
 
     def check(self) -> None:
         """Raise if the second evaluation has written other numbers.

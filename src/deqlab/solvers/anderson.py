@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.linalg.arrays import Array, choose, smaller
+from deqlab.linalg.arrays import Array, choose, known_none, smaller
 from deqlab.linalg.norms import row_norms
 from deqlab.solvers.anderson_window import Window
 from deqlab.solvers.base import Solver
@@ -118,7 +118,7 @@ class Anderson(Solver[Recent]):
 
         rejected = residual > self.growth * memory.least
         memory.least = smaller(memory.least, residual)
-        good = window.held() if rejected.any() else None
+        good = None if known_none(rejected) else window.held()
         window.close(fz, g)
         coefficients = window.coefficients(g, self.ridge)
         rest = g if self.damping == 1 else window.move(window.dg, g, coefficients)

@@ -15,31 +15,17 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
 from deqlab.solvers.anderson import Anderson
+from deqlab.solvers.auto_groups import ANDERSON, NEWTON, PICARD, Group, advance, regrouped, slow
+from deqlab.solvers.auto_on_device import LevelsOnDevice
 from deqlab.solvers.base import Solver
 from deqlab.solvers.loop.compaction import take_rows
-from deqlab.solvers.loop.criterion import Look
 from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.newton_krylov import NewtonKrylov
-
-PICARD, ANDERSON, NEWTON = range(3)
-
-PROBE = 3
-"""Evaluations after which a rate is believed; one that grows is believed at once."""
-
-
-@dataclass
-class Group:
-    """Rows that go on by one method."""
-
-    rows: np.ndarray  # their places in the batch
-    method: Solver[Any]
-    memory: Any
 
 
 @dataclass
@@ -56,14 +42,6 @@ class Levels:
 
     def take_rows(self, rows: np.ndarray) -> "Levels":
         """Return the same for some of the rows, in their order."""
-        place = np.full(len(self.level), -1)
-        place[rows] = np.arange(len(rows))
-        groups = []
-        for group in self.groups:
-            stay = np.flatnonzero(place[group.rows] >= 0)
-            if len(stay):
-                memory = take_rows(group.memory, stay)
-                groups.append(Group(place[group.rows[stay]], group.method, memory))
         return Levels(
             self.level[rows],
             self.last[rows],
@@ -71,12 +49,12 @@ class Levels:
             self.since[rows],
             take_rows(self.before, rows),
             self.count,
-            groups,
+            regrouped(self.groups, rows, len(self.level)),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Auto(Solver[Levels]):
+class Auto(Solver[Levels | LevelsOnDevice]):
     """The default choice where nothing is known of f.
 
     Memory: 2 memory + 4 states once a row has left Picard iteration; more only for rows that come
@@ -103,21 +81,26 @@ class Auto(Solver[Levels]):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     @override
-    def init(self, z: Float[Tensor, "B D"]) -> Levels:
+    def init(self, z: Float[Tensor, "B D"]) -> Levels | LevelsOnDevice:
         batch = len(z)
+        if not z.is_cpu:
+            return LevelsOnDevice.of(z, self._anderson.init(z))
         unknown = np.full(batch, np.inf)
         return Levels(np.full(batch, PICARD), unknown, unknown, np.zeros(batch, dtype=int))
 
     @override
     def step(
-        self, f: CountedMap, iterate: Iterate, memory: Levels
-    ) -> tuple[Float[Tensor, "B D"], Levels]:
+        self, f: CountedMap, iterate: Iterate, memory: Levels | LevelsOnDevice
+    ) -> tuple[Float[Tensor, "B D"], Levels | LevelsOnDevice]:
+        if isinstance(memory, LevelsOnDevice):
+            methods = self._anderson, self._newton
+            return memory.step(f, iterate, *methods, promise=self.promise), memory
         look, running = iterate.look, iterate.running
         assert look is not None
         memory.count += 1
-        # Looked at now and then only: one bad step is no rate.
-        if memory.count <= PROBE or memory.count % self.promise == 0:
-            self._escalate(self._slow(look, memory) & running, ANDERSON, f, iterate, memory)
+        with np.errstate(all="ignore"):
+            rows = slow(look, memory.last, memory.count, self.promise)
+        self._escalate((memory.level == PICARD) & rows & running, ANDERSON, f, iterate, memory)
         if memory.groups:
             stalled = self._stalled(look.measure, memory)
             self._escalate(stalled & running, NEWTON, f, iterate, memory)
@@ -126,20 +109,8 @@ class Auto(Solver[Levels]):
         z_next = iterate.fz
         for group in memory.groups:
             if running[group.rows].any():
-                z_next = self._advance(group, f, iterate, z_next)
+                z_next = advance(group, f, iterate, z_next)
         return z_next, memory
-
-    def _slow(self, look: Look, memory: Levels) -> np.ndarray:
-        """Return which rows Picard iteration does not bring to the end soon."""
-        with np.errstate(all="ignore"):
-            rate = look.measure / memory.last
-            if memory.count < PROBE:
-                slow = rate >= 1
-            else:  # rate^n measure = what is allowed
-                distance = np.log(np.maximum(look.measure / look.allowed, 1.0))
-                slow = ~(distance <= -self.promise * np.log(np.minimum(rate, 1.0)))
-        found: np.ndarray = (memory.level == PICARD) & slow
-        return found
 
     def _stalled(self, measure: np.ndarray, memory: Levels) -> np.ndarray:
         """Return which rows have found nothing much better by Anderson for long."""
@@ -155,9 +126,7 @@ class Auto(Solver[Levels]):
         """Start a group of these rows, and take them out of theirs."""
         if not rows.any():
             return
-        method: Solver[Any] = Anderson(memory=self.memory)
-        if level == NEWTON:
-            method = NewtonKrylov(rtol=self.rtol, atol=self.atol)
+        method: Solver[Any] = self._anderson if level == ANDERSON else self._newton
         for group in memory.groups:
             stay = np.flatnonzero(~rows[group.rows])
             if len(stay) < len(group.rows):
@@ -175,17 +144,16 @@ class Auto(Solver[Levels]):
             _, own = method.step(f.part(places, iterate.z), before, own)
         memory.groups.append(Group(places, method, own))
 
-    def _advance(
-        self,
-        group: Group,
-        f: CountedMap,
-        iterate: Iterate,
-        z_next: Float[Tensor, "B D"],
-    ) -> Float[Tensor, "B D"]:
-        """Return `z_next` with one step of the group in its rows."""
-        if len(group.rows) == len(iterate.z):
-            step, group.memory = group.method.step(f, iterate, group.memory)
-            return step
-        some, part = iterate.take_rows(group.rows), f.part(group.rows, iterate.z)
-        step, group.memory = group.method.step(part, some, group.memory)
-        return z_next.index_copy(0, torch.from_numpy(group.rows).to(z_next.device), step)
+    @override
+    def asks(self, memory: Levels | LevelsOnDevice) -> Tensor | None:
+        if isinstance(memory, LevelsOnDevice):
+            return memory.stalled(self.stall)
+        return None
+
+    @property
+    def _anderson(self) -> Anderson:
+        return Anderson(memory=self.memory)
+
+    @property
+    def _newton(self) -> NewtonKrylov:
+        return NewtonKrylov(rtol=self.rtol, atol=self.atol)

@@ -15,14 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName, check_count, check_kind, check_number
-from deqlab.linalg.arrays import Array, as_tensor
+from deqlab.linalg.arrays import Array, as_tensor, known_none
 from deqlab.maps.matrix_map import MatrixMap, Narrow
 from deqlab.solution import Solution
-from deqlab.solvers.loop.compaction import Batch, Filed, rows_to_keep, take_rows
+from deqlab.solvers.loop.compaction import Batch, Filed, take_rows
 from deqlab.solvers.loop.convergence import Convergence
 from deqlab.solvers.loop.criterion import Rules
 from deqlab.solvers.loop.error_control import ErrorControl
 from deqlab.solvers.loop.evaluation import CountedMap, Iterate
+from deqlab.solvers.loop.on_device import OnDevice
 from deqlab.solvers.loop.record import Record
 from deqlab.state import share_memory
 
@@ -101,6 +102,13 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         """
         return {}
 
+    def asks(self, memory: Memory) -> Tensor | None:
+        """Return numbers (B,) on a device that the method wants to know on the host.
+
+        The next step after a look of the loop finds them in `Iterate.told`.
+        """
+        return None
+
     def rules(self, dtype: torch.dtype) -> Rules:
         """Return what rows are held to, for a state of this dtype."""
         return Rules(
@@ -149,7 +157,8 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             last: Called in place of f where an evaluation is expected to be the last.
         """
         blocks = (z.shape[1],) if blocks is None else tuple(blocks)
-        convergence = Convergence(z, self.rules(z.dtype), blocks)
+        follow = Convergence if z.is_cpu else OnDevice
+        convergence = follow(z, self.rules(z.dtype), blocks)
         batch, record, memory = Batch(len(z)), Record(self.record), self.init(z)
         counted = CountedMap(f, taped=taped, last=last)
         control = None if accuracy is None else ErrorControl(accuracy, blocks, batch, record)
@@ -162,10 +171,12 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
             del z, fz  # not to be held when rows leave
             if control is not None:
                 z_next, memory = self._review(control, convergence, counted, iterate, memory)
-            if not convergence.goes_on:
+            if not convergence.goes_on(lambda: self.asks(memory)):  # noqa: B023, called here
                 break
+            if convergence.told is not None:
+                iterate = iterate._replace(told=convergence.told)
             if z_next is None:
-                if narrow is not None and (stay := rows_to_keep(convergence.running)) is not None:
+                if narrow is not None and (stay := convergence.leaving()) is not None:
                     batch.file(convergence.filed(self.reports(memory)))
                     batch.keep(stay)
                     convergence.keep(stay)
@@ -187,7 +198,7 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
     def _review(
         self,
         control: ErrorControl,
-        convergence: Convergence,
+        convergence: Convergence | OnDevice,
         f: CountedMap,
         iterate: Iterate,
         memory: Memory,
@@ -200,10 +211,10 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
         """
         control.forget(convergence.revoked)
         fresh = convergence.fresh
-        if not fresh.any():
+        if known_none(fresh):
             return None, memory
         z_next, memory = self._step(f, iterate._replace(running=iterate.running | fresh), memory)
-        residuals, held_to = convergence.measuring.residuals, convergence.verdicts.tolerance
+        residuals, held_to = convergence.look.residuals, convergence.verdicts.tolerance
         rows, share = control.review(fresh, iterate.z, z_next, residuals, held_to)
         convergence.reopen(rows, share)
         return z_next, memory
@@ -220,15 +231,13 @@ class Solver(SettingsByName, ABC, Generic[Memory]):
 
 
 def _solution(filed: Filed, record: Record, f: CountedMap) -> Solution:
-    value, device = filed.value, filed.value.device
-    fields: dict[str, Any] = {
-        name: as_tensor(array).to(device) for name, array in filed.fields.items()
-    }
+    value = filed.value
+    fields: dict[str, Any] = {name: as_tensor(array) for name, array in filed.fields.items()}
     return Solution(
         value=value,
         evaluations=f.counts.evaluations,
         products=f.counts.products,
-        trace=torch.from_numpy(record.trace(value.dtype)).to(device),
+        trace=record.trace(value.dtype),
         states=record.kept_states(value),
         **fields,
     )

@@ -35,9 +35,19 @@ from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.linalg.arrays import Array, choose, on_host, scaled, smaller
+from deqlab.linalg.arrays import (
+    Array,
+    choose,
+    filled,
+    known_none,
+    more,
+    scaled,
+    smaller,
+    where_known,
+)
 from deqlab.linalg.norms import row_norms
 from deqlab.solvers.base import Solver
+from deqlab.solvers.broyden_on_device import UpdatesOnDevice
 from deqlab.solvers.broyden_updates import Updates
 from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.picard import check_damping
@@ -47,7 +57,7 @@ from deqlab.solvers.picard import check_damping
 class Secants:
     """What the next step may use; g and the steps are in units of the weights."""
 
-    updates: Updates
+    updates: Updates | UpdatesOnDevice
     z: Array = None  # (B, D), the last accepted point
     g: Array = None  # (B, D), its residual
     least: Array = None  # (B,), |g| since the last restart
@@ -59,9 +69,10 @@ class Secants:
 class Broyden(Solver[Secants]):
     """Broyden's method with `memory` updates at most.
 
-    Memory: memory + 3 states. Work per step beyond f: 2 memory inner products per row. What a
-    finished solve knows of the inverse Jacobian, `inverse` and `inverse_transposed` apply.
-    `Unrolled` can differentiate the steps, but their derivative converges later than the value.
+    Memory: memory + 7 states while it steps. Work per step beyond f: 2 memory inner products per
+    row. What a finished solve knows of the inverse Jacobian, `inverse` and `inverse_transposed`
+    apply. `Unrolled` can differentiate the steps, but their derivative converges later than the
+    value.
 
     Attributes:
         memory: Updates of H between two restarts, at least 1. A restart forgets all of them: to
@@ -85,7 +96,8 @@ class Broyden(Solver[Secants]):
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Secants:
-        return Secants(Updates.for_states(z, self.memory + 1))
+        kind = Updates if z.is_cpu else UpdatesOnDevice
+        return Secants(kind.for_states(z, self.memory + 1))
 
     @override
     def step(
@@ -97,46 +109,50 @@ class Broyden(Solver[Secants]):
             point, g = array(z), array(iterate.fz) - array(z)
             g = g if weights is None else g * weights
             point, step = self._move(point, g, memory, iterate.running)
-            z_next = point + (step if weights is None else step / weights)
+            step = step if weights is None else step / weights
+            z_next = point + step if step is memory.g else more(point, step)
         z_next = torch.from_numpy(z_next) if isinstance(z_next, np.ndarray) else z_next
         return z_next.to(z.dtype), memory
 
-    def _move(
-        self, z: Array, g: Array, memory: Secants, running: np.ndarray
-    ) -> tuple[Array, Array]:
+    def _move(self, z: Array, g: Array, memory: Secants, running: Array) -> tuple[Array, Array]:
         """Return where each row steps from, and its step."""
         updates, residual = memory.updates, row_norms(g)
         if memory.z is None:
-            restarts = np.ones_like(running)
+            restarts = filled(True, running)
             memory.least = residual
             memory.beta = choose(updates.mask(restarts), self.damping, residual)
             step = scaled(memory.beta, g)
         else:
             rejected, restarts, beta = self._restarts(g, residual, memory, running)
             memory.least, going = smaller(memory.least, residual), running & ~restarts
-            step = updates.extend(g, memory.beta, going) if np.count_nonzero(going) else g
-            if np.count_nonzero(restarts):
-                back, new = updates.mask(rejected), updates.mask(restarts)
+            if known_none(rejected):
+                memory.z = memory.g = None  # not to be held beside the new ones
+            step = g if known_none(going) else updates.extend(g, memory.beta, going)
+            if not known_none(rejected):
+                back = updates.mask(rejected)
                 z, g = choose(back, memory.z, z), choose(back, memory.g, g)
+            if not known_none(restarts):
+                new = updates.mask(restarts)
                 memory.beta = choose(new, beta, memory.beta)
                 memory.least = choose(new, float("inf"), memory.least)
-                step = choose(new, scaled(memory.beta, g), step)
-        if np.count_nonzero(restarts):
+                first = scaled(memory.beta, g)
+                step = first if known_none(~restarts) else choose(new, first, step)
+        if not known_none(restarts):
             updates.start(restarts, step)
         memory.z, memory.g = z, g
         return z, step
 
     def _restarts(
-        self, g: Array, residual: Array, memory: Secants, running: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, Array]:
+        self, g: Array, residual: Array, memory: Secants, running: Array
+    ) -> tuple[Array, Array, Array]:
         """Return which rows leave their point, which restart, and with what beta."""
         updates = memory.updates
-        rejected = on_host(residual > self.growth * memory.least) & running
+        rejected = where_known(residual > self.growth * memory.least, running) & running
         restarts, first = rejected | (updates.full() & running), (updates.count == 1) & running
-        if not np.count_nonzero(restarts | first):
+        if known_none(restarts | first):
             return rejected, restarts, memory.beta
         beta = updates.last_size() / row_norms(g - memory.g)
-        too_long = on_host(beta < memory.beta / 2) & first
+        too_long = where_known(beta < memory.beta / 2, running) & first
         return rejected, restarts | too_long, choose(~(beta < self.damping), self.damping, beta)
 
     def inverse(self, memory: Secants, v: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:

@@ -30,6 +30,8 @@ from deqlab.linalg.arrays import (
     dots,
     eps,
     every,
+    more,
+    rescaled,
     same_kind,
     scaled,
     where,
@@ -105,14 +107,14 @@ class Updates:
         """Return the step -H g of every row, with H updated; these rows hold it from now on."""
         n = self._longest()
         steps, product, gram = self.steps[:, :n], self.product[:, :n, :n], self.gram[:, :n, :n]
-        overlaps = _wide_dots(steps, g)
-        weights = _wide_dots(product, overlaps)
-        w = g + combine(steps, weights)
+        overlaps = wide_dots(steps, g)
+        weights = wide_dots(product, overlaps)
+        w = more(g, combine(steps, weights))
 
         last = self._last()
         products = gram[last]  # G_p, (B, n)
         square = products[last]
-        shrink = 1 - beta * _wide_dots(steps[last][:, None], w)[:, 0] / square
+        shrink = 1 - beta * wide_dots(steps[last][:, None], w)[:, 0] / square
         # s'H dg = shrink |s|^2: what is no more than rounding would send z anywhere.
         sound = (abs(shrink) > 10 * eps(g)) & (square > 0)
         scale = beta / where(sound, shrink, 1.0)
@@ -120,16 +122,16 @@ class Updates:
         coupling[last] += 1.0
         coupling = coupling * where(sound, 1 / where(sound, square, 1.0), 0.0)[:, None]
 
-        step = scaled(scale, w)
-        self._append(rows, step, coupling, scaled(scale, overlaps + _wide_dots(gram, weights)))
+        step = rescaled(scale, w)
+        self._append(rows, step, coupling, scaled(scale, overlaps + wide_dots(gram, weights)))
         return step
 
     def apply(self, v: Array, *, transposed: bool) -> Array:
         """Return the product of all factors times v, or of their transposes."""
         n = self._longest()
         steps, product = self.steps[:, :n], self.product[:, :n, :n]
-        overlaps = _wide_dots(steps, v)
-        weights = combine(product, overlaps) if transposed else _wide_dots(product, overlaps)
+        overlaps = wide_dots(steps, v)
+        weights = combine(product, overlaps) if transposed else wide_dots(product, overlaps)
         return v + combine(steps, weights)
 
     def _longest(self) -> int:
@@ -159,7 +161,7 @@ class Updates:
         self.product = written(self.product, (who, place, n), coupling)
         self.gram = written(self.gram, (who, place, n), products)
         self.gram = written(self.gram, (who, n, place), products)
-        self.gram = written(self.gram, (who, place, place), _wide_dots(step[:, None], step)[:, 0])
+        self.gram = written(self.gram, (who, place, place), wide_dots(step[:, None], step)[:, 0])
 
     def _reserve(self, n: int) -> None:
         """Make room for n steps a row."""
@@ -177,7 +179,7 @@ class Updates:
         return self.mask(np.arange(len(place))), self.mask(place)
 
 
-def _wide_dots(columns: Array, v: Array) -> Array:
+def wide_dots(columns: Array, v: Array) -> Array:
     """Return `dots` in float64."""
     found = dots(columns, v)
     return found.astype(np.float64, copy=False) if isinstance(found, np.ndarray) else found.double()

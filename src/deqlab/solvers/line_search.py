@@ -15,7 +15,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.arrays import (
+    Array,
+    as_tensor,
+    choose_rows,
+    filled,
+    is_finite,
+    known_none,
+    larger,
+    rows_of,
+    smaller,
+    where,
+)
 
 DECREASE = 1e-4
 """c: so little that any step in the right direction passes."""
@@ -39,10 +50,10 @@ class Trial:
         lost: The row starts anew from f(z), for no t will do.
     """
 
-    size: Float[np.ndarray, " B"]
-    good: Bool[np.ndarray, " B"]
-    bad: Bool[np.ndarray, " B"]
-    lost: Bool[np.ndarray, " B"]
+    size: Float[Array, " B"]
+    good: Bool[Array, " B"]
+    bad: Bool[Array, " B"]
+    lost: Bool[Array, " B"]
 
 
 @dataclass
@@ -59,17 +70,17 @@ class LineSearch:
 
     z: Float[Tensor, "B D"]
     d: Float[Tensor, "B D"]
-    size: Float[np.ndarray, " B"]
-    t: Float[np.ndarray, " B"]
-    trials: Int[np.ndarray, " B"]
+    size: Float[Array, " B"]
+    t: Float[Array, " B"]
+    trials: Int[Array, " B"]
 
     @classmethod
     def start(cls, z: Float[Tensor, "B D"]) -> "LineSearch":
         """Return the state of rows that have not moved yet."""
-        rows = len(z)
-        return cls(z, z, np.full(rows, np.inf), np.ones(rows), np.zeros(rows, dtype=int))
+        rows = rows_of(z)
+        return cls(z, z, filled(float("inf"), rows), filled(1.0, rows), filled(0, rows))
 
-    def judge(self, size: Float[np.ndarray, " B"]) -> Trial:
+    def judge(self, size: Float[Array, " B"]) -> Trial:
         """Return where each row goes from a trial with this |g|."""
         slack = SLACK * torch.finfo(self.z.dtype).eps ** 0.5
         with np.errstate(invalid="ignore"):  # 0 * inf, where t has come to 0
@@ -77,7 +88,7 @@ class LineSearch:
         lost = ~good & (self.trials + 1 >= TRIALS)
         return Trial(size, good, ~good & ~lost, lost)
 
-    def shorter(self, size: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+    def shorter(self, size: Float[Array, " B"]) -> Float[Array, " B"]:
         """Return where a parabola through what is known of |g|^2 on the line is least.
 
         Its value and slope at the good point, -2 |g|^2, and its value at the trial; within 0.1
@@ -85,9 +96,9 @@ class LineSearch:
         """
         with np.errstate(all="ignore"):
             growth = (size / self.size) ** 2 - 1
-            least = self.t / np.maximum(growth + 2 * self.t, self.t)
-        share: np.ndarray = np.clip(np.where(np.isfinite(least), least, 0.0), 0.1, 0.5)
-        return np.asarray(self.t * share)
+            least = self.t / larger(growth + 2 * self.t, self.t)
+        share = smaller(larger(where(is_finite(least), least, 0.0), 0.1), 0.5)
+        return self.t * share
 
     def follow(
         self,
@@ -95,7 +106,7 @@ class LineSearch:
         z: Float[Tensor, "B D"],
         fz: Float[Tensor, "B D"],
         d: Float[Tensor, "B D"],
-        t: Float[np.ndarray, " B"],
+        t: Float[Array, " B"],
     ) -> tuple[Float[Tensor, "B D"], "LineSearch"]:
         """Return the next trial of every row, and its state there.
 
@@ -108,14 +119,14 @@ class LineSearch:
         """
         good, bad, lost = trial.good, trial.bad, trial.lost
         z_next = z + d
-        if bad.any():
-            z_next = choose_rows(bad, self.z + z.new_tensor(t)[:, None] * self.d, z_next)
-        if lost.any():
+        if not known_none(bad):
+            z_next = choose_rows(bad, self.z + as_tensor(t).to(z)[:, None] * self.d, z_next)
+        if not known_none(lost):
             z_next = choose_rows(lost, fz, z_next)
         return z_next, LineSearch(
             z=choose_rows(good, z, self.z),
             d=choose_rows(good, d, self.d),
-            size=np.where(good, trial.size, np.where(lost, np.inf, self.size)),
-            t=np.where(bad, t, 1.0),
-            trials=np.where(bad, self.trials + 1, 0),
+            size=where(good, trial.size, where(lost, float("inf"), self.size)),
+            t=where(bad, t, 1.0),
+            trials=where(bad, self.trials + 1, 0),
         )

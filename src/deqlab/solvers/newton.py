@@ -22,13 +22,21 @@ prefers the kink where |g| is least, which takes fewer steps, as long as they ar
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.arrays import (
+    Array,
+    as_tensor,
+    choose_rows,
+    filled,
+    known_none,
+    rows_of,
+    same_kind,
+    where_known,
+)
 from deqlab.linalg.norms import weighted_norms
 from deqlab.linalg.products import Product, jacobian
 from deqlab.linalg.tangents import jvp
@@ -51,7 +59,7 @@ class Tangents:
     line: LineSearch
     image: Float[Tensor, "B D"]  # f at the last good point
     slope: Float[Tensor, "B D"]  # J d there
-    bent: Int[np.ndarray, " B"]  # bad trials so far, on all lines
+    bent: Int[Array, " B"]  # bad trials so far, on all lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +80,7 @@ class Newton(Solver[Tangents]):
                 f"Newton holds D x D numbers a row, and this state has D = {z.shape[1]}, more "
                 f"than {LARGEST}; use NewtonKrylov"
             )
-        return Tangents(LineSearch.start(z), z, z, np.zeros(len(z), dtype=int))
+        return Tangents(LineSearch.start(z), z, z, filled(0, rows_of(z)))
 
     @override
     def step(
@@ -84,15 +92,15 @@ class Newton(Solver[Tangents]):
         trial = line.judge(size)
         good, bad = trial.good & running, trial.bad & running
         d, slope, t = g, memory.slope, line.t
-        if good.any():
+        if not known_none(good):
             _, j = jacobian(f.recordable(), z)
             f.counts.products += z.shape[1]
             d, product = _newton_step(j, g), _times(j)
             slope = choose_rows(trial.good, product(d), slope)
-        elif bad.any():
+        elif not known_none(bad):
             _, product = jvp(f.recordable(), z)
             f.counts.products += 1
-        if bad.any():
+        if not known_none(bad):
             t = _at_a_kink(memory, fz, product(line.d), line.shorter(size), weights)
         z_next, line = line.follow(trial, z, fz, d, t)
         image = choose_rows(trial.good, fz, memory.image)
@@ -115,9 +123,9 @@ def _at_a_kink(
     memory: Tangents,
     end: Float[Tensor, "B D"],
     slope: Float[Tensor, "B D"],
-    otherwise: Float[np.ndarray, " B"],
+    otherwise: Float[Array, " B"],
     weights: Tensor | None,
-) -> Float[np.ndarray, " B"]:
+) -> Float[Array, " B"]:
     """Return t just beyond a kink of f between the good point and a bad trial.
 
     Args:
@@ -128,7 +136,7 @@ def _at_a_kink(
         weights: What brings blocks of different scales to one.
     """
     line, start = memory.line, memory.image
-    tried, fallback = (end.new_tensor(t)[:, None] for t in (line.t, otherwise))
+    tried, fallback = (as_tensor(t).to(end)[:, None] for t in (line.t, otherwise))
     kinks = (end - tried * slope - start) / (memory.slope - slope)
     kinks = torch.where((kinks > 0) & (kinks < tried), kinks, torch.inf)  # also for 0 / 0
     # The first, second, third, fifth, ninth and so on: enough to choose from. Beyond it, so that
@@ -141,9 +149,9 @@ def _at_a_kink(
     after = end[:, :, None] + (t - tried[:, :, None]) * slope[:, :, None]
     g = torch.where(t < kinks, before, after) - line.z[:, :, None] - t * line.d[:, :, None]
     least = (g if weights is None else g * weights[:, :, None]).norm(dim=1).argmin(dim=1)
-    bold = torch.from_numpy(memory.bent < BOLD).to(least.device)
+    bold = same_kind(memory.bent < BOLD, least)
     rank = torch.where(bold, least, 0)[:, None]
-    return np.asarray(some.gather(1, rank)[:, 0].double().cpu().numpy())
+    return where_known(some.gather(1, rank)[:, 0].double(), otherwise)
 
 
 def _times(j: Float[Tensor, "B D D"]) -> Product:

@@ -19,11 +19,22 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.arrays import (
+    Array,
+    choose_rows,
+    filled,
+    is_finite,
+    known_none,
+    larger,
+    rows_of,
+    smaller,
+    where,
+    zeros_like,
+)
 from deqlab.linalg.gmres import gmres
 from deqlab.linalg.norms import weighted_norms
 from deqlab.linalg.products import Product
@@ -49,7 +60,7 @@ class Search:
     """The line that each row is on, and how exact its direction is."""
 
     line: LineSearch
-    eta: Float[np.ndarray, " B"]
+    eta: Float[Array, " B"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +93,7 @@ class NewtonKrylov(Solver[Search]):
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Search:
-        return Search(LineSearch.start(z), np.full(len(z), self.forcing))
+        return Search(LineSearch.start(z), filled(self.forcing, rows_of(z)))
 
     @override
     def step(
@@ -94,34 +105,32 @@ class NewtonKrylov(Solver[Search]):
         trial = line.judge(size)
         d, eta, seek = g, memory.eta, trial.good & iterate.running
         if resting is not None:  # no norm speaks for a block without a scale: a Picard step
-            seek &= ~resting
-        if seek.any():
-            eta = np.where(seek, self._forcing(size, memory, _tolerance(size, iterate.look)), eta)
+            seek = seek & ~resting
+        if not known_none(seek):
+            eta = where(seek, self._forcing(size, memory, _tolerance(size, iterate.look)), eta)
             d = self._direction(f, iterate, g, eta * size, seek)
         z_next, line = line.follow(trial, z, fz, d, line.shorter(size))
         if resting is not None:  # the units of |g| change when such a block moves
-            line = replace(line, size=np.where(resting, np.inf, line.size))
+            line = replace(line, size=where(resting, float("inf"), line.size))
         return z_next, Search(line, eta)
 
-    def _forcing(
-        self, size: np.ndarray, memory: Search, tolerance: np.ndarray
-    ) -> Float[np.ndarray, " B"]:
+    def _forcing(self, size: Array, memory: Search, tolerance: Array) -> Float[Array, " B"]:
         """Return eta for the next direction of each row."""
         with np.errstate(all="ignore"):
             eta = GAMMA * (size / memory.line.size) ** ALPHA
             kept = GAMMA * memory.eta**ALPHA
-            eta = np.where(kept > 0.1, np.maximum(eta, kept), eta)
-            eta = np.where(np.isfinite(memory.line.size), eta, self.forcing)  # the first
+            eta = where(kept > 0.1, larger(eta, kept), eta)
+            eta = where(is_finite(memory.line.size), eta, self.forcing)  # the first
             needed = NEEDED * tolerance / size
-        return np.clip(eta, np.minimum(needed, self.forcing), self.forcing)
+        return smaller(larger(eta, smaller(needed, self.forcing)), self.forcing)
 
     def _direction(
         self,
         f: CountedMap,
         iterate: Iterate,
         g: Float[Tensor, "B D"],
-        tolerance: Float[np.ndarray, " B"],
-        rows: np.ndarray,
+        tolerance: Float[Array, " B"],
+        rows: Bool[Array, " B"],
     ) -> Float[Tensor, "B D"]:
         """Return (I - J)^-1 g to the tolerance, or g in rows that come nowhere near."""
         _, product = jvp(f.recordable(), iterate.z)
@@ -133,19 +142,22 @@ class NewtonKrylov(Solver[Search]):
             max_products=self.max_products,
             restart=self.restart,
             running=rows,
+            also=iterate.running,
         )
+        if iterate.tell is not None and result.told is not None:
+            iterate.tell(result.told)
         f.counts.products += result.products
-        useful = result.residual <= USELESS * weighted_norms(g, weights)
+        useful = result.residual <= USELESS * result.size
         d = result.x if weights is None else result.x / weights
         return choose_rows(useful, d, g)
 
 
-def _tolerance(size: np.ndarray, look: Look | None) -> np.ndarray:
+def _tolerance(size: Array, look: Look | None) -> Array:
     """Return what |g| may be, in the units of `size`; 0 where nobody has judged z."""
     if look is None:
-        return np.zeros_like(size)
+        return zeros_like(size)
     with np.errstate(all="ignore"):
-        return np.asarray(size * look.allowed / look.measure)
+        return size * look.allowed / look.measure
 
 
 def _weighted(product: Product, weights: Tensor) -> Product:

@@ -17,13 +17,21 @@ iteration.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from deqlab.linalg.arrays import choose_rows
+from deqlab.linalg.arrays import (
+    Array,
+    as_tensor,
+    choose_rows,
+    filled,
+    known_none,
+    of_rows,
+    rows_of,
+    where,
+)
 from deqlab.maps.matrix_map import MatrixMap
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
@@ -38,20 +46,20 @@ class Partner:
     y: Float[Tensor, "B D"]
     best_y: Float[Tensor, "B D"]
     best_z: Float[Tensor, "B D"]
-    best_at: np.ndarray  # (B,), the iteration of the best pair, counted from 1
-    least: np.ndarray  # (B,), how good it is
+    best_at: Array  # (B,), the iteration of the best pair, counted from 1
+    least: Array  # (B,), how good it is
     count: int = 0  # iterations
     kept: tuple[tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]], ...] = ()  # see `keep_every`
 
-    def beside(self, solution: Solution) -> tuple[Float[Tensor, "B D"], np.ndarray]:
+    def beside(self, solution: Solution) -> tuple[Float[Tensor, "B D"], Int[Tensor, " B"]]:
         """Return the y that goes with each row's value, and the iteration that the pair is of.
 
         The value of a row is its last iterate, which no step has seen, or the best of those before.
         """
         moved = (solution.matrix != self.best_z).any(dim=1)
-        last = (solution.converged | moved).cpu().numpy()
-        at = np.where(last, solution.steps.cpu().numpy(), self.best_at)
-        return take(last, self.y, self.best_y), at
+        last = solution.converged | moved
+        at = torch.where(last, solution.steps, as_tensor(self.best_at).to(last.device))
+        return take(of_rows(last), self.y, self.best_y), at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +86,8 @@ class Reversible(Solver[Partner]):
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Partner:
-        return Partner(z, z, z, np.ones(len(z), dtype=int), np.full(len(z), np.inf))
+        rows = rows_of(z)
+        return Partner(z, z, z, filled(1, rows), filled(float("inf"), rows))
 
     @override
     def step(
@@ -96,8 +105,8 @@ class Reversible(Solver[Partner]):
             y=y,
             best_y=take(gained, memory.y.detach(), memory.best_y),
             best_z=take(gained, z.detach(), memory.best_z),
-            best_at=np.where(gained, count, memory.best_at),
-            least=np.where(gained, measure, memory.least),
+            best_at=where(gained, count, memory.best_at),
+            least=where(gained, measure, memory.least),
             count=count,
             kept=kept,
         )
@@ -109,7 +118,7 @@ def advance(
     z: Float[Tensor, "B D"],
     fz: Float[Tensor, "B D"],
     damping: float,
-    rows: Bool[np.ndarray, " B"],
+    rows: Bool[Array, " B"],
 ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
     """Return the pair after (y, z), given f(z) = fz; of other rows than these only y stays."""
     y = take(rows, torch.lerp(y, fz, damping), y)
@@ -117,7 +126,7 @@ def advance(
 
 
 def take(
-    mask: Bool[np.ndarray, " B"], yes: Float[Tensor, "B D"], no: Float[Tensor, "B D"]
+    mask: Bool[Array, " B"], yes: Float[Tensor, "B D"], no: Float[Tensor, "B D"]
 ) -> Float[Tensor, "B D"]:
-    """`choose_rows`, and no copy where all rows are chosen."""
-    return yes if mask.all() else choose_rows(mask, yes, no)
+    """`choose_rows`, and no copy where all rows are known to be chosen."""
+    return yes if known_none(~mask) else choose_rows(mask, yes, no)

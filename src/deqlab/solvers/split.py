@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -87,7 +86,7 @@ class AdjointMap:
         f: MatrixMap,
         z_star: Float[Tensor, "B D"],
         u: Float[Tensor, "B D"],
-        needed: Bool[np.ndarray, " B"] | None = None,
+        needed: Bool[Tensor, " B"] | None = None,
     ) -> None:
         """Take the map apart at z_star.
 
@@ -100,8 +99,7 @@ class AdjointMap:
         forward = parts(f, "an adjoint", z_star.dtype)
         slope = forward.derivative(forward.image(z_star))
         if needed is not None:
-            rows = torch.from_numpy(needed).to(slope.device)[:, None]
-            slope = torch.where(rows, slope, 0.0)
+            slope = torch.where(needed[:, None], slope, 0.0)
         self.slope: Tensor = slope
         self.split = replace(
             forward,

@@ -133,7 +133,7 @@ class _Reflections(SplittingMethod, ABC):
         From z = 0 that one would solve for nothing but zeros in the first step: there it is 0.
         """
         moved = (z != 0).any(dim=1, keepdim=True)
-        if not bool(moved.any()):
+        if z.is_cpu and not bool(moved.any()):  # a device is not asked
             return torch.zeros_like(z)
         return torch.where(moved, torch.lerp(z, split.image(z), self.alpha), 0.0)
 

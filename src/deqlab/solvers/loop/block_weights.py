@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from deqlab.linalg.arrays import Array
@@ -58,12 +58,11 @@ def traceable_weights(
     return torch.cat(parts, dim=1).to(z.dtype)
 
 
-def without_scale(start: Array, count: int) -> Bool[np.ndarray, " B"] | None:
+def without_scale(start: Array, count: int) -> Array | None:
     """Return which rows have blocks at rest, whose scale is not known; None if none is to move.
 
     A block that has not moved after as many iterates as there are blocks may never do so.
     """
     if count > start.shape[1]:
         return None
-    rows: np.ndarray = (start == 0).any(axis=1)
-    return rows
+    return (start == 0).any(1)

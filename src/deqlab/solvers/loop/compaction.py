@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from deqlab.linalg.arrays import Array
+from deqlab.linalg.arrays import Array, choose, same_kind, written
 
 Memory = TypeVar("Memory")
 
@@ -42,11 +42,6 @@ class Batch:
         self.rows: Int[np.ndarray, " b"] | None = None
         self.filed: Filed | None = None
 
-    def places(self, rows: Bool[np.ndarray, " b"]) -> Int[np.ndarray, " n"]:
-        """Return where these rows of the loop are in the whole batch."""
-        index = np.flatnonzero(rows)
-        return index if self.rows is None else self.rows[index]
-
     def whole_value(self, part: Tensor) -> Tensor:
         """Return a value of the whole batch: these rows, and what is filed of the others."""
         return part if self.filed is None else self._whole(part, self.filed.value)
@@ -61,6 +56,19 @@ class Batch:
             )
         self.filed = latest
         return latest
+
+    def put(self, whole: Array, rows: Array, part: Array) -> Array:
+        """Return numbers of the whole batch, with others for some of the rows in the loop.
+
+        Args:
+            whole: The numbers, (B,) or (B, D).
+            rows: The rows in the loop, (b,) bool.
+            part: What the rows in the loop would get, (b,) or (b, D).
+        """
+        if self.rows is None:
+            return choose(rows, part, whole)
+        index = same_kind(self.rows, whole)
+        return written(whole, index, choose(rows, part, whole[index]))
 
     def index(self, device: torch.device) -> Int[Tensor, " b"]:
         """Return the places of the rows in the loop, on a device."""

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from deqlab.linalg.arrays import Array, choose_rows, every, is_finite, known_none
 from deqlab.solvers.loop.block_weights import without_scale
-from deqlab.solvers.loop.compaction import Filed, take_rows
+from deqlab.solvers.loop.compaction import Filed, rows_to_keep, take_rows
 from deqlab.solvers.loop.coupled_rows import is_unproven, lost, remeasured, withdrawn
-from deqlab.solvers.loop.criterion import Look, Rules
+from deqlab.solvers.loop.criterion import Look, Rules, still_allowed
 from deqlab.solvers.loop.evaluation import Iterate
 from deqlab.solvers.loop.measuring import Measuring
 from deqlab.solvers.loop.progress import CONVERGED, MAX_STEPS, is_lower
@@ -61,9 +61,10 @@ class Convergence:
             self._unwritten = False
         return self._verdicts
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether any row needs another step."""
+    told = None  # the host knows all; see `OnDevice`
+
+    def goes_on(self, asks: Callable[[], Array | None]) -> bool:
+        """Return whether any row needs another step."""
         return self.count < self.rules.max_steps and not known_none(self.running)
 
     @property
@@ -108,14 +109,14 @@ class Convergence:
             return False
         measure = self.look.measure
         with np.errstate(all="ignore"):
-            allowed = self.measuring.limited(self.look.allowed)
+            allowed = still_allowed(self.look, self.measuring.bounds)
             expected = measure * (measure / self.before)
             return every((expected <= FORESIGHT * allowed) | ~self.running)
 
     def reopen(self, rows: Bool[np.ndarray, " B"], factor: Float[np.ndarray, " B"]) -> None:
         """Let rows that have converged go on, each to `factor` times its present residual."""
         if not known_none(rows):
-            self.measuring.limit(rows, factor)
+            self.measuring.limit(rows, factor[:, None] * self.look.residuals)
             known = self.verdicts
             self._note(known._replace(status=np.where(rows, MAX_STEPS, known.status)))
 
@@ -157,6 +158,10 @@ class Convergence:
     def filed(self, beside: dict[str, Array]) -> Filed:
         """Return what the solve returns of the rows in the loop, with what the method reports."""
         return Filed(self.best, of_each_row(self.verdicts) | beside)
+
+    def leaving(self) -> np.ndarray | None:
+        """Return the rows to go on with if the others may leave; None if it is not worth it."""
+        return rows_to_keep(self.running)
 
     def keep(self, rows: np.ndarray) -> None:
         """Forget all rows but these."""

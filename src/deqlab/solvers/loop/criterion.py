@@ -24,7 +24,7 @@ the first, the compiled loop with the second.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deqlab.linalg.arrays import Array, larger, smaller, where
+from deqlab.linalg.arrays import Array, filled_like, larger, smaller, where
 from deqlab.linalg.scaled_norms import norm_of
 
 SCALE_CAP = 10.0
@@ -79,6 +79,7 @@ class Look(NamedTuple):
     within: Array  # whether every block is within its tolerance
     allowed: Array  # the tolerance in units of the measure
     sizes: Array  # (B, K), |f(z)| in each block
+    residuals: Array  # (B, K), |f(z) - z| in each block
     woken: Array | None = None  # rows where a block at rest moved for the first time; None for none
 
 
@@ -106,7 +107,7 @@ def compare(residuals: Array, sizes: Array, bounds: Bounds, rules: Rules) -> Loo
     within = residuals <= tolerances
     if residuals.shape[1] == 1:  # in its own units, which nothing is compared with
         residual, tolerance = residuals.ravel(), tolerances.ravel()
-        return Look(residual, tolerance, residual, within.ravel(), tolerance, sizes)
+        return Look(residual, tolerance, residual, within.ravel(), tolerance, sizes, residuals)
     return Look(
         norm_of(residuals),
         norm_of(tolerances),
@@ -114,6 +115,7 @@ def compare(residuals: Array, sizes: Array, bounds: Bounds, rules: Rules) -> Loo
         within.all(1),
         norm_of(tolerances / bounds.unit),
         sizes,
+        residuals,
     )
 
 
@@ -139,7 +141,21 @@ def look(
     # What is reported is |f(z) - z| itself.
     residual = residuals.ravel() if residuals.shape[1] == 1 else norm_of(residuals)
     _, tolerance, measure, within, allowed, *_ = compare(counted, sizes, bounds, rules)
-    return scales, bounds, Look(residual, tolerance, measure, within, allowed, sizes, woken)
+    found = Look(residual, tolerance, measure, within, allowed, sizes, residuals, woken)
+    return scales, bounds, found
+
+
+def limited(bounds: Bounds, rows: Array, to: Array) -> Bounds:
+    """Return the bounds where these rows are held to `to`, (B, K), as well."""
+    limit = filled_like(to, float("inf")) if bounds.limit is None else bounds.limit
+    return bounds._replace(limit=where(rows[:, None], to, limit))
+
+
+def still_allowed(found: Look, bounds: Bounds) -> Array:
+    """Return what is allowed, in units of the measure, also if rows were limited since the look."""
+    if bounds.limit is None:
+        return found.allowed
+    return smaller(found.allowed, in_units(bounds.limit, bounds.unit))
 
 
 def in_units(parts: Array, unit: Array) -> Array:

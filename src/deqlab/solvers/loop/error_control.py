@@ -20,8 +20,18 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from deqlab.linalg.arrays import choose_rows
-from deqlab.linalg.norms import block_norms
+from deqlab.linalg.arrays import (
+    Array,
+    as_tensor,
+    choose_rows,
+    filled,
+    known_none,
+    larger,
+    row_max,
+    same_kind,
+    where,
+)
+from deqlab.linalg.norms import norms_in_place
 from deqlab.linalg.rates import SPAN, recent_rate
 from deqlab.solution import Solution, Status
 from deqlab.solvers.loop.compaction import Batch
@@ -45,20 +55,21 @@ class ErrorControl:
         self, accuracy: float, blocks: Sequence[int], batch: Batch, record: Record
     ) -> None:
         self.accuracy, self.blocks, self.batch, self.record = accuracy, blocks, batch, record
-        # Of the whole batch.
-        self.error = np.full(batch.size, np.nan)  # relative
-        self.met = np.full(batch.size, np.nan)  # the tolerance that a row met first
-        self.growth = np.zeros(batch.size)  # 1 / (1 - rho); 0 for rows that have not converged
-        self.ahead: Tensor | None = None  # the next step
+        # Of the whole batch, from the first review on.
+        self.error: Array  # relative
+        self.met: Array  # the tolerance that a row met first
+        self.growth: Array  # 1 / (1 - rho); 0 for rows that have not converged
+        self.ahead: Tensor  # the next step
+        self._begun = False
 
     def review(
         self,
-        fresh: Bool[np.ndarray, " b"],
+        fresh: Bool[Array, " b"],
         z: Float[Tensor, "b D"],
         z_next: Float[Tensor, "b D"],
-        residuals: Float[np.ndarray, "b K"],
-        tolerance: Float[np.ndarray, " b"],
-    ) -> tuple[Bool[np.ndarray, " b"], Float[np.ndarray, " b"]]:
+        residuals: Float[Array, "b K"],
+        tolerance: Float[Array, " b"],
+    ) -> tuple[Bool[Array, " b"], Float[Array, " b"]]:
         """Estimate the error of rows that have just converged.
 
         In a state of several blocks the largest relative error counts.
@@ -74,30 +85,34 @@ class ErrorControl:
             The rows whose error is too large, and the share of the present residual that each row
             is to be held to.
         """
+        z, z_next, batch = z.detach(), z_next.detach(), self.batch
+        self._begin(z, tolerance)
         with np.errstate(all="ignore"):
-            step = block_norms(z_next.detach() - z.detach(), self.blocks)
-            sizes = block_norms(z_next, self.blocks)
+            step = norms_in_place(z_next - z, self.blocks)
+            sizes = norms_in_place(z_next, self.blocks)
             # f(z) is only known to its rounding, which the solution amplifies as it does g.
             rounding = torch.finfo(z.dtype).eps * sizes
-            amplified = np.where(residuals > 0, step / residuals, 1.0) * (residuals + rounding)
-            measures = self.record.recent_measures(1 + SPAN, self.batch.rows)
+            amplified = where(residuals > 0, step / residuals, 1.0) * (residuals + rounding)
+            measures = self.record.recent_measures(1 + SPAN, batch.rows)
             growth = 1 / (1 - recent_rate(measures))
             error = amplified * growth[:, None]
-            relative = np.where(error > 0, error / sizes, 0.0)
-        worst, places = relative.max(axis=1, initial=0.0), self.batch.places(fresh)
-        self.error[places] = worst[fresh]
-        self.met[places] = np.fmax(self.met[places], tolerance[fresh])
-        self.growth[places] = growth[fresh]
+            worst = row_max(where(error > 0, error / sizes, 0.0))
+        self.error = batch.put(self.error, fresh, worst)
+        self.met = batch.put(self.met, fresh & ~(self._met_before() >= tolerance), tolerance)
+        self.growth = batch.put(self.growth, fresh, growth)
         self._keep(z_next, fresh)
         # A little less than what is missing, so that rounding does not ask for a second time.
-        share = np.maximum(0.9 * self.accuracy / np.maximum(worst, self.accuracy), SMALLEST)
+        share = larger(0.9 * self.accuracy / larger(worst, self.accuracy), SMALLEST)
         return fresh & (worst > self.accuracy), share
 
-    def forget(self, rows: Bool[np.ndarray, " b"]) -> None:
+    def forget(self, rows: Bool[Array, " b"]) -> None:
         """Take back what is known of rows whose verdict did not hold."""
-        places = self.batch.places(rows)
-        self.error[places] = self.met[places] = np.nan
-        self.growth[places] = 0.0
+        if known_none(rows) or not self._begun:
+            return
+        nan = filled(float("nan"), rows)
+        self.error = self.batch.put(self.error, rows, nan)
+        self.met = self.batch.put(self.met, rows, nan)
+        self.growth = self.batch.put(self.growth, rows, filled(0.0, rows))
 
     def closed(self, solution: Solution) -> Solution:
         """Return the solution with its errors.
@@ -105,30 +120,39 @@ class ErrorControl:
         A row that met the tolerance of the solver has converged, even if it could not get as
         accurate as it was asked to.
         """
-        met = torch.from_numpy(self.met).to(solution.residual.device)
+        value = solution.matrix
+        if not self._begun:  # no row has met anything
+            error = torch.full_like(solution.residual, torch.nan)
+            return replace(solution, error=error, correction=torch.zeros_like(value))
+        met, error = (as_tensor(each).to(value.device) for each in (self.met, self.error))
+        growth = as_tensor(self.growth).to(value)[:, None]
         kept = ~solution.converged & met.isfinite()
         return replace(
             solution,
-            error=torch.from_numpy(self.error).to(met.device),
-            correction=self._correction(solution.matrix),
+            error=error,
+            correction=torch.where(growth > 0, growth * (self.ahead - value.detach()), 0.0),
             status=torch.where(kept, int(Status.CONVERGED), solution.status),
             tolerance=torch.where(kept, met, solution.tolerance),
         )
 
-    def _keep(self, z_next: Float[Tensor, "b D"], fresh: Bool[np.ndarray, " b"]) -> None:
+    def _begin(self, z: Float[Tensor, "b D"], like: Array) -> None:
+        if not self._begun:
+            rows = like if self.batch.rows is None else same_kind(np.empty(self.batch.size), like)
+            self.error, self.met = filled(float("nan"), rows), filled(float("nan"), rows)
+            self.growth = filled(0.0, rows)
+            self.ahead = z.new_zeros(self.batch.size, z.shape[1])
+            self._begun = True
+
+    def _met_before(self) -> Float[Array, " b"]:
+        if self.batch.rows is None:
+            return self.met
+        return self.met[same_kind(self.batch.rows, self.met)]
+
+    def _keep(self, z_next: Float[Tensor, "b D"], fresh: Bool[Array, " b"]) -> None:
         """Remember the next step of these rows."""
-        z_next = z_next.detach()
-        if self.ahead is None:
-            self.ahead = z_next.new_zeros(self.batch.size, z_next.shape[1])
         if self.batch.rows is None:
             self.ahead = choose_rows(fresh, z_next, self.ahead)
         else:
-            index = torch.from_numpy(self.batch.places(fresh)).to(z_next.device)
-            some = z_next[torch.from_numpy(np.flatnonzero(fresh)).to(z_next.device)]
+            index = self.batch.index(z_next.device)
+            some = choose_rows(fresh, z_next, self.ahead[index])
             self.ahead = self.ahead.index_copy(0, index, some)
-
-    def _correction(self, value: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        if self.ahead is None:
-            return torch.zeros_like(value)
-        growth = torch.from_numpy(self.growth).to(value)[:, None]
-        return torch.where(growth > 0, growth * (self.ahead - value.detach()), 0.0)

@@ -1,11 +1,13 @@
 """What a method takes a step from: an iterate, and the map, whose evaluations are counted."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from deqlab.linalg.arrays import Array
 from deqlab.maps.matrix_map import Bound, MatrixMap
 from deqlab.solvers.loop.compaction import take_rows
 from deqlab.solvers.loop.criterion import Look
@@ -16,10 +18,14 @@ class Iterate(NamedTuple):
 
     z: Tensor  # (B, D)
     fz: Tensor  # (B, D), f(z)
-    running: np.ndarray  # (B,) bool, the rows that still look for an answer
+    running: Array  # (B,) bool, the rows that still look for an answer
     look: Look | None = None  # its residual and what that may be; None before it is judged
     weights: Tensor | None = None  # (B, D), brings blocks of different scales to one; None for one
-    resting: np.ndarray | None = None  # (B,) bool, rows with blocks whose scale is not known yet
+    resting: Array | None = None  # (B,) bool, rows with blocks whose scale is not known yet
+    # On a device: what a method tells that has looked at `running`, and what the host knows of what
+    # the method `asks`, if it has looked since the last step.
+    tell: Callable[[np.ndarray], None] | None = None
+    told: np.ndarray | None = None
 
     def take_rows(self, rows: np.ndarray) -> "Iterate":
         """Return the iterate of these rows alone."""

@@ -22,7 +22,7 @@ from deqlab.solvers.loop.criterion import (
     Scales,
     bounds_of,
     compare,
-    in_units,
+    limited,
     look,
     scales_at_start,
 )
@@ -38,14 +38,12 @@ class Measuring:
         blocks: The columns of each block.
         scales: The scale of each block of each row; from the first iterate on.
         bounds: What follows from it; from the first iterate on.
-        residuals: (B, K), |f(z) - z| at the last iterate in each block, summed fast.
         sure: (B,) bool, where the sums of the last look were right.
         weights: (B, D), what brings blocks of different scales to one; None for one block.
     """
 
     scales: Scales
     bounds: Bounds
-    residuals: Array
     sure: Array
     weights: Tensor | None = None
 
@@ -56,13 +54,13 @@ class Measuring:
 
     def look(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> Look:
         """Measure an iterate by norms that are summed fast."""
-        self.residuals, sizes = residual_norms(fz, z, self.blocks)
+        residuals, sizes = residual_norms(fz, z, self.blocks)
         if not self._begun:
             self._begin(z, fz, sizes)
-        sure = np.logical_and(sizes <= self.bounds.cap, self.residuals > self._doubtful)
+        sure = np.logical_and(sizes <= self.bounds.cap, residuals > self._doubtful)
         single = sure.shape[1] == 1
         self.sure = sure.ravel() if single else np.logical_and.reduce(sure, axis=1)
-        return compare(self.residuals, sizes, self.bounds, self.rules)
+        return compare(residuals, sizes, self.bounds, self.rules)
 
     def look_closely(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"]) -> Look:
         """Measure an iterate by norms that are right at every scale."""
@@ -84,25 +82,15 @@ class Measuring:
         """Return how far two points are from each other in each block."""
         return block_norms(z.detach() - other.detach(), self.blocks)
 
-    def limit(self, rows: Bool[np.ndarray, " B"], factor: Float[np.ndarray, " B"]) -> None:
-        """Hold these rows to `factor` times their present residual in each block as well."""
-        limit = self.bounds.limit
-        limit = np.full_like(self.residuals, np.inf) if limit is None else limit
-        limit = np.where(rows[:, None], factor[:, None] * self.residuals, limit)
-        self.bounds = self.bounds._replace(limit=limit)
-
-    def limited(self, allowed: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
-        """Return what is allowed, in units of the measure, now that some rows may be limited."""
-        if self.bounds.limit is None:
-            return allowed
-        limited: np.ndarray = np.fmin(allowed, in_units(self.bounds.limit, self.bounds.unit))
-        return limited
+    def limit(self, rows: Bool[np.ndarray, " B"], to: Float[np.ndarray, "B K"]) -> None:
+        """Hold these rows to this residual in each block as well."""
+        self.bounds = limited(self.bounds, rows, to)
 
     def keep(self, rows: np.ndarray) -> None:
         """Forget all rows but these."""
         self.scales, self.bounds = take_rows((self.scales, self.bounds), rows)
-        self.residuals, self.sure = take_rows((self.residuals, self.sure), rows)
-        self.weights, self._doubtful = take_rows((self.weights, self._doubtful), rows)
+        kept = take_rows((self.sure, self.weights, self._doubtful), rows)
+        self.sure, self.weights, self._doubtful = kept
 
     def _begin(self, z: Float[Tensor, "B D"], fz: Float[Tensor, "B D"], sizes: Array) -> None:
         """Take the scale of each block from the start, given |f(z0)| as it was summed fast."""

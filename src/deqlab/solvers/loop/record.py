@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from deqlab.linalg.arrays import Array, as_tensor, empty, same_kind
 from deqlab.solvers.loop.criterion import Look
 
-Entry: TypeAlias = tuple[np.ndarray | None, np.ndarray, np.ndarray]
+Entry: TypeAlias = tuple[np.ndarray | None, Array, Array]
 """Which rows of the whole batch were in the loop, None for all; their residuals; and their
 measures, which are residuals in units of each block's scale."""
 
@@ -34,7 +35,7 @@ class Record:
         """Keep a copy of the state, that nothing else writes to."""
         self.states[step] = state.clone()
 
-    def recent_measures(self, count: int, rows: np.ndarray | None) -> list[np.ndarray]:
+    def recent_measures(self, count: int, rows: np.ndarray | None) -> list[Array]:
         """Return the measures of the last iterates, at most so many, of the rows in the loop now.
 
         Args:
@@ -49,20 +50,21 @@ class Record:
                 found.append(measure[rows if then is None else np.searchsorted(then, rows)])
         return found
 
-    def trace(self, dtype: torch.dtype) -> Float[np.ndarray, "T B"]:
+    def trace(self, dtype: torch.dtype) -> Float[Tensor, "T B"]:
         """Return the residuals of the whole batch; in float32 at least, for a state of this dtype.
 
         A row that has left stands still.
         """
-        exact = np.float64 if dtype == torch.float64 else np.float32
-        trace = np.empty((len(self.entries), len(self.entries[0][1])), dtype=exact)
+        exact = torch.promote_types(dtype, torch.float32)
+        first = self.entries[0][1]
+        trace = empty(len(self.entries), first)
         for step, (rows, residual, _) in enumerate(self.entries):
             if rows is None:
                 trace[step] = residual
             else:
                 trace[step] = trace[step - 1]
-                trace[step, rows] = residual
-        return trace
+                trace[step, same_kind(rows, trace)] = residual
+        return as_tensor(trace).to(exact)
 
     def kept_states(self, value: Tensor) -> tuple[Tensor, ...]:
         """Return the states that were asked for, each in its own memory.
