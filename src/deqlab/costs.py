@@ -2,7 +2,8 @@
 
 FLOPs come from `torch.utils.flop_counter`: matrix products, convolutions, attention and linear
 systems of everything that runs, solver and adjoint iterations and the solver's own products
-included; 2 per multiply-add.
+included; 2 per multiply-add, and 8 where numbers are complex. Fast Fourier transforms and singular
+values are not counted.
 
 On a CPU no allocator keeps a peak, so memory is followed from storage to storage: the bytes of
 all that live at the same time, parameters and optimizer state included, but not the scratch
@@ -74,12 +75,67 @@ def _of_attention_backward(
     return int(sdpa_backward_flop_count(grad, q, k, v))
 
 
+def _of_a_substitution(a: Sequence[int], b: Sequence[int], *args: object, **kwargs: object) -> int:
+    """Return the FLOPs of A X = B with A triangular: n^2 for each column.
+
+    Args:
+        a: Shape of A, (.., n, n).
+        b: Shape of B, (.., n, k).
+        args: What else the operator takes; it costs nothing.
+        kwargs: Likewise.
+    """
+    return math.prod(a) * b[-1]
+
+
+def _of_a_product(a: Tensor, b: Tensor, *args: object, **kwargs: object) -> int:
+    """Return the FLOPs of A B: those of each entry of A that is stored, and each column of B.
+
+    Args:
+        a: A, (n, m), dense or sparse.
+        b: B, (m, k), dense.
+        args: What else the operator takes; it costs nothing.
+        kwargs: Likewise.
+    """
+    stored = a.numel() if a.layout == torch.strided else a._nnz()
+    return _per_multiply_add(a) * stored * b.shape[1]
+
+
+def _of_products(a: Tensor, b: Tensor, *args: object, **kwargs: object) -> int:
+    """Return the FLOPs of A B for each matrix of two batches.
+
+    Args:
+        a: (B, n, m).
+        b: (B, m, k).
+        args: What else the operator takes; it costs nothing.
+        kwargs: Likewise.
+    """
+    return _per_multiply_add(a) * a.numel() * b.shape[2]
+
+
+def _of_a_sum_and_products(c: Tensor, a: Tensor, b: Tensor, *args: object, **kwargs: object) -> int:
+    """Return the FLOPs of C + A B, those of the product."""
+    return _of_products(a, b)
+
+
+def _per_multiply_add(a: Tensor) -> int:
+    return 8 if a.is_complex() else 2
+
+
+_TAKE_TENSORS: tuple[Any, ...] = (_of_a_product, _of_products, _of_a_sum_and_products)
+for _count in _TAKE_TENSORS:
+    _count._get_raw = True  # torch hands it tensors, not shapes
+
 _UNCOUNTED = {
+    torch.ops.aten.mm: _of_a_product,
+    torch.ops.aten.bmm: _of_products,
+    torch.ops.aten.baddbmm: _of_a_sum_and_products,
     torch.ops.aten._linalg_solve_ex: _of_a_linear_system,
+    torch.ops.aten.linalg_solve_triangular: _of_a_substitution,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _of_attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _of_attention_backward,
 }
-"""torch counts no linear system by itself, and fused attention on CUDA only."""
+"""torch counts no linear system by itself, fused attention on CUDA only, a sparse matrix as if it
+were dense, and complex numbers as if they were real."""
 
 
 def num_parameters(model: nn.Module) -> int:

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from typing_extensions import TypeVar
+
+from deqlab.residual_plot import draw_residuals
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 StateT = TypeVar("StateT", default=Tensor)
 """The type of a state: that of z0, and so that of the value."""
@@ -55,7 +60,8 @@ class Solution(Generic[StateT]):
             intermediate states.
         aux: What f returned beside the state at `value`, with `has_aux`; else None.
         adjoint: One `Solution` of the adjoint system for each backward pass that went through
-            `value`; empty before the first, and for gradients that solve none.
+            `value`, and for each tangent of it; empty before the first, and for gradients that
+            solve none. Under `torch.func.vmap` each has the rows of all problems.
     """
 
     value: StateT
@@ -98,6 +104,30 @@ class Solution(Generic[StateT]):
         pass, and unless the gradient was asked for an accuracy.
         """
         return self.adjoint[-1].error if self.adjoint else None
+
+    def plot(self, axes: "Axes | None" = None) -> "Axes":
+        """Draw the residual of each sample against steps, and what it may be.
+
+        Samples that missed their tolerance are dashed, and of more than 50 samples those of the
+        largest residuals are drawn. Tolerances differ by sample: a line stands at the largest, and
+        a shade reaches down to the least.
+
+        Args:
+            axes: Where to draw, of matplotlib; None makes a figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ValueError: There is no trace, as in a compiled region.
+        """
+        return draw_residuals(
+            self.trace.detach().cpu(),
+            steps=self.steps.cpu(),
+            tolerance=self.tolerance.detach().cpu(),
+            converged=self.converged.cpu(),
+            axes=axes,
+        )
 
     def verdicts(self) -> "Solution[None]":
         """Return a copy without the value, the correction, the recorded states and aux.

@@ -10,19 +10,20 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 from deqlab.containers import State
-from deqlab.errors import OnFailure, check_on_failure, report_lost_gradient
-from deqlab.failures import report_failure
+from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients.base import Gradient, Problem, check_gradient
-from deqlab.gradients.coupling import couples_rows, report_coupled_value
 from deqlab.gradients.implicit import Implicit
 from deqlab.maps.auxiliary import WithAux, apart
-from deqlab.maps.flat_map import FlatMap, check_not_followed
+from deqlab.maps.flat_map import FlatMap
 from deqlab.maps.narrowing import narrowing
-from deqlab.solution import Solution, StateT, Status
+from deqlab.maps.transforms import are_active
+from deqlab.solution import Solution, StateT
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver, check_solver
+from deqlab.solving import solved
 from deqlab.state import Layout, share_memory
 from deqlab.tracing import check_not_traced
+from deqlab.transformed import solve_in_levels
 
 
 def fixed_point(
@@ -50,8 +51,9 @@ def fixed_point(
         f: The map. `f(z, *args)` has the structure, shapes and dtypes of z; it must not write
             to z.
         z0: Where to start: a tensor of shape (B, *S), or a tuple, named tuple, list or dict of
-            such tensors, nested at will. It receives no gradient: the fixed point does not depend
-            on it. With `batched=False` the tensors have any shapes.
+            such tensors, nested at will. It receives no gradient, for the fixed point does not
+            depend on it, but from `gradients.Loops`, which seek none. With `batched=False` the
+            tensors have any shapes.
         args: Passed on to f. Gradients flow to these, and to every parameter that f uses.
         solver: The forward method, with its tolerance and step limit.
         gradient: How to differentiate the solution.
@@ -77,9 +79,9 @@ def fixed_point(
         ValueError: f changed the structure, a shape, the dtype or the device of z, or wrote to it;
             or with `rows_independent`, some rows of f are not what they are among all; or an
             argument is out of its domain.
-        NotImplementedError: The call stands under a transform of torch.func, forward-mode
-            differentiation, or a tracer (torch.jit.trace, torch.fx); or under torch.compile, with
-            an option that cannot be compiled.
+        NotImplementedError: The call stands under a tracer (torch.jit.trace, torch.fx); or under
+            torch.compile, with an option that cannot be compiled; or under a transform of
+            torch.func, with a gradient that has no derivative there (see `deqlab.transformed`).
 
     Example:
         >>> import torch
@@ -160,12 +162,8 @@ def solve_for(
     check_rows(rows_independent, batched=batched)
     layout = Layout.of(cast("State", z0), batched=batched)
     start = layout.flatten(cast("State", z0))
-    check_not_followed(start, *args)
     inner = WithAux(cast("Callable[..., Any]", f)) if has_aux else f
     flat_f = FlatMap(cast("Callable[..., State]", inner), layout, start.device)
-    if torch.is_grad_enabled() and parametrize._cache_enabled:
-        # What parametrize.cached() keeps of the first evaluation must carry a graph.
-        flat_f(start, *args)
     problem = Problem(
         f=flat_f,
         # No tape can hold a tensor made in inference mode: a warm start from one is copied.
@@ -177,41 +175,21 @@ def solve_for(
         narrow=narrowing(flat_f, args, rows_independent),
         what=what,
     )
-    solution = gradient.solve(problem)
-    if remember is not None:
-        remember(solution)
-    if flat_f.loses_gradient:
-        report_lost_gradient(what)
-    if on_failure != "ignore" and not bool(solution.converged.all()):
-        _report(solution, flat_f, args, what=what, on_failure=on_failure)
-    # Where f is not finite there is no evaluation at a solution.
-    if flat_f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
-        flat_f.update_buffers(solution.matrix.detach(), *args)
-    value = solution.matrix
-    if any(isinstance(other, Tensor) and share_memory(value, other) for other in (start, *args)):
-        solution = replace(solution, value=value.clone())  # a start that has converged
+    if are_active():
+        solution = solve_in_levels(problem, flat_f, gradient, remember)
+    else:
+        if torch.is_grad_enabled() and parametrize._cache_enabled:
+            # What parametrize.cached() keeps of the first evaluation must carry a graph.
+            flat_f(start, *args)
+        solution = solved(problem, gradient, remember)
+        value = solution.matrix
+        if any(isinstance(each, Tensor) and share_memory(value, each) for each in (start, *args)):
+            solution = replace(solution, value=value.clone())  # a start that has converged
     if isinstance(inner, WithAux):
         aux = inner.at(lambda: flat_f(solution.matrix, *args))
         aux = apart(aux, (solution.matrix, start, *tree_leaves(args)))
         solution = replace(solution, aux=aux, evaluations=solution.evaluations + 1)
     return _unfolded(solution, layout)
-
-
-def _report(
-    solution: Solution[Tensor],
-    f: FlatMap,
-    args: tuple[object, ...],
-    *,
-    what: str,
-    on_failure: OnFailure,
-) -> None:
-    """Raise or warn because samples missed the tolerance; see `report_failure`."""
-    # Who goes on after a warning may come here at every step: then a glance has to do.
-    bits = 1 if on_failure == "warn" else None
-    if couples_rows(lambda z: f(z, *args), solution.matrix.detach(), bits=bits):
-        report_coupled_value(what, on_failure=on_failure)
-    else:
-        report_failure(solution, what=what, on_failure=on_failure, lowered=f.lowered)
 
 
 def _unfolded(solution: Solution[Tensor], layout: Layout) -> Solution[Any]:

@@ -70,6 +70,7 @@ def test_blocks_of_all_shapes_scales_and_dtypes(solver):
     assert_verdicts_hold(inside, lambda z: f(z, X), z0, solver)
 
 
+@pytest.mark.slow
 def test_autocast_and_half_precision_keep_the_dtype_of_the_state():
     f = lambda z, x: torch.nn.functional.linear(z, 0.5 * W.to(z.dtype)).to(x.dtype) + x  # noqa: E731
     x, solver = X.float(), Anderson(rtol=2e-2)
@@ -83,12 +84,14 @@ def test_autocast_and_half_precision_keep_the_dtype_of_the_state():
     assert inside.status.tolist() == outside.status.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(0, 3), (2, 3, 4, 1), (5,)])
 def test_states_of_any_shape(shape):
     outside, inside = both(lambda z: 0.5 * z.cos(), torch.ones(shape), solver=Picard())
     assert_same(inside, outside, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_one_sample():
     # Two rows that feed each other, and a number.
     f = lambda s, x: {"rows": 0.5 * s["rows"].flip(0) + x, "number": s["number"].cos() / 2}  # noqa: E731
@@ -101,6 +104,7 @@ def test_a_state_that_is_one_sample():
     torch.testing.assert_close(inside.value["rows"], expected, rtol=1e-9, atol=0)
 
 
+@pytest.mark.slow
 def test_containers_nested_at_will_and_aux():
     def f(s, x):
         return [0.5 * s[0] + x, {"b": (torch.tanh(s[1]["b"][0] + s[0]),)}], s[0] - x
@@ -124,6 +128,7 @@ def test_f_may_return_its_argument_or_one_of_its_args_or_write():
         assert (start == 1).all()
 
 
+@pytest.mark.slow
 def test_new_values_are_not_traced_anew():
     graphs = []
 

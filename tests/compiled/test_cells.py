@@ -57,6 +57,7 @@ def test_a_compiled_cell_runs_compiled():
     assert graphs
 
 
+@pytest.mark.slow
 def test_a_layer_in_one_graph_remembers_its_verdicts_and_warns_by_its_name():
     torch.manual_seed(0)
     deq = DEQ(DenseCell(3, 5), gradient=JacobianFree(), name="encoder")

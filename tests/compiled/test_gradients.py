@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from deqlab import (
-    Implicit,
     JacobianFree,
     Phantom,
     Picard,
+    Shine,
     Status,
     Unrolled,
     fixed_point,
@@ -59,6 +59,7 @@ def test_values_and_gradients_are_those_of_the_solve_outside(gradient):
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_row_that_is_not_finite_passes_no_gradient_and_spoils_no_other():
     outside, expected = gradients(JacobianFree(), end=END)
     inside, found = gradients(JacobianFree(), end=END, backend="aot_eager")
@@ -68,16 +69,15 @@ def test_a_row_that_is_not_finite_passes_no_gradient_and_spoils_no_other():
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("gradient", [Implicit(), Unrolled(), Unrolled(steps=2, checkpoint=True)])
+@pytest.mark.parametrize("gradient", [Shine(), Unrolled(), Unrolled(steps=2, checkpoint=True)])
 def test_what_is_not_compiled_is_refused(gradient):
     name = type(gradient).__name__
-    sentence = (
-        f"backward pass of {name}: take JacobianFree.* or Unrolled.*, solve under torch.no_grad"
-    )
+    sentence = f"backward pass of {name}: take Implicit.* or Unrolled.*, solve under torch.no_grad"
     with pytest.raises(RuntimeError, match=sentence):
         gradients(gradient, backend="eager")
 
 
+@pytest.mark.slow
 def test_where_nothing_needs_a_gradient_any_will_do():
     x = X.clone().requires_grad_()
     f = lambda z, x: 0.5 * z + x  # noqa: E731
@@ -87,6 +87,7 @@ def test_where_nothing_needs_a_gradient_any_will_do():
         assert torch.equal(compiled(solve)(x), solve(X))
 
 
+@pytest.mark.slow
 def test_the_start_receives_no_gradient():
     z0 = torch.zeros(3, 4, dtype=F64, requires_grad=True)
     call = compiled(lambda z0: fixed_point(lambda z: 0.5 * z + 1, z0).value)

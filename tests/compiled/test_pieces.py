@@ -46,7 +46,7 @@ def test_any_sequence_of_iterates_gets_the_same_verdicts(seed, blocks, atol, max
     settings = {"rtol": 1e-3, "atol": atol, "min_steps": 2, "max_steps": max_steps, "patience": 2}
     rules = Picard(**settings).rules(F64)
     convergence, last = None, ()
-    while convergence is None or convergence.goes_on:
+    while convergence is None or convergence.goes_on(lambda: None):
         drawn = NUMBERS[torch.multinomial(odds, 1200, replacement=True, generator=draw)]
         # No two alike: verdicts on equal residuals hang on rounding.
         drawn *= 1 + 0.1 * torch.rand(1200, generator=draw, dtype=F64)

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from deqlab import DEQ, Broyden, Newton, Picard, fixed_point
+from deqlab import DEQ, Broyden, Implicit, Newton, Picard, fixed_point
+from deqlab.gradients import Dense
 from deqlab.maps.random_numbers import Draws
 from deqlab.nn import DenseCell
 from tests.compiled.both import compiled
@@ -68,7 +69,7 @@ def test_an_f_that_draws_random_numbers(draw):
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_export_with_a_gradient_that_has_no_graph_begins_with_the_sentence(strict):
     # Not with torch's "Observed exception", which has it somewhere below.
-    sentence = r"^fixed_point in one graph .* no backward pass of Implicit: take JacobianFree"
+    sentence = r"^torch.export holds no backward pass of Implicit: solve under torch.no_grad"
     with pytest.raises((RuntimeError, NotImplementedError), match=sentence):
         torch.export.export(DEQ(DenseCell(4, 4)), (X,), strict=strict)
     with torch.no_grad():  # as the sentence says
@@ -89,6 +90,7 @@ class Noisy(nn.Module):
         return nn.functional.dropout(0.5 * z.cos() + x, 0.5)
 
 
+@pytest.mark.slow
 def test_an_f_that_could_draw_but_does_not():
     quiet = nn.Sequential(nn.Dropout(0.5), nn.Tanh()).eval()
     noise = torch.randn(3, 4)
@@ -101,6 +103,7 @@ def attending(z, x):
     return scaled_dot_product_attention(heads, heads, heads)[:, 0, 0]
 
 
+@pytest.mark.slow
 def test_fused_attention_that_drops_nothing_draws_nothing():
     # torch marks its operator as one that draws.
     expected = fixed_point(attending, torch.zeros_like(X), X).value
@@ -122,9 +125,10 @@ def test_an_f_that_changes_the_state():
         solve(lambda z, x: z[:, :2])
 
 
+@pytest.mark.slow
 def test_a_layer_says_what_to_change():
-    layer = DEQ(DenseCell(4, 4))
-    with pytest.raises(RuntimeError, match="backward pass of Implicit: take JacobianFree"):
+    layer = DEQ(DenseCell(4, 4), gradient=Implicit(solver=Dense()))
+    with pytest.raises(RuntimeError, match=r"by GMRES, not by Dense: take Implicit\(\)"):
         compiled(layer)(X)
     with torch.no_grad():
         torch.testing.assert_close(compiled(layer)(X), layer(X))
@@ -134,7 +138,7 @@ def test_a_layer_says_what_to_change():
 def test_an_export(strict):
     # Its graph is one as well; with strict=False nothing is traced, and the error is the plain one.
     for cell, sentence in (
-        (DenseCell(4, 4), "no backward pass of Implicit: take JacobianFree"),
+        (DenseCell(4, 4), "holds no backward pass of Implicit: solve under torch.no_grad"),
         (Noisy(), r"f draws random numbers .* use eval mode"),
     ):
         with pytest.raises(RuntimeError, match=sentence) as caught:

@@ -32,6 +32,7 @@ def f(z, row):
     return images.gather(0, row[None])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "verdicts"),
     [(Picard, set(Status)), (Anderson, set(Status) - {Status.MAX_STEPS, Status.DIVERGED})],
@@ -51,6 +52,7 @@ def test_each_row_has_the_verdict_it_has_outside_and_leaves_the_others_alone(sol
     assert inside.steps[0] == reference.steps[0]
 
 
+@pytest.mark.slow
 def test_rows_that_get_anywhere_end_as_they_do_outside():
     # A wave, a slow growth, a growth from far below, a rotation and an explosion, as rows of one.
     turn = rotation(0.3, scale=1.0)
@@ -76,6 +78,7 @@ def test_rows_that_get_anywhere_end_as_they_do_outside():
     torch.testing.assert_close(inside.value[:2], torch.ones(2, 50, dtype=F64), rtol=1e-3, atol=0)
 
 
+@pytest.mark.slow
 def test_a_block_that_wakes_late_by_a_tiny_image_converges():
     f = lambda z: (0.5 * z[0] + 1, 0.5 * z[1] + 0.5 * torch.exp(20 - 40 / z[0]))  # noqa: E731
     outside, inside = both(f, (torch.zeros(1, 1, dtype=F64),) * 2, solver=Picard(rtol=1e-8))
@@ -84,6 +87,7 @@ def test_a_block_that_wakes_late_by_a_tiny_image_converges():
     torch.testing.assert_close(inside.value[1].item(), 1.0, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 def test_the_residual_is_that_of_the_value_where_all_rows_fail():
     x = normal(4, 3, seed=0)
     x[0] *= 1e3
@@ -95,6 +99,7 @@ def test_the_residual_is_that_of_the_value_where_all_rows_fail():
     torch.testing.assert_close(inside.residual, residual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [Picard, Anderson])
 def test_a_map_without_fixed_point_is_never_called_converged(solver):
     # In float32 z + 1 is z once an extrapolated z reaches 1e8.
@@ -112,6 +117,7 @@ def test_float32_states_whose_squares_vanish_or_overflow_are_judged_in_float64()
     assert inside.steps.tolist() == outside.steps.tolist()
 
 
+@pytest.mark.slow
 def test_min_steps_and_max_steps():
     f = lambda z: 0.5 * z + 1  # noqa: E731
     outside, inside = both(f, torch.full((2, 2), 2.0), solver=Picard(min_steps=4))

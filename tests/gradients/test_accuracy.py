@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deqlab import Anderson, ConvergenceError, ConvergenceWarning, Picard, Status, fixed_point
-from deqlab.gradients import GMRES, Dense, Implicit
+from deqlab.gradients import GMRES, Dense, Implicit, Switched
 from tests.problems import F64, matrix, normal, symmetric_with
 
 STIFF = torch.linspace(-0.99, 0.99, 24, dtype=F64)
@@ -109,7 +109,7 @@ def test_the_tolerance_of_the_solver_does_not_matter():
     assert torch.equal(runs[0].value, runs[1].value)
 
 
-def beyond_float32(on_failure):
+def beyond_float32(on_failure, gradient=Implicit(accuracy=1e-5)):
     """1 / (1 - 0.999) times the rounding of float32 is 6e-5: no 1e-5 can be had."""
     w = symmetric_with(torch.linspace(-0.999, 0.999, 12, dtype=F64), seed=9).float()
     x = normal(4, 12, seed=10).float()
@@ -117,9 +117,14 @@ def beyond_float32(on_failure):
         lambda z: z @ w + x,
         torch.zeros_like(x),
         solver=SOLVER,
-        gradient=Implicit(accuracy=1e-5),
+        gradient=gradient,
         on_failure=on_failure,
     )
+
+
+def test_a_gradient_that_is_used_by_another_speaks_up_as_well():
+    with pytest.raises(ConvergenceError, match="samples missed the accuracy"):
+        beyond_float32("raise", Switched(use=Implicit(accuracy=1e-5)))
 
 
 def test_an_accuracy_beyond_the_dtype_is_not_passed_over_in_silence():

@@ -89,6 +89,16 @@ def test_the_gradient_of_an_affine_map_that_ignores_z_is_exact():
     assert solution.adjoint[0].products == 1
 
 
+def test_what_measures_the_blocks_of_a_state_is_the_first_product():
+    # J = 1/2: the Krylov space of u holds v, of which J'u is all that is needed.
+    x = normal(3, 4, seed=1).requires_grad_()
+    f = lambda z, x: (z[0] / 2 + x, z[1] / 2 + 1e6 * x)  # noqa: E731
+    solution = fixed_point(f, (torch.zeros_like(x), torch.zeros_like(x)), x)
+    (solution.value[0] + solution.value[1]).sum().backward()
+    assert solution.adjoint[0].products == 1
+    torch.testing.assert_close(x.grad, torch.full_like(x, 2 + 2e6))
+
+
 def test_the_residual_of_the_adjoint_starts_at_the_size_of_the_cotangent():
     solution = solve(some_x())
     u = normal(3, 3, seed=2)

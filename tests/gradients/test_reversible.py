@@ -235,6 +235,7 @@ def training_step(gradient, max_steps):
     return peak_memory(run, [x, *module.parameters()])
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_grow_while_rounding_leaves_the_states_known():
     few, many = (training_step(Reversed(), steps) for steps in (5, 18))  # 17 can be taken back
     # The trace: one number a row and a step, on the host and twice on the way.
@@ -243,6 +244,7 @@ def test_the_memory_does_not_grow_while_rounding_leaves_the_states_known():
     assert unrolled >= 13 * 2 * 16 * 40 * 8  # two states a step at least
 
 
+@pytest.mark.slow
 def test_a_long_solve_holds_a_pair_of_states_every_seventeen_steps():
     # After 2 times 17 steps one pair is kept, and after 4 times 17 three are.
     few, many = (training_step(Reversed(), steps) for steps in (1 + 2 * 17, 1 + 4 * 17))
@@ -408,6 +410,7 @@ def test_hundreds_of_steps_have_the_closed_form_of_the_scalar_map(damping):
     assert [t.grad.item() for t in inputs] == pytest.approx([by_w, by_x], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damping", [0.3, 0.5, 0.8])
 def test_a_long_solve_has_the_gradient_of_the_fixed_point_and_warns_of_nothing(damping):
     w = symmetric_with([0.95, 0.4, -0.4, -0.9, 0.0], seed=9)
@@ -507,6 +510,7 @@ def test_the_way_back_stops_before_the_states_leave_where_f_can_be_evaluated():
     assert_equal_to_unrolled(solver, f, (1.9 * W, X))
 
 
+@pytest.mark.slow
 def test_a_row_with_many_steps_and_rows_with_few_have_the_gradients_of_their_tapes():
     rates = torch.tensor([[0.2], [0.99], [0.1]], dtype=F64)
     f = lambda z, w, x: torch.tanh(rates[: len(z)] * w * z) + x  # noqa: E731
@@ -734,8 +738,10 @@ def test_second_derivatives_are_refused_with_the_way_out():
         torch.autograd.grad(value.sum(), x, create_graph=True)
 
 
-def test_a_batch_of_cotangents_at_once_is_refused_with_the_way_out():
+def test_a_batch_of_cotangents_at_once_has_the_gradient_of_each():
     (x,) = leaves(X)
     value = solve(Reversed(), Reversible(), cell, W, x).value
-    with pytest.raises(NotImplementedError, match=r"batch of cotangents .* once for each"):
-        torch.autograd.grad(value, x, torch.stack([U, U]), is_grads_batched=True)
+    both = torch.stack([U, -3 * U])
+    (many,) = torch.autograd.grad(value, x, both, is_grads_batched=True, retain_graph=True)
+    for found, u in zip(many, both, strict=True):
+        assert torch.equal(found, *torch.autograd.grad(value, x, u, retain_graph=True))

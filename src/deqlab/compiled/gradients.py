@@ -14,6 +14,8 @@ from torch import Tensor
 
 from deqlab.compiled.report import ELSEWHERE, HERE, refuse
 from deqlab.gradients.base import Gradient
+from deqlab.gradients.implicit import Implicit
+from deqlab.gradients.linear_methods import GMRES
 from deqlab.gradients.phantom import JacobianFree, Phantom
 from deqlab.gradients.unrolled import Unrolled
 
@@ -25,13 +27,35 @@ def check_gradient(gradient: Gradient) -> None:
     """Raise NotImplementedError unless the gradient can be compiled."""
     if isinstance(gradient, JacobianFree | Phantom):
         return
+    if type(gradient) is Implicit:
+        _check_implicit(gradient)
+        return
     if isinstance(gradient, Unrolled) and gradient.steps is not None and not gradient.checkpoint:
         return
     refuse(
         f"{HERE} has no backward pass of "
-        f"{type(gradient).__name__}: take JacobianFree(), Phantom() or Unrolled(steps=...), solve "
-        f"under torch.no_grad(), or {ELSEWHERE}"
+        f"{type(gradient).__name__}: take Implicit(), JacobianFree(), Phantom() or "
+        f"Unrolled(steps=...), solve under torch.no_grad(), or {ELSEWHERE}"
     )
+
+
+def _check_implicit(gradient: Implicit) -> None:
+    if gradient.accuracy is not None:
+        refuse(
+            f"{HERE} has no gradient of a stated accuracy, whose solves go on from where they "
+            f"were: leave out accuracy, and set the rtol of the solver, or {ELSEWHERE}"
+        )
+    if gradient.warm_start is not None:
+        refuse(f"{HERE}: warm_start is not compiled; take none, or {ELSEWHERE}")
+    if not isinstance(gradient.solver, GMRES):
+        refuse(
+            f"{HERE} solves the adjoint equation by GMRES, not by "
+            f"{type(gradient.solver).__name__}: take Implicit(), or {ELSEWHERE}"
+        )
+    if gradient.solver.restart is not None:
+        refuse(f"{HERE} has GMRES without restarts: leave out restart, or {ELSEWHERE}")
+    if torch.compiler.is_exporting():
+        refuse("torch.export holds no backward pass of Implicit: solve under torch.no_grad()")
 
 
 def attach(

@@ -67,17 +67,38 @@ def report(verdicts: Verdicts, what: str, on_failure: OnFailure) -> None:
     _report(status, residual, tolerance, verdicts.steps, what, on_failure)
 
 
+def report_adjoint(
+    status: Tensor,
+    residual: Tensor,
+    tolerance: Tensor,
+    steps: Tensor,
+    *,
+    what: str,
+    on_failure: str,
+) -> None:
+    """The same for an adjoint solve, whose steps are products."""
+    if on_failure != "ignore":
+        _report(status, residual, tolerance, steps, what, on_failure, True)
+
+
 @torch.library.custom_op("deqlab::report", mutates_args=())
 def _report(
-    status: Tensor, residual: Tensor, tolerance: Tensor, steps: Tensor, what: str, on_failure: str
+    status: Tensor,
+    residual: Tensor,
+    tolerance: Tensor,
+    steps: Tensor,
+    what: str,
+    on_failure: str,
+    is_linear: bool = False,
 ) -> None:
     solution = Solution(
         value=None,
-        residual=residual,
-        tolerance=tolerance,
-        status=status,
-        steps=steps,
-        evaluations=1,
+        # Copies: the graph goes on to use its memory, and the solution may be kept.
+        residual=residual.clone(),
+        tolerance=tolerance.clone(),
+        status=status.clone(),
+        steps=steps.clone(),
+        evaluations=0 if is_linear else 1,
         trace=residual.new_empty((0, len(status))),
     )
     report_failure(solution, what=what, on_failure=cast("OnFailure", on_failure))

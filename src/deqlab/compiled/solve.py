@@ -5,25 +5,28 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from torch._higher_order_ops import while_loop
 from torch.utils._pytree import tree_map, tree_map_only
 
 from deqlab.compiled.gradients import MatrixMap, attach, check_gradient
+from deqlab.compiled.implicit import attach_implicit
 from deqlab.compiled.randomness import evaluated
 from deqlab.compiled.report import check_supported, report
 from deqlab.compiled.steps import Memory, init, step
 from deqlab.errors import OnFailure, check_on_failure
 from deqlab.gradients.base import Gradient
+from deqlab.gradients.implicit import Implicit
 from deqlab.linalg.norms import traceable_block_norms
 from deqlab.maps.auxiliary import state_and_aux
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
 from deqlab.solvers.loop.block_weights import traceable_weights
-from deqlab.solvers.loop.coupled_rows import is_unproven, lost, remeasured, withdrawn
+from deqlab.solvers.loop.coupled_rows import is_unproven, lost
 from deqlab.solvers.loop.criterion import Rules, Scales, bounds_of, look, scales_at_start
-from deqlab.solvers.loop.progress import CONVERGED, MAX_STEPS
+from deqlab.solvers.loop.on_device import closed
+from deqlab.solvers.loop.progress import MAX_STEPS
 from deqlab.solvers.loop.verdicts import Verdicts, judge, of_each_row, unknown
 from deqlab.state import Layout
 
@@ -71,7 +74,19 @@ def fixed_point(
     verdicts = end.verdicts
     report(verdicts, what, on_failure)
     value = end.best
-    if follows:
+    if follows and isinstance(gradient, Implicit):
+        value = attach_implicit(
+            flat_f,
+            value,
+            gradient,
+            status=verdicts.status,
+            evaluations=end.evaluations,
+            rtol=solver.rtol,
+            blocks=layout.blocks,
+            what=what,
+            on_failure=on_failure,
+        )
+    elif follows:
         value = attach(flat_f, value, gradient, defined=verdicts.status != Status.NONFINITE.value)
     aux = None
     if has_aux:  # copied, for who writes to it: a graph cannot tell whose memory it is
@@ -150,14 +165,14 @@ def _solve(
 
 def judged(
     known: Verdicts,
-    best: Float[Tensor, "B D"],
+    best: Tensor,
     scales: Scales,
-    z: Float[Tensor, "B D"],
-    fz: Float[Tensor, "B D"],
-    count: Int64[Tensor, ""],
+    z: Tensor,
+    fz: Tensor,
+    count: Tensor,
     rules: Rules,
     blocks: Sequence[int],
-) -> tuple[Verdicts, Float[Tensor, "B D"], Scales]:
+) -> tuple[Verdicts, Tensor, Scales]:
     """Return the verdicts, the best iterates and the scales, given also that f(z) = fz."""
     residuals = traceable_block_norms(fz - z, blocks)
     sizes = traceable_block_norms(fz, blocks)
@@ -175,15 +190,3 @@ def judged(
     assert scales.late is not None
     scales = scales._replace(late=scales.late.clone())  # a loop hands on nothing that it was given
     return verdicts, torch.where(take[:, None], z, best), scales
-
-
-def closed(known: Verdicts, proven: Bool[Tensor, ""], out_of_steps: Bool[Tensor, ""]) -> Verdicts:
-    """Return the verdicts at the end, true of the value also where rows depend on each other.
-
-    Args:
-        known: The verdicts on the last iterate.
-        proven: Whether that was the value as a whole.
-        out_of_steps: Whether the steps ran out.
-    """
-    rows = torch.where(proven, known.residual.isfinite(), known.status == CONVERGED)
-    return withdrawn(remeasured(known, *known.latest, rows), out_of_steps)

@@ -8,12 +8,28 @@ from torch.serialization import add_safe_globals
 from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
 from deqlab.gradients.linear_methods import GMRES, Dense
+from deqlab.gradients.loops import Loops, RandomLoops
 from deqlab.gradients.phantom import JacobianFree, Phantom
 from deqlab.gradients.reversible import Reversed
 from deqlab.gradients.shine import Shine
+from deqlab.gradients.switched import Switched
 from deqlab.gradients.unrolled import Unrolled
 
-add_safe_globals([GMRES, Dense, Implicit, JacobianFree, Phantom, Reversed, Shine, Unrolled])
+add_safe_globals(
+    [
+        GMRES,
+        Dense,
+        Implicit,
+        JacobianFree,
+        Loops,
+        Phantom,
+        RandomLoops,
+        Reversed,
+        Shine,
+        Switched,
+        Unrolled,
+    ]
+)
 
 __all__ = [
     "GMRES",
@@ -21,8 +37,11 @@ __all__ = [
     "Gradient",
     "Implicit",
     "JacobianFree",
+    "Loops",
     "Phantom",
+    "RandomLoops",
     "Reversed",
     "Shine",
+    "Switched",
     "Unrolled",
 ]

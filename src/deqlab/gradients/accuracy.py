@@ -48,7 +48,6 @@ def solve_to_accuracy(
     share = VALUE * accuracy
     problem = replace(problem, solver=replace(problem.solver, rtol=accuracy))
     solution, _, tape = solved(problem, accuracy=share)
-    report_error(solution, share, what=problem.what, on_failure=problem.on_failure)
     adjoint = _ToAccuracy(problem, solution, method, accuracy)
     return attached(problem, solution, tape, adjoint, near=_corrected(solution, share))
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName
-from deqlab.linalg.norms import block_norms
+from deqlab.linalg.norms import traceable_block_norms
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
@@ -36,10 +36,11 @@ class Adjoint:
         blocks: Columns of each block.
         by_error: Whether the tolerance is meant for the estimated relative error of v.
         scale: What v is measured in, if the equation is for v / scale; None for 1.
-        start: Where to start; None for where the method starts.
+        start: Where to start, up to its size; None for where the method starts.
+        image: J'u, if that is known.
         effort: Evaluations and products that the forward solve took.
-        needed: Rows whose v is waited for, on the host. The others get what comes with it: there
-            is no equilibrium to differentiate where the forward solve failed. None for all.
+        needed: Rows whose v is waited for. The others get what comes with it: there is no
+            equilibrium to differentiate where the forward solve failed. None for all.
         split: v -> J'v + u as a map whose parts splitting methods find; None where they do not
             solve it.
     """
@@ -50,8 +51,9 @@ class Adjoint:
     by_error: bool = False
     scale: Float[Tensor, "B D"] | None = None
     start: Float[Tensor, "B D"] | None = None
+    image: Float[Tensor, "B D"] | None = None
     effort: int = 0
-    needed: Bool[np.ndarray, " B"] | None = None
+    needed: Bool[Tensor, " B"] | None = None
     split: AdjointMap | None = None
 
     def balanced(self) -> "Adjoint":
@@ -62,30 +64,41 @@ class Adjoint:
         """
         if len(self.blocks) == 1:
             return self
-        sizes = block_norms(self.u, self.blocks)
-        sizes = np.fmax(sizes, block_norms(self.product(self.u), self.blocks))
-        sizes = np.where(np.isfinite(sizes), sizes, 0.0)
-        row = np.linalg.norm(sizes, axis=1, keepdims=True)
-        sizes = np.where(sizes > 0, sizes, np.where(row > 0, row, 1.0))
-        columns = torch.tensor(self.blocks, device=self.u.device)
-        s = torch.from_numpy(sizes).to(self.u).repeat_interleave(columns, dim=1)
+        image = self.product(self.u).detach()
+        pulled = traceable_block_norms(image, self.blocks)
+        sizes = torch.fmax(traceable_block_norms(self.u.detach(), self.blocks), pulled)
+        sizes = torch.where(sizes.isfinite(), sizes, 0.0)
+        row = torch.linalg.vector_norm(sizes, dim=1, keepdim=True)
+        sizes = torch.where(sizes > 0, sizes, torch.where(row > 0, row, 1.0)).to(self.u.dtype)
+        each = (sizes[:, i, None].expand(-1, size) for i, size in enumerate(self.blocks))
+        s = torch.cat(tuple(each), dim=1)
 
         def product(v: Tensor) -> Tensor:
             return self.product(v * s) / s
 
         start = None if self.start is None else self.start / s
-        blocks = (s.shape[1],)
-        return replace(self, product=product, u=self.u / s, blocks=blocks, scale=s, start=start)
+        return replace(
+            self,
+            product=product,
+            u=self.u / s,
+            blocks=(s.shape[1],),
+            scale=s,
+            start=start,
+            image=image / s,
+        )
 
-    def sizes(self) -> Float[np.ndarray, " B"]:
+    def counted(self, norms: np.ndarray) -> np.ndarray:
+        """Return |u| as it counts: as 1 in a balanced equation."""
+        return norms if self.scale is None else np.where(norms > 0, 1.0, norms)
+
+    def sizes(self) -> Float64[Tensor, " B"]:
         """Return |u|, which in a balanced equation counts as 1."""
-        size = block_norms(self.u, (self.u.shape[1],))[:, 0]
-        return size if self.scale is None else np.where(size > 0, 1.0, size)
+        size = _row_norms(self.u)
+        return size if self.scale is None else torch.where(size > 0, 1.0, size)
 
-    def norms(self, matrix: Float[Tensor, "B D"]) -> Float[np.ndarray, " B"]:
+    def norms(self, matrix: Float[Tensor, "B D"]) -> Float64[Tensor, " B"]:
         """Return the norm of each row of a v or a residual, in what v is measured in."""
-        scaled = matrix if self.scale is None else matrix / self.scale
-        return block_norms(scaled, (scaled.shape[1],))[:, 0]
+        return _row_norms(matrix if self.scale is None else matrix / self.scale)
 
 
 class LinearMethod(SettingsByName, ABC):
@@ -129,11 +142,11 @@ def verified(
         residual: J'v + u - v.
         eps: The rounding of the precision in which f works.
     """
-    measured = torch.from_numpy(equation.norms(residual)).to(residual.device)
+    measured = equation.norms(residual)
     wrong = result.converged & ~(measured <= result.tolerance)
-    if not bool(wrong.any()):
+    if wrong.is_cpu and not bool(wrong.any()):  # a device is not asked
         return result
-    scale = torch.from_numpy(equation.sizes() + equation.norms(result.matrix)).to(residual.device)
+    scale = equation.sizes() + equation.norms(result.matrix)
     wrong &= ~(measured <= result.tolerance + ROUNDING * eps * scale)
     return replace(
         result,
@@ -145,14 +158,18 @@ def verified(
 def moved(result: Solution, equation: Adjoint, residual: Float[Tensor, "B D"]) -> Solution:
     """Return the result of an equation by error, given its residual at a point closer to z*."""
     assert result.error is not None
-    away = torch.from_numpy(equation.norms(residual)).to(residual.device)
-    size = torch.from_numpy(equation.sizes()).to(residual.device)
-    growth = torch.where(result.residual > 0, result.error / result.residual, 1 / size)
+    away = equation.norms(residual)
+    growth = torch.where(result.residual > 0, result.error / result.residual, 1 / equation.sizes())
     error = growth * torch.fmax(result.residual, away)
     return replace(result, error=error.nan_to_num(nan=0.0))
 
 
 def _only_needed(equation: Adjoint) -> Product:
     """Return the product with zero rows where v is not waited for: these end at v = u."""
-    needed = torch.from_numpy(equation.needed).to(equation.u.device)[:, None]
+    assert equation.needed is not None
+    needed = equation.needed[:, None]
     return lambda v: torch.where(needed, equation.product(v), 0.0)
+
+
+def _row_norms(matrix: Float[Tensor, "B D"]) -> Float64[Tensor, " B"]:
+    return traceable_block_norms(matrix.detach(), (matrix.shape[1],))[:, 0]

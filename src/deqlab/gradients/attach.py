@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.gradients.captured import Gradients, pull
+from deqlab.gradients.cotangents import one_by_one
 from deqlab.gradients.missing_derivatives import (
     check_twice_differentiable,
     missing_derivatives_are_named,
@@ -99,27 +100,26 @@ class _Attach(torch.autograd.Function):
             from deqlab import graph_break
 
             return graph_break.outside(_Attach.backward, ctx, cotangent)
-        if torch._C._functorch.is_legacy_batchedtensor(cotangent):
-            raise NotImplementedError(
-                "the gradient of fixed_point for a batch of cotangents at once (vmap, "
-                "is_grads_batched, vectorize=True): an adjoint solve decides row by row when to "
-                "stop; call torch.autograd.grad once for each cotangent instead"
-            )
         node: Node = ctx.node
-        z_star, *saved = ctx.saved_tensors
-        given, (near, *kept) = saved[: len(node.args.positions)], saved[ctx.count :]
-        tape = _tape(node, kept) if kept else node.record(z_star, given)
-        u = node.zero_undefined(cotangent)
-        with missing_derivatives_are_named():
-            if torch.is_grad_enabled():
-                if uses_fused_attention(tape.out):
-                    with plain_attention():
-                        tape = node.record(z_star, given)
-                gradients = _recorded_backward(node, z_star, tape, given, u)
-            else:
-                backward = Backward(node=node, u=u, given=given, near=near)
-                gradients = node.method.gradients(backward, tape)
+        gradients = one_by_one(
+            lambda u: _gradients(node, ctx.count, ctx.saved_tensors, u), cotangent
+        )
         return None, None, None, *gradients
+
+
+def _gradients(node: Node, count: int, saved: Sequence[Any], cotangent: Tensor) -> Gradients:
+    """Return the gradient of each of the node's `count` inputs, given what it has saved."""
+    z_star, *others = saved
+    given, (near, *kept) = others[: len(node.args.positions)], others[count:]
+    tape = _tape(node, kept) if kept else node.record(z_star, given)
+    u = node.zero_undefined(cotangent)
+    with missing_derivatives_are_named():
+        if torch.is_grad_enabled():
+            if uses_fused_attention(tape.out):
+                with plain_attention():
+                    tape = node.record(z_star, given)
+            return _recorded_backward(node, z_star, tape, given, u)
+        return node.method.gradients(Backward(node=node, u=u, given=given, near=near), tape)
 
 
 def _tape(node: Node, kept: Sequence[Tensor]) -> Tape:

@@ -3,15 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.arguments import SettingsByName, check_kind
 from deqlab.errors import OnFailure
+from deqlab.gradients.lift import Lift
 from deqlab.maps.matrix_map import Bound, MapWithArgs, MatrixMap, Narrow
-from deqlab.solution import Solution
+from deqlab.solution import Solution, Status
 from deqlab.solvers.base import Solver
 
 
@@ -28,6 +29,8 @@ class Problem:
         on_failure: What a failed backward solve does.
         narrow: Returns the map on some rows alone; None keeps every row in the batch.
         what: The name of whoever asked for the solve, for errors and warnings.
+        lift: Where a gradient leaves its rule, under transforms that differentiate; it then records
+            no tape. None without such.
     """
 
     f: MapWithArgs
@@ -38,6 +41,7 @@ class Problem:
     on_failure: OnFailure
     narrow: Narrow | None = None
     what: str = "fixed_point"
+    lift: Lift | None = None
 
     @property
     def adjoint(self) -> str:
@@ -71,9 +75,29 @@ class Problem:
 class Gradient(SettingsByName, ABC):
     """Solves a problem, and makes the value differentiable."""
 
+    seeks_equilibrium: ClassVar[bool] = True
+    """Whether a row that is not within the tolerance has failed."""
+
     @abstractmethod
     def solve(self, problem: Problem) -> Solution:
         """Return the solution; its value carries a gradient if grad mode is on."""
+
+    def in_mode(self, *, training: bool) -> "Gradient":
+        """Return what a layer in that mode differentiates by; most do not tell them apart."""
+        return self
+
+    @property
+    def allowed_error(self) -> float | None:
+        """The relative error that a value may have by its estimate; None if that is not asked."""
+        return None
+
+    def failed(self, solution: Solution[Any]) -> Bool[Tensor, " B"]:
+        """Return the rows that did not become what was asked for."""
+        if not self.seeks_equilibrium:
+            return solution.status == Status.NONFINITE
+        if self.allowed_error is None or solution.error is None:
+            return ~solution.converged
+        return ~solution.converged | ~(solution.error <= self.allowed_error)
 
 
 def check_gradient(gradient: object) -> None:

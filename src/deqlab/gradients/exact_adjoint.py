@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -36,6 +35,7 @@ class ExactAdjoint(AdjointMethod):
         method: How the equation is solved.
         rtol: The tolerance relative to |u|, for linear methods that have none of their own.
         by_error: Whether it is meant for the estimated error of v.
+        warm_start: The v of the same samples from before, for linear methods; None for none.
     """
 
     exact: ClassVar[bool] = True
@@ -48,8 +48,10 @@ class ExactAdjoint(AdjointMethod):
         rtol: float,
         *,
         by_error: bool = False,
+        warm_start: Float[Tensor, "B D"] | None = None,
     ) -> None:
         self.method, self.rtol, self.by_error = method, rtol, by_error
+        self.warm_start = warm_start
         self.blocks, self.on_failure = problem.blocks, problem.on_failure
         self.asked_by, self.what = problem.what, problem.adjoint
         # What autocast computes f in.
@@ -59,7 +61,9 @@ class ExactAdjoint(AdjointMethod):
         )
         self.results = solution.adjoint
         self.effort = solution.evaluations + solution.products
-        self.needed: np.ndarray = solution.converged.cpu().numpy()
+        # None for all, where that is known without asking a device.
+        needed = solution.converged
+        self.needed = None if needed.is_cpu and bool(needed.all()) else needed
         self.equation: Adjoint | None = None  # the one that was solved last
         self.split_at: Callable[..., AdjointMap] | None = None
         if isinstance(method, SplittingMethod):
@@ -71,13 +75,15 @@ class ExactAdjoint(AdjointMethod):
 
     @override
     def solve(self, product: Product, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        return self.solve_from(None, product, u, self.rtol).matrix
+        needed = self.needed
+        nobody_waits = needed is not None and needed.is_cpu and not bool(needed.any())
+        start = None if nobody_waits else self.warm_start  # which takes a product
+        return self.solve_from(start, product, u, self.rtol).matrix
 
     def solve_from(
         self, start: Tensor | None, product: Product, u: Tensor, rtol: float
     ) -> Solution:
         """Return v with its verdicts, starting from a v that is known."""
-        needed = None if self.needed.all() else self.needed
         equation = Adjoint(
             product=product,
             u=u,
@@ -85,23 +91,25 @@ class ExactAdjoint(AdjointMethod):
             by_error=self.by_error,
             start=start,
             effort=self.effort,
-            needed=needed,
-            split=None if self.split_at is None else self.split_at(u, needed),
+            needed=self.needed,
+            split=None if self.split_at is None else self.split_at(u, self.needed),
         )
         if isinstance(self.method, LinearMethod):
             equation = equation.balanced()
         result = solve_adjoint(self.method, equation, rtol)
         self.results.append(result)
-        self.equation = equation
+        self.equation = replace(equation, image=None)  # which is not needed any more
         return result
 
     @override
     def of_adjoint(self) -> "ExactAdjoint":
         """Return the method for the adjoint of the adjoint equation, which has J in place of J'."""
-        if self.split_at is None:
+        if self.split_at is None and self.warm_start is None:
             return self
         other = copy(self)
-        other.method, other.split_at = GMRES(), None
+        other.warm_start = None
+        if self.split_at is not None:
+            other.method, other.split_at = GMRES(), None
         return other
 
     @override
@@ -133,4 +141,4 @@ class ExactAdjoint(AdjointMethod):
 
     def waited_for(self, rows: Tensor) -> Tensor:
         """Return those of the rows whose forward solve has converged."""
-        return rows & torch.from_numpy(self.needed).to(rows.device)
+        return rows if self.needed is None else rows & self.needed

@@ -5,14 +5,16 @@ linear equation a row (see `adjoint`). Memory does not grow with the number of f
 Source: Bai, Kolter & Koltun (2019), "Deep Equilibrium Models", Theorem 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from typing_extensions import override
 
 from deqlab.arguments import check_kind
-from deqlab.gradients.accuracy import solve_to_accuracy
+from deqlab.gradients.accuracy import VALUE, solve_to_accuracy
 from deqlab.gradients.adjoint import LinearMethod
 from deqlab.gradients.base import Gradient, Problem
 from deqlab.gradients.exact_adjoint import ExactAdjoint
@@ -47,13 +49,22 @@ class Implicit(Gradient):
             solved further, from where they are. `Solution.gradient_error` has the estimate, and a
             sample that misses the accuracy all the same warns or raises. None: the tolerances are
             as they are set.
+        warm_start: Where GMRES starts: the v of the same samples from before, (B, D), as
+            `Solution.adjoint[-1].value` has it; zeros for a sample of which none is known. It is
+            kept by the caller, and passed in anew for each solve. The start is the multiple of it
+            with the least residual, so that the size of the loss plays no part, and v of other
+            samples costs one product and no more. What v is held to stays the same. Transforms of
+            torch.func start without it. None: v starts at zero.
     """
 
     solver: Solver[Any] | LinearMethod = GMRES()
     accuracy: float | None = None
+    warm_start: Float[Tensor, "B D"] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_kind("solver", self.solver, Solver, LinearMethod, example="GMRES()")
+        if self.warm_start is not None:
+            self._check_warm_start()
         if self.accuracy is None:
             return
         if not 0 < self.accuracy < 1:
@@ -64,12 +75,45 @@ class Implicit(Gradient):
                 f"{type(self.solver).__name__}: only these estimate their error"
             )
 
+    @property
+    @override
+    def allowed_error(self) -> float | None:
+        return None if self.accuracy is None else VALUE * self.accuracy
+
     @override
     def solve(self, problem: Problem) -> Solution:
         if self.accuracy is not None:
             return solve_to_accuracy(problem, self.solver, self.accuracy)
+        start = self._start(problem)
         solution, _, tape = solved(problem)
         # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
         # another: it is then solved to near rounding.
         rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps
-        return attached(problem, solution, tape, ExactAdjoint(problem, solution, self.solver, rtol))
+        method = ExactAdjoint(problem, solution, self.solver, rtol, warm_start=start)
+        return attached(problem, solution, tape, method)
+
+    def _start(self, problem: Problem) -> Float[Tensor, "B D"] | None:
+        """Return where v starts, as a state of the problem; None for zero."""
+        start, z = self.warm_start, problem.z0
+        if start is None or problem.lift is not None:
+            return None
+        if start.shape != z.shape:
+            raise ValueError(
+                f"Implicit: warm_start has the shape {tuple(start.shape)}, and v in this solve "
+                f"{tuple(z.shape)}: pass the v of these samples, as Solution.adjoint[-1].value has "
+                "it"
+            )
+        return start.detach().to(z)
+
+    def _check_warm_start(self) -> None:
+        check_kind("warm_start", self.warm_start, Tensor, example="solution.adjoint[-1].value")
+        if not isinstance(self.solver, GMRES):
+            raise ValueError(
+                f"warm_start is a start of GMRES, and solver is {type(self.solver).__name__}: take "
+                "GMRES(), or no warm_start"
+            )
+        if self.accuracy is not None:
+            raise ValueError(
+                "warm_start hides how fast residuals fall, by which accuracy estimates the error: "
+                "set tolerances, as in Implicit(solver=GMRES(rtol=1e-3)), or take no warm_start"
+            )

@@ -8,6 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from deqlab.gradients.adjoint import Adjoint, LinearMethod
+from deqlab.linalg.arrays import of_rows
 from deqlab.linalg.gmres import gmres
 from deqlab.linalg.norms import block_norms
 from deqlab.solution import Solution, Status
@@ -39,26 +40,29 @@ class GMRES(LinearMethod):
 
     @override
     def solve(self, equation: Adjoint, rtol: float) -> Solution:
-        u, size = equation.u, equation.sizes()
+        u = equation.u
         asked = rtol if self.rtol is None or equation.by_error else self.rtol
-        limit = self.max_products or max(_enough(u.shape[1]), equation.effort)
+        limit = self.max_products or max(enough_products(u.shape[1]), equation.effort)
         result = gmres(
             equation.product,
             u,
-            tolerance=asked * size,
+            tolerance=asked * of_rows(equation.sizes()),
             by_error=equation.by_error,
             max_products=limit,
             x0=equation.start,
+            rescaled=True,
+            image=equation.image,
             restart=self.restart,
-            needed=equation.needed,
+            needed=None if equation.needed is None else of_rows(equation.needed),
         )
+        size = equation.counted(result.size)
         status = np.full(len(size), int(Status.STAGNATED))
         if result.products >= limit:
             status[:] = Status.MAX_STEPS
         status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         status[result.converged] = Status.CONVERGED
         v, residual = result.x, result.residual
-        if not result.products and not result.converged.all():  # no row is waited for
+        if not len(result.trace) and not result.converged.all():  # no row is waited for
             v, residual = u, np.where(result.converged, residual, np.nan)
         with np.errstate(invalid="ignore", divide="ignore"):
             error = asked * residual / result.tolerance
@@ -77,7 +81,7 @@ class GMRES(LinearMethod):
         )
 
 
-def _enough(dim: int) -> int:
+def enough_products(dim: int) -> int:
     """Return how many products GMRES may take of itself."""
     return max(200, dim + 32) if dim <= 1024 else 200
 
@@ -114,7 +118,7 @@ class Dense(LinearMethod):
         v = torch.where(solved[:, None], v, u)
         rest = u - torch.einsum("bij,bj->bi", system, v)
         residual = block_norms(rest, (dim,))[:, 0]
-        size = equation.sizes()
+        size = equation.sizes().cpu().numpy()
         with np.errstate(invalid="ignore", divide="ignore"):
             error = residual / size
         # To rounding: that is all a factorisation promises.

@@ -132,15 +132,19 @@ class Node:
 
     def clean(self, product: Product) -> Product:
         """Keep the undefined rows of a product at zero: they may be 0 * inf."""
-        if bool(self.defined.all()):
+        if self._all_defined():
             return product
         return lambda v: self.zero_undefined(product(v))
 
     def zero_undefined(self, v: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Return v with its undefined rows at zero."""
-        if bool(self.defined.all()):
+        if self._all_defined():
             return v
         return torch.where(self.defined[:, None], v, 0.0)
+
+    def _all_defined(self) -> bool:
+        """Return whether every row is known to be defined; a device is not asked."""
+        return self.defined.is_cpu and bool(self.defined.all())
 
 
 def _is_same(a: Tensor, b: Tensor) -> bool:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.errors import OnFailure, speak
@@ -31,8 +31,21 @@ from deqlab.gradients.captured import Gradients
 from deqlab.gradients.coupling import has_coupled_rows
 from deqlab.gradients.reverse_step import Pair, Point, reverse_step
 from deqlab.gradients.tape import Arguments, Tape
-from deqlab.linalg.norms import block_norms
+from deqlab.linalg.arrays import (
+    Array,
+    filled,
+    hypotenuse,
+    is_finite,
+    larger,
+    on_host,
+    row_max,
+    same_kind,
+    where,
+    zeros_like,
+)
+from deqlab.linalg.norms import norms_in_place
 from deqlab.linalg.products import Product, vjp
+from deqlab.linalg.scaled_norms import norm_of
 from deqlab.maps.matrix_map import MapWithArgs
 from deqlab.solvers.reversible import advance, take
 
@@ -56,7 +69,7 @@ class Route:
     damping: float
     every: int  # steps from one kept pair to the next
     updates: np.ndarray  # (B,), the steps that lead from the start to each row's value
-    trace: np.ndarray  # (T, B), |f(z) - z| after 0, 1, ... steps
+    trace: Array  # (T, B), |f(z) - z| after 0, 1, ... steps
     blocks: Sequence[int]
     allowed: float
     on_failure: OnFailure
@@ -89,11 +102,11 @@ class ReversePass:
         if not seen.all() and not has_coupled_rows(self._product(z), z):
             self.updates = np.where(seen, route.updates, 0)
         self.steps = int(self.updates.max(initial=0))
-        sizes = np.maximum(self._sizes(pairs[0][0]), self._sizes(z))
-        self.scale = np.where(sizes > 0, sizes, 1.0)  # (B, K), of each block of the state
-        self.error = np.zeros(len(z))  # (B,), estimated and relative, of each row's gradient
+        sizes = larger(self._sizes(pairs[0][0]), self._sizes(z))
+        self.scale = where(sizes > 0, sizes, 1.0)  # (B, K), of each block of the state
+        self.error = filled(0.0, sizes)  # (B,), estimated and relative, of each row's gradient
         # A cotangent that is not finite is nobody's drift.
-        self.judged = np.isfinite(self._sizes(cotangent)).all(axis=1)
+        self.judged = is_finite(self._sizes(cotangent)).all(1)
 
     def walk(self) -> Gradients:
         """Go back to the start; return the gradients of the inputs, None for what f ignores."""
@@ -110,57 +123,68 @@ class ReversePass:
         share of the cotangent that is left; within the piece that product is smaller. Each piece
         begins at an exact pair, so that their errors are independent and add in squares.
         """
-        last, rows = min(first + self.route.every, self.steps), self.updates > first
+        last, rows = min(first + self.route.every, self.steps), self._beyond(first)
         end, kept = self.point, self.pairs[first // self.route.every]
-        point, error = self._reversed(end, first, last), np.full(len(rows), np.nan)
+        point, lost = self._reversed(end, first, last)
         if point is not None:
             error = self._gap(rows, (point.y, point.z), kept) * self._share(point)
-        # A derivative that is not finite is no better for being computed twice.
-        judged = rows & self.judged & ~np.isnan(self.error)
-        if point is None or (judged & ~(error <= allowed)).any():
+            # A derivative that is not finite is no better for being computed twice.
+            judged = rows & self.judged & (self.error == self.error)
+            lost = lost | (judged & ~(error <= allowed))
+        if point is None or bool(lost.any()):
             point, error = self._repeated(end, first, last)
-        self.error = np.where(rows, np.hypot(self.error, error), self.error)
+        self.error = where(rows, hypotenuse(self.error, error), self.error)
         self.point = replace(point, y=take(rows, kept[0], point.y), z=take(rows, kept[1], point.z))
 
-    def _reversed(self, point: Point, first: int, last: int) -> Point | None:
-        """Take the steps after `first` back; None where the states of a row are lost."""
-        size = np.linalg.norm(self.scale, axis=1)
+    def _beyond(self, step: int) -> Bool[Array, " B"]:
+        """Return the rows that have taken more steps than that."""
+        return same_kind(self.updates > step, self.judged)
+
+    def _reversed(self, point: Point, first: int, last: int) -> tuple[Point | None, Array]:
+        """Take the steps after `first` back; return also the rows whose states are lost.
+
+        On the host nothing is taken back from there: f need not be defined where it leads. A device
+        is not asked on the way.
+        """
+        size, lost = norm_of(self.scale), zeros_like(self.judged)
         for step in range(last, first, -1):
             point, residual = self._back(point, step, None)
             with np.errstate(all="ignore"):
-                found = np.abs(residual - self.route.trace[step - 1]) <= LOST * size
-            if (self.judged & (self.updates >= step) & ~found).any():
-                return None  # f need not be defined where it leads from there
-        return point
+                found = abs(residual - self.route.trace[step - 1]) <= LOST * size
+            lost = lost | (self.judged & self._beyond(step - 1) & ~found)
+            if isinstance(lost, np.ndarray) and lost.any():
+                return None, lost
+        return point, lost
 
-    def _repeated(self, end: Point, first: int, last: int) -> tuple[Point, np.ndarray]:
+    def _repeated(self, end: Point, first: int, last: int) -> tuple[Point, Array]:
         """Differentiate the steps after `first` at pairs that are computed as the solver did.
 
         Also returns the error, which is zero if f returns what it returned then.
         """
-        rows, point = self.updates > first, end
+        rows, point = self._beyond(first), end
         kept = self.pairs[first // self.route.every]
         pairs = [(take(rows, kept[0], end.y), take(rows, kept[1], end.z))]
         for step in range(first + 1, last + 1):
-            moving = self.updates >= step
+            moving = self._beyond(step - 1)
             y, z = pairs[-1]
             y, moved = advance(self._evaluate, y, z, self._evaluate(z), self.route.damping, moving)
             pairs.append((y, take(moving, moved, z)))
         error = self._gap(rows, pairs.pop(), (end.y, end.z)) * self._share(end)
         for step in range(last, first, -1):
             point, _ = self._back(point, step, pairs.pop())
-        return point, np.where(np.isfinite(self._share(point)), error, np.nan)
+        return point, where(is_finite(self._share(point)), error, float("nan"))
 
     def _report(self) -> None:
         """Warn or raise if the gradient of a sample may be too far off."""
         missed = self.judged & ~(self.error <= self.route.allowed)
-        if self.route.on_failure == "ignore" or not missed.any():
+        if self.route.on_failure == "ignore" or not bool(missed.any()):
             return
-        worst = int(np.where(missed, np.nan_to_num(self.error, nan=np.inf), -1.0).argmax())
+        missed, error = on_host(missed), on_host(self.error)
+        worst = int(np.where(missed, np.nan_to_num(error, nan=np.inf), -1.0).argmax())
         name = f"the gradient of {self.route.what} by Reversed"
         measured = (
             f"{name}: {int(missed.sum())} of {len(missed)} samples missed the accuracy (worst: "
-            f"sample {worst}, estimated relative error {self.error[worst]:.1e} where "
+            f"sample {worst}, estimated relative error {error[worst]:.1e} where "
             f"{self.route.allowed:.1e} is allowed, after {self.updates[worst]} steps back)."
         )
         advice = (
@@ -168,16 +192,16 @@ class ReversePass:
             "deterministic, and change nothing that it uses before the backward pass; Implicit() "
             "and Unrolled() do not compute the steps again."
         )
-        if not np.isfinite(self.error[worst]):
+        if not np.isfinite(error[worst]):
             advice = "The derivative of f is inf or nan there: a root or a norm at zero?"
         text = f"{name}: samples missed the accuracy. {advice}\nThe numbers are in `details`."
         speak(f"{measured}\n{advice}", text, on_failure=self.route.on_failure)
 
-    def _back(self, point: Point, step: int, before: Pair | None) -> tuple[Point, np.ndarray]:
+    def _back(self, point: Point, step: int, before: Pair | None) -> tuple[Point, Array]:
         """Take back a step, counted from 1, of every row that has taken as many."""
-        rows, b = self.updates >= step, self.route.damping
+        rows, b = self._beyond(step - 1), self.route.damping
         point, difference = reverse_step(self._record, self.route.captured, point, rows, b, before)
-        return point, np.linalg.norm(self._sizes(difference), axis=1)
+        return point, norm_of(self._sizes(difference))
 
     def _product(self, z: Float[Tensor, "B D"]) -> Product:
         tape = self._record(z)
@@ -189,21 +213,20 @@ class ReversePass:
     def _evaluate(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         return self.route.f(z, *self.args)
 
-    def _gap(self, rows: np.ndarray, one: Pair, other: Pair) -> np.ndarray:
+    def _gap(self, rows: Array, one: Pair, other: Pair) -> Array:
         """Return how far two pairs are apart, relative to the state; zero outside of `rows`."""
         with np.errstate(all="ignore"):
             gaps = [self._sizes(a - b) / self.scale for a, b in zip(one, other, strict=True)]
-            return np.where(rows, np.maximum(*gaps).max(axis=1, initial=0.0), 0.0)
+            return where(rows, row_max(larger(*gaps)), 0.0)
 
-    def _share(self, point: Point) -> np.ndarray:
+    def _share(self, point: Point) -> Array:
         """Return how much of the cotangent no step has got yet, per row."""
         rest = self._sizes(point.of_y) + self._sizes(point.of_z)
-        whole = (self.scale * self._sizes(self.cotangent)).max(axis=1, initial=0.0)
+        whole = row_max(self.scale * self._sizes(self.cotangent))
         # Of a row that the loss sees through others only, it is a share of theirs.
-        whole = np.where(whole > 0, whole, whole.max(initial=0.0))
+        whole = where(whole > 0, whole, row_max(whole[None]))
         with np.errstate(all="ignore"):
-            share: np.ndarray = (self.scale * rest).max(axis=1, initial=0.0) / whole
-        return share
+            return row_max(self.scale * rest) / whole
 
-    def _sizes(self, matrix: Float[Tensor, "B D"]) -> np.ndarray:
-        return block_norms(matrix, self.route.blocks)
+    def _sizes(self, matrix: Float[Tensor, "B D"]) -> Float[Array, "B K"]:
+        return norms_in_place(matrix, self.route.blocks)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from deqlab.gradients.captured import Gradients, pull
 from deqlab.gradients.tape import Tape
+from deqlab.linalg.arrays import Array, known_none
 from deqlab.solvers.reversible import take
 
 Pair: TypeAlias = tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]
@@ -43,7 +43,7 @@ def reverse_step(
     record: Callable[[Tensor], Tape],
     captured: Sequence[Tensor],
     point: Point,
-    rows: Bool[np.ndarray, " B"],
+    rows: Bool[Array, " B"],
     damping: float,
     before: Pair | None,
 ) -> tuple[Point, Float[Tensor, "B D"]]:
@@ -78,7 +78,7 @@ def _pull(
     tape: Tape,
     captured: Sequence[Tensor],
     v: Float[Tensor, "B D"],
-    rows: Bool[np.ndarray, " B"],
+    rows: Bool[Array, " B"],
     gradients: Gradients,
 ) -> tuple[Float[Tensor, "B D"], Gradients]:
     """Return J'v for these rows of v alone, and the gradients with v' df/dtheta added.
@@ -98,4 +98,6 @@ def _pull(
     if product is None:
         return zero, sums
     # A row that stands still may do so where its own derivative is 0 * inf.
-    return product if rows.all() else take(rows, product, product.nan_to_num(0.0, 0.0, 0.0)), sums
+    if not known_none(~rows):
+        product = take(rows, product, product.nan_to_num(0.0, 0.0, 0.0))
+    return product, sums

@@ -16,15 +16,16 @@ steps the reverse pass starts again from a pair that the forward solve kept; see
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from deqlab.gradients.base import Gradient, Problem
+from deqlab.gradients.cotangents import one_by_one
 from deqlab.gradients.reverse_pass import ReversePass, Route, steps_between_pairs
 from deqlab.gradients.tape import Arguments, Tape
 from deqlab.gradients.without_tape import attached_states
+from deqlab.linalg.arrays import of_rows
 from deqlab.maps.matrix_map import MapWithArgs
 from deqlab.solution import Solution, Status
 from deqlab.solvers.reversible import Reversible
@@ -70,6 +71,8 @@ class Reversed(Gradient):
     @override
     def solve(self, problem: Problem) -> Solution:
         solver, start = _check(problem.solver), problem.z0.double()
+        if problem.lift is not None:
+            problem.lift.refuse(self)
         allowed = (solver.rtol or FALLBACK) if self.rtol is None else self.rtol
         every = solver.keep_every or steps_between_pairs(solver.damping, allowed)
         f = _InFloat64(problem.f, problem.z0.dtype, watch=torch.is_grad_enabled())
@@ -83,15 +86,15 @@ class Reversed(Gradient):
         if not inputs or not f.depends:
             return solution
         y, at = partner.beside(wide)
-        defined = (wide.status != Status.NONFINITE).cpu().numpy()
+        updates = torch.where(wide.status != Status.NONFINITE, at - 1, 0)
         route = Route(
             f=f,
             args=args.emptied(),
             captured=f.captured,
             damping=solver.damping,
             every=every,
-            updates=np.where(defined, at - 1, 0),
-            trace=wide.trace.cpu().numpy(),
+            updates=updates.cpu().numpy(),
+            trace=of_rows(wide.trace),
             blocks=problem.blocks,
             allowed=allowed,
             on_failure=problem.on_failure,
@@ -159,20 +162,18 @@ class _Reverse(torch.autograd.Function):
                 "(create_graph=True), for its steps leave no tape; use Implicit() or Unrolled() "
                 "instead"
             )
-        if torch._C._functorch.is_legacy_batchedtensor(cotangent):
-            raise NotImplementedError(
-                "the gradient of fixed_point by Reversed for a batch of cotangents at once (vmap, "
-                "is_grads_batched, vectorize=True); call torch.autograd.grad once for each "
-                "cotangent instead"
-            )
         saved = ctx.saved_tensors  # a checkpoint hands them out once
         states, inputs = saved[: ctx.states], saved[ctx.states :]
         pairs = list(zip(states[::2], states[1::2], strict=True))
-        way = ReversePass(ctx.route, pairs, inputs, cotangent.double())
-        zeros = [None if way.steps else torch.zeros_like(tensor) for tensor in inputs]
-        parts = zip(way.walk(), zeros, strict=True)
+
+        def gradients(cotangent: Tensor) -> tuple[Tensor | None, ...]:
+            way = ReversePass(ctx.route, pairs, inputs, cotangent.double())
+            zeros = [None if way.steps else torch.zeros_like(tensor) for tensor in inputs]
+            parts = zip(way.walk(), zeros, strict=True)
+            return tuple(zero if part is None else part for part, zero in parts)
+
         unseen = (None,) * (len(ctx.needs_input_grad) - len(inputs))
-        return unseen + tuple(zero if part is None else part for part, zero in parts)
+        return unseen + tuple(one_by_one(gradients, cotangent))
 
 
 def _check(solver: object) -> Reversible:

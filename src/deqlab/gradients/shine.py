@@ -25,7 +25,7 @@ from deqlab.gradients.linear_methods import linear_solution
 from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.without_tape import attached, solved
 from deqlab.linalg.gmres import gmres
-from deqlab.linalg.norms import block_norms
+from deqlab.linalg.norms import norms_in_place
 from deqlab.linalg.products import Product
 from deqlab.solution import Solution, Status
 from deqlab.solvers.broyden import Broyden
@@ -88,14 +88,26 @@ class _SharedInverse(AdjointMethod):
         self.results.append(result)
         return result.matrix
 
+    @override
+    def of_adjoint(self) -> AdjointMethod:
+        """Raise, for it is the transpose that the memory applies.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            "fixed_point in forward mode (jvp, jacfwd, hessian) by Shine, whose estimate serves "
+            "backward passes; use Implicit() instead"
+        )
+
     def _refined(self, product: Product, u: Tensor, guess: Tensor) -> Solution:
-        size = block_norms(u, (u.shape[1],))[:, 0]
+        size = norms_in_place(u, (u.shape[1],))[:, 0]
         guess = torch.where(guess.isfinite().all(dim=1, keepdim=True), guess, u)  # a failed row's
         asked = self.settings
         result = gmres(
             product, u, x0=guess, tolerance=asked.rtol * size, max_products=1 + asked.refine
         )
-        poor = ~(result.residual <= asked.fallback * size)
+        poor = ~(result.residual <= asked.fallback * result.size)
         status = np.where(result.converged, int(Status.CONVERGED), int(Status.MAX_STEPS))
         status[result.failed | ~np.isfinite(result.residual)] = Status.NONFINITE
         # A cotangent that is not finite goes on as it is, too: nobody shall read it as zero.

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
 
 from deqlab.gradients.base import Gradient, Problem
+from deqlab.gradients.lift import Steps
 from deqlab.gradients.without_tape import attached_states
 from deqlab.maps.matrix_map import MapWithArgs
 from deqlab.solution import Solution, Status
@@ -45,6 +46,8 @@ class Unrolled(Gradient):
     def solve(self, problem: Problem) -> Solution:
         taped = replace(problem, f=_checkpointed(problem.f)) if self.checkpoint else problem
         if self.steps is None:
+            if problem.lift is not None:
+                problem.lift.refuse(self)
             if not problem.solver.unrollable:
                 name = type(problem.solver).__name__
                 raise ValueError(
@@ -69,6 +72,9 @@ def continued(
     nan in the backward pass.
     """
     z = z_star = solution.matrix.detach()
+    if problem.lift is not None:
+        problem.lift.rule = Steps(count=steps, damping=damping)
+        return z
     defined = (solution.status != Status.NONFINITE)[:, None]
     if torch.is_grad_enabled():
         for _ in range(steps):

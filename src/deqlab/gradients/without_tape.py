@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from deqlab.gradients.attach import attach
 from deqlab.gradients.base import Problem
+from deqlab.gradients.lift import Chords
 from deqlab.gradients.node import AdjointMethod
 from deqlab.gradients.tape import LastTape, Tape
 from deqlab.linalg.products import Product
@@ -37,13 +38,18 @@ def attached(
     near: Float[Tensor, "B D"] | None = None,
 ) -> Solution:
     """Return the solution with a value that carries its gradient, if grad mode is on."""
+    defined = solution.status != Status.NONFINITE
+    if problem.lift is not None:
+        tape = tape or Tape.record(problem.f, solution.matrix, problem.args)
+        problem.lift.rule = Chords.of(method, problem.f, tape, defined)
+        return solution
     if not torch.is_grad_enabled():
         return solution
     value = attach(
         problem.f,
         solution.matrix,
         problem.args,
-        defined=solution.status != Status.NONFINITE,
+        defined=defined,
         method=method,
         tape=tape,
         near=near,
