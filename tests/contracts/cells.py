@@ -7,25 +7,41 @@ that returns by how much a theorem about f holds (more than 0 where it does). Th
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import nn
 
 from deqlab.bias.diagonal import DiagonalCell
+from deqlab.control import RENCell
 from deqlab.experiments.stabilisers.textbook import TextbookCell
 from deqlab.nn import (
+    Blur,
+    Cell,
     ConcaveCell,
     ConvCell,
+    DataConsistencyCell,
+    Denoiser,
     DenseCell,
+    FilterCell,
+    FourierCell,
+    GradientStepCell,
+    Graph,
+    ImplicitGraphCell,
     InfinityNorm,
+    LinearGraphCell,
     LipschitzCell,
+    Mask,
     MonotoneCell,
     MonotoneConvCell,
     MonotoneTiersCell,
     MultiscaleCell,
+    PageRankCell,
+    ProximalGradientCell,
+    RecallCell,
     RecurrentCell,
+    SineCell,
     SpectralNorm,
     TransformerCell,
     Triangular,
@@ -179,6 +195,17 @@ def within_the_unit_ball(cell):
     return 1 - float(square.max().sqrt())
 
 
+def within_the_unit_ball_at_every_place(cell):
+    """Return the same of a convolutional cell, whose channels stand in front of positions."""
+    generator = torch.Generator().manual_seed(5)
+    places = (6,) * cell.dims
+    z = torch.randn(50, cell.channels, *places, generator=generator, dtype=torch.float64)
+    x = torch.randn(50, cell.inputs, *places, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        square = cell(10 * z, 10 * x).square().mean(dim=1)
+    return 1 - float(square.max().sqrt())
+
+
 def within_their_bounds(cell):
     """Return how far a recurrent cell stays below the bounds of its state, from their corners.
 
@@ -193,6 +220,102 @@ def within_their_bounds(cell):
     bound = 1 + torch.exp(x @ weight.T + bias + inner.weight_hh[5:10].abs().sum(dim=1))
     h, c = inner(x, (h, c * bound))
     return 1 + 1e-12 - float(torch.maximum(h.abs(), c.abs() / bound).max().detach())
+
+
+class OnGraph(Cell):
+    """A graph cell that always sees the same graph: a square with one directed diagonal."""
+
+    sample_dims = 2
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+        edges = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0, 0], [1, 0, 2, 1, 3, 2, 0, 3, 2]])
+        dense = torch.zeros(4, 4, dtype=torch.float64)
+        dense[edges[1], edges[0]] = 1.0
+        self.graph = Graph.of(dense)  # a dense one, which torch.compile takes as well
+
+    def initial(self, x):
+        return self.inner.initial(x, self.graph)
+
+    def prepare(self, x):
+        return self.inner.prepare(x, self.graph)
+
+    def update(self, z, shared, rows):
+        return self.inner.update(z, shared, rows)
+
+    def certificate(self):
+        return self.inner.certificate()
+
+
+def restart_of_page_rank(cell):
+    """Return 1 - g times the spectral radius of A, which is 1 on a connected graph."""
+    radius = torch.linalg.eigvals(cell.graph.adjacency).abs().max()
+    return 1 - float(cell.inner.feedback * radius)
+
+
+def radius_of_the_whole_graph(cell):
+    """Return 1 - the spectral radius of |A| x |W|, the matrix between all nodes and features."""
+    weight = cell.inner.weight.detach()
+    whole = torch.kron(cell.graph.adjacency.abs(), weight.abs())
+    # An eigenvalue of 20 x 20 numbers is off by some roundings.
+    return 1 + 1e-13 - float(torch.linalg.eigvals(whole).abs().max())
+
+
+def norm_of_the_whole_graph(cell):
+    """Return 1 - the spectral radius of A x W, from the symmetric form of both."""
+    root = cell.graph.scale
+    row = cell.graph.adjacency * root / root[:, None]
+    torch.testing.assert_close(row.sum(dim=1), torch.ones_like(root))  # it averages
+    whole = torch.kron(cell.graph.adjacency, cell.inner.weight.detach())
+    return 1 - float(torch.linalg.eigvals(whole).abs().max())
+
+
+def contraction_of_a_reconstruction(cell):
+    """Return 1 - the Lipschitz constant of f, of the dense matrices of A and of M's layers."""
+    channels, size = cell.denoiser.channels, cell.denoiser.size
+    units = torch.eye(channels * size[0] * size[1], dtype=torch.float64).view(-1, channels, *size)
+    a = cell.measurement(units).flatten(1)
+    s = torch.linalg.eigvalsh(a @ a.T)
+    residual, g = 1.0, float(cell.gain)
+    for filters, _ in cell.denoiser.prepared():
+        residual *= exact_norm(filters, size)
+    w = float(cell.log_weight.detach().exp())
+    if isinstance(cell, ProximalGradientCell):
+        rate = (1 + w * residual) / (1 + w) * float((1 - s / s[-1]).abs().max())
+    elif isinstance(cell, DataConsistencyCell):
+        inverse = torch.linalg.inv(a @ a.T + w * torch.eye(len(a), dtype=a.dtype))
+        rate = w * residual * float(torch.linalg.matrix_norm(inverse, ord=2))
+    else:
+        rate = 1 - float(s[0] + w * (1 - residual)) / float(s[-1] + w)
+    left = 1 - g * rate
+    assert cell.certificate().margin <= left  # it bounds the norms from above
+    return left
+
+
+def norm_of_all_modes(cell):
+    """Return 1 - g |K| of phi with slope 1, from the dense matrix of g K by unit fields."""
+    size = (2 * cell.modes + 2, 2 * cell.modes + 1)  # that has modes beyond the lowest
+    dim = cell.channels * size[0] * size[1]
+    units = torch.eye(dim, dtype=torch.float64).view(dim, cell.channels, *size)
+    with torch.no_grad():
+        shared = cell.prepare(torch.zeros(1, 3, *size, dtype=torch.float64)).shared
+        phi, cell.activation = cell.activation, lambda z: z
+        dense = cell.update(units, shared, torch.zeros_like(units)).flatten(1)
+        cell.activation = phi
+    return 1 - float(torch.linalg.matrix_norm(dense, ord=2))
+
+
+def neurons_of_a_network(cell):
+    """Return 1 / gamma of the Lipschitz inequality, by H22 = 2 Lambda - Lambda D - D' Lambda.
+
+    Lambda - (Lambda D + D' Lambda) / 2 is (X'X + eps I) / 2 in the block of the neurons.
+    """
+    n, q = cell.num_states, cell.width
+    x = cell.free.detach()[:, n : n + q]
+    slack = (x.T @ x + 1e-4 * torch.eye(q, dtype=x.dtype)) / 2
+    scale = (2 / (1 + (2 * cell.log_multipliers.detach()).exp())).sqrt()
+    return float(torch.linalg.eigvalsh(scale[:, None] * slack * scale)[0])
 
 
 CELLS = {
@@ -268,6 +391,49 @@ CELLS = {
         certificate=contraction_of_the_feedback,
         bounded=True,
     ),
+    "DataConsistencyCell": Kept(
+        make=lambda: DataConsistencyCell(
+            Blur(torch.full((3, 3), 1 / 9)),
+            Denoiser(1, (4, 3), width=2, layers=2, cap=0.4),
+            weight=0.5,
+        ),
+        sample=(1, 4, 3),
+        leading=True,
+        certificate=contraction_of_a_reconstruction,
+        bounded=True,
+    ),
+    "FourierCell": Kept(
+        make=lambda: FourierCell(3, 2, 2, activation=torch.tanh, gain=0.8),
+        sample=(3, 3, 4),
+        leading=True,
+        certificate=norm_of_all_modes,
+    ),
+    "FourierCell-layers": Kept(
+        make=lambda: FourierCell(2, 2, 2, layers=2, gain=0.8), sample=(2, 3, 3), leading=True
+    ),
+    "GradientStepCell": Kept(
+        make=lambda: GradientStepCell(
+            Mask(torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.5]])),
+            Denoiser(2, (2, 3), width=3, layers=2, cap=0.4),
+            weight=1.0,
+            gain=0.9,
+        ),
+        sample=(2, 2, 3),
+        leading=True,
+        certificate=contraction_of_a_reconstruction,
+        bounded=True,
+    ),
+    "ProximalGradientCell": Kept(
+        make=lambda: ProximalGradientCell(
+            Blur(torch.full((3, 3), 1 / 9)),
+            Denoiser(1, (4, 3), width=2, layers=2, cap=0.4),
+            weight=0.5,
+        ),
+        sample=(1, 4, 3),
+        leading=True,
+        certificate=contraction_of_a_reconstruction,
+        bounded=True,
+    ),
     "TransformerCell": Kept(
         make=lambda: TransformerCell(8, 2, cap=0.2),
         sample=(3, 8),
@@ -280,6 +446,20 @@ CELLS = {
         sample=(3, 4),
         leading=True,
         certificate=within_the_unit_ball,
+        unique=False,
+    ),
+    "RecallCell": Kept(
+        make=lambda: RecallCell(2, 4, gain=0.2),
+        sample=(2, 5),
+        leading=True,
+        certificate=within_the_unit_ball_at_every_place,
+        unique=False,
+    ),
+    "RecallCell-pictures": Kept(
+        make=lambda: RecallCell(1, 3, dims=2, blocks=1, gain=0.2),
+        sample=(1, 4, 3),
+        leading=True,
+        certificate=within_the_unit_ball_at_every_place,
         unique=False,
     ),
     "RecurrentCell-GRU": Kept(
@@ -296,6 +476,44 @@ CELLS = {
         certificate=within_their_bounds,
         unique=False,
     ),
+    "PageRankCell": Kept(
+        make=lambda: OnGraph(PageRankCell(nn.Linear(3, 5), 5, restart=0.2)),
+        sample=(4, 3),
+        leading=True,
+        certificate=restart_of_page_rank,
+    ),
+    "ImplicitGraphCell": Kept(
+        make=lambda: OnGraph(ImplicitGraphCell(3, 5, activation=torch.tanh)),
+        sample=(4, 3),
+        leading=True,
+        certificate=radius_of_the_whole_graph,
+        bounded=True,
+    ),
+    "LinearGraphCell": Kept(
+        make=lambda: OnGraph(LinearGraphCell(3, 5)),
+        sample=(4, 3),
+        leading=True,
+        certificate=norm_of_the_whole_graph,
+    ),
+    "SineCell": Kept(
+        make=lambda: SineCell(2, 5, scale=3.0, cap=0.9, gain=0.8),
+        sample=(2,),
+        leading=True,
+        certificate=contraction,
+    ),
+    "FilterCell": Kept(
+        make=lambda: FilterCell(2, 5, scale=3.0, cap=0.9, gain=0.8),
+        sample=(2,),
+        leading=True,
+        certificate=contraction,
+    ),
+    "RENCell": Kept(
+        make=lambda: RENCell(2, 1, 5, activation=torch.tanh),
+        sample=(3,),
+        leading=True,
+        certificate=neurons_of_a_network,
+        solver=replace(SPLIT, alpha=0.03),  # |D| is some hundreds after a step
+    ),
     "TextbookCell": Kept(make=lambda: TextbookCell(4, gain=0.2), sample=(4, 3, 3)),
     "DiagonalCell": Kept(
         make=lambda: DiagonalCell(torch.tensor([0.5, -0.25, 0.0]), torch.ones(3)),
@@ -305,4 +523,23 @@ CELLS = {
     ),
 }
 
-every_cell = pytest.mark.parametrize("kept", CELLS.values(), ids=CELLS)
+VARIANTS = {
+    "FourierCell-layers",
+    "MultiscaleCell-complete",
+    "TransformerCell-not-causal",
+    "RecallCell-pictures",
+    "RecurrentCell-LSTM",
+}
+"""Those that are left to the slow tests: another configuration of the same cell is not."""
+
+
+def parametrised(cells):
+    """Return the mark that gives a test each of these cells, as `kept`."""
+    each = [
+        pytest.param(kept, id=name, marks=[pytest.mark.slow] if name in VARIANTS else [])
+        for name, kept in cells.items()
+    ]
+    return pytest.mark.parametrize("kept", each)
+
+
+every_cell = parametrised(CELLS)

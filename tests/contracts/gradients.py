@@ -42,6 +42,11 @@ class Case:
     # The gradient has no derivative of its own, and says so.
     once: bool = False
 
+    @property
+    def refuses_transforms(self) -> bool:
+        """Whether it is that of the solver's own steps, which torch.func cannot follow."""
+        return self.taped or self.once
+
 
 GRADIENTS = {
     "Implicit": Case(gradient=Implicit()),

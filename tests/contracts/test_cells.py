@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from deqlab import DEQ, Anderson, Implicit, JacobianFree
 from deqlab.gradients import Dense
 from deqlab.nn import Cell, Prepared
-from tests.contracts.cells import CELLS, every_cell
+from tests.contracts.cells import CELLS, every_cell, parametrised
 
 SOLVER = Anderson(rtol=1e-11, max_steps=300)
 EXACT = Implicit(solver=Dense())
@@ -181,7 +181,7 @@ def test_it_compiles(kept, fullgraph):
     assert all(p.grad is not None for p in cell.parameters())
 
 
-@pytest.mark.parametrize("kept", CERTIFIED.values(), ids=CERTIFIED)
+@parametrised(CERTIFIED)
 def test_its_certificate_holds_at_the_start_on_wild_weights_and_while_it_trains(kept):
     cell, x = made(kept), kept.x(6)
     assert kept.certificate(cell) > 0
@@ -204,7 +204,7 @@ def test_its_certificate_holds_at_the_start_on_wild_weights_and_while_it_trains(
     assert_it_says_so(kept, cell)
 
 
-@pytest.mark.parametrize("kept", CERTIFIED.values(), ids=CERTIFIED)
+@parametrised(CERTIFIED)
 def test_nothing_is_proved_of_weights_that_are_not_finite(kept):
     assert made(kept).certificate().holds
     for name, _ in made(kept).named_parameters():

@@ -301,7 +301,9 @@ def test_a_generator_that_never_rests_is_an_error():
         torch.seed()
         return 0.5 * nn.functional.dropout(z + 1, 0.5)
 
-    thread = threading.Thread(target=threading.Event().wait, args=(5,), daemon=True)
+    done = threading.Event()  # the other thread lives for as long as the solve, on any machine
+    thread = threading.Thread(target=done.wait, args=(60,), daemon=True)
     thread.start()
     with pytest.raises(RuntimeError, match=r"another thread drew from the same generator"):
         fixed_point(restless, torch.zeros_like(X))
+    done.set()

@@ -219,3 +219,21 @@ class Swapped(torch.nn.Module):
 
     def forward(self, z, x):
         return self.cell(x, z)
+
+
+def test_what_a_cell_raises_is_told_with_the_layer():
+    class Narrower(nn.Module):
+        def initial(self, x):
+            return torch.zeros_like(x)
+
+        def forward(self, z, x):
+            return z[:, :3]
+
+    class Torn(Narrower):
+        def forward(self, z, x):
+            return z @ torch.ones(5, 5)
+
+    for cell in (Narrower(), Torn()):
+        with pytest.raises((ValueError, RuntimeError)) as caught:
+            DEQ(cell, name="second")(torch.randn(4, 8))
+        assert caught.value.__notes__ == ["It was raised in a solve of second."]

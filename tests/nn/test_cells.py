@@ -83,3 +83,18 @@ def test_a_width_beyond_all_memory_is_refused_with_its_size():
 def test_a_gain_that_is_not_finite_is_refused(gain):
     with pytest.raises(ValueError, match=f"gain must be 0 or more, and finite, got {gain}"):
         DenseCell(3, 4, gain=gain)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"activation": "tanh"}, "activation must be a function, such as torch.tanh, got the str"),
+        ({"activation": nn.Tanh}, r"got the class Tanh; an instance is made by Tanh\(\)"),
+        ({"constraint": "spectral"}, r"constraint must be a Module, such as SpectralNorm\(0.9\)"),
+        ({"constraint": SpectralNorm}, "got the class SpectralNorm; an instance is made by"),
+    ],
+)
+def test_parts_of_a_dense_cell_are_instances(arguments, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        DenseCell(3, 4, **arguments)

@@ -53,6 +53,7 @@ def test_a_lipschitz_cell_survives_the_change_of_weights_that_it_allows():
     assert ratio.max() <= known.lipschitz
 
 
+@pytest.mark.slow
 def test_a_monotone_convolution_survives_a_change_of_the_size_of_its_margin():
     torch.manual_seed(0)
     cell = MonotoneConvCell(1, 2, margin=0.5, border=False).double()

@@ -195,3 +195,15 @@ def test_slopes_are_those_that_a_fine_grid_finds_and_no_smaller(activation):
 @pytest.mark.parametrize("activation", [lambda u: u, Swish(), nn.PReLU(), nn.Softplus(), "relu"])
 def test_what_is_not_known_has_no_slope(activation):
     assert slope_of(activation) is None
+
+
+def test_what_is_no_certificate_is_told():
+    class Wrong(nn.Module):
+        def forward(self, z, x):
+            return x
+
+        def certificate(self):
+            return True
+
+    with pytest.raises(TypeError, match=r"Wrong.certificate\(\) must return a stability"):
+        certify(DEQ(Wrong()))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deqlab import NewtonKrylov, Picard, Status, fixed_point
-from deqlab.stability import is_attracting, spectral_radius
+from deqlab.stability import is_attracting, leading_eigenvalue, spectral_radius
 from tests.problems import F64, generator, matrix, normal, rotation
 
 
@@ -20,6 +20,16 @@ def test_the_radius_of_a_scaled_rotation_is_its_scale(angle):
     w = rotation(angle, scale=0.9)
     radius = spectral_radius(lambda z: z @ w.T, torch.zeros(3, 2, dtype=F64), steps=5)
     torch.testing.assert_close(radius, torch.full((3,), 0.9, dtype=F64), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.5707963267948966, 3.141592653589793])
+def test_the_leading_eigenvalue_of_a_scaled_rotation_has_its_angle(angle):
+    w = rotation(angle, scale=0.9)
+    leading = leading_eigenvalue(lambda z: z @ w.T, torch.zeros(3, 2, dtype=F64))
+    torch.testing.assert_close(leading.abs(), torch.full((3,), 0.9, dtype=F64), rtol=1e-10, atol=0)
+    # An eigenvalue that is double is found to the root of rounding only.
+    expected = torch.full((3,), angle, dtype=F64)
+    torch.testing.assert_close(leading.angle().abs(), expected, rtol=0, atol=1e-6)
 
 
 @given(dim=st.integers(1, 9), seed=st.integers(0, 10**6), norm=st.floats(0.01, 100))

@@ -13,9 +13,9 @@ from deqlab.gradients.base import Gradient, check_gradient
 from deqlab.gradients.implicit import Implicit
 from deqlab.nn.cells.base import Cell
 from deqlab.nn.equation import Equation, unwrapped
-from deqlab.nn.start import described
+from deqlab.nn.layer_solve import solved
 from deqlab.solution import Solution, StateT
-from deqlab.solve import check_rows, solve_for
+from deqlab.solve import check_rows
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver, check_solver
 from deqlab.tracing import check_not_traced, refuse_script
@@ -39,6 +39,8 @@ class DEQ(nn.Module, Generic[StateT]):
             sample; a plain module is called on rows of its inputs.
         batched: False makes the whole state one sample: for cells that couple its rows, such as
             nodes of a graph or batch norm in train mode.
+        start: Where solves start, in place of where the cell does: called with that state and the
+            inputs; see `nn.starts`. None is where the cell starts.
         name: What errors and warnings of this layer begin with; None for the class of the cell.
 
     Attributes:
@@ -68,6 +70,7 @@ class DEQ(nn.Module, Generic[StateT]):
         on_failure: OnFailure = ...,
         rows_independent: bool = ...,
         batched: bool = ...,
+        start: Callable[..., Any] | None = ...,
         name: str | None = ...,
     ) -> None: ...
 
@@ -81,6 +84,7 @@ class DEQ(nn.Module, Generic[StateT]):
         on_failure: OnFailure = ...,
         rows_independent: bool = ...,
         batched: bool = ...,
+        start: Callable[..., Any] | None = ...,
         name: str | None = ...,
     ) -> None: ...
 
@@ -93,6 +97,7 @@ class DEQ(nn.Module, Generic[StateT]):
         on_failure: OnFailure = "warn",
         rows_independent: bool = False,
         batched: bool = True,
+        start: Callable[..., Any] | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()
@@ -108,6 +113,7 @@ class DEQ(nn.Module, Generic[StateT]):
         self.on_failure: OnFailure = on_failure
         self.rows_independent = rows_independent
         self.batched = batched
+        self.start = start
         self.name = f"DEQ({type(unwrapped(cell)).__name__})" if name is None else name
         self.last: Solution[None] | None = None
         self.observers: list[Callable[[Solution[None]], None]] = []
@@ -171,33 +177,7 @@ class DEQ(nn.Module, Generic[StateT]):
                 return graph_break.outside(self.solve, *inputs, z0=z0, **keywords)
         else:
             check_not_traced(*inputs, *keywords.values(), z0)
-        try:
-            equation = Equation.of(self.cell, inputs, keywords, z0)
-            if self.rows_independent and equation.rows is None:
-                raise ValueError(
-                    f"rows_independent: {type(self.cell).__name__}.prepare does not say what has a "
-                    "row per sample: return it as Prepared(rows=...)"
-                )
-            solution: Solution[Any] = solve_for(
-                self.name,
-                equation.f,
-                equation.z0,
-                equation.args,
-                solver=self.solver,
-                gradient=self.gradient,
-                on_failure=self.on_failure,
-                rows_independent=self.rows_independent and (equation.rows or False),
-                # A vector is one sample, as it is for nn.Linear.
-                batched=self.batched and (not equation.is_vector or self.rows_independent),
-                remember=self._remember,
-            )
-        except (RuntimeError, TypeError, ValueError) as error:
-            inner = unwrapped(self.cell)
-            other = described(error, self.name, inner, inputs, keywords, z0)
-            if other is None:
-                raise
-            raise other from error
-        return equation.restored(solution)
+        return solved(self, z0, inputs, keywords)
 
     def equation(self, z: StateT, *inputs: Any, **keywords: Any) -> Equation:  # noqa: ANN401
         """Return the map that a solve at these inputs iterates, and z as the state that it takes.
@@ -206,7 +186,8 @@ class DEQ(nn.Module, Generic[StateT]):
         """
         return Equation.of(self.cell, inputs, keywords, z)
 
-    def _remember(self, solution: Solution[Any]) -> None:
+    def remember(self, solution: Solution[Any]) -> None:
+        """Keep the verdicts of a solve, and tell the observers."""
         if torch.compiler.is_exporting():
             return  # a program has no attributes to keep them in
         self.last = solution.verdicts()

@@ -10,13 +10,14 @@ from deqlab.stability.convolutions import convolution_bound
 from deqlab.stability.initialisation import *  # noqa: F403
 from deqlab.stability.regularization import *  # noqa: F403
 from deqlab.stability.slopes import Slope, slope_of
-from deqlab.stability.spectral import is_attracting, spectral_radius
+from deqlab.stability.spectral import is_attracting, leading_eigenvalue, spectral_radius
 
 __all__ = [
     "Certificate",
     "Slope",
     "convolution_bound",
     "is_attracting",
+    "leading_eigenvalue",
     "slope_of",
     "spectral_radius",
     *certificates.__all__,

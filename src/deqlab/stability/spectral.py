@@ -10,7 +10,7 @@ Source: Saad (2011), "Numerical Methods for Large Eigenvalue Problems", ch. 6.
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Complex128, Float
 from torch import Tensor
 
 from deqlab.containers import State
@@ -18,6 +18,56 @@ from deqlab.linalg.arnoldi import hessenberg
 from deqlab.linalg.products import linearize
 from deqlab.solution import Solution
 from deqlab.state import Layout
+
+
+def leading_eigenvalue(
+    f: Callable[..., State],
+    z: State,
+    *args: object,
+    steps: int = 40,
+    generator: torch.Generator | None = None,
+    batched: bool = True,
+) -> Complex128[Tensor, " B"]:
+    """Return the eigenvalue of df/dz at z that has the largest modulus, for each sample.
+
+    Its modulus is the spectral radius, and its angle says how iterates near a fixed point move: at
+    0 they come from one side, at pi from both in turn, and between they turn around it. Of a pair
+    of conjugates it is either.
+
+    Args:
+        f: The map; `f(z, *args)` has the structure of z, row i from row i.
+        z: Where to linearise, usually a fixed point; rows of shape (B, ...).
+        args: Passed on to f.
+        steps: Products with J' per sample, at least 1; see `spectral_radius`.
+        generator: Source of the random start; None is torch's global one.
+        batched: False if the whole state is one sample, as in `fixed_point`.
+
+    Returns:
+        The eigenvalues; nan for a row where f is not finite.
+
+    Raises:
+        ValueError: `steps` is below 1.
+
+    Example:
+        >>> import torch
+        >>> turn = torch.tensor([[0.0, -0.5], [0.5, 0.0]])
+        >>> leading_eigenvalue(lambda z: z @ turn.T, torch.zeros(1, 2)).imag.abs()
+        tensor([0.5000], dtype=torch.float64)
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    layout = Layout.of(z, batched=batched)
+    matrix = layout.flatten(z).detach()
+    if matrix.numel() == 0:
+        return matrix.new_zeros(matrix.shape[0], dtype=torch.complex128)
+    _, out, product = linearize(lambda s: layout.flatten(f(layout.unflatten(s), *args)), matrix)
+    start = torch.randn(matrix.shape, dtype=matrix.dtype, device=matrix.device, generator=generator)
+    projected, _ = hessenberg(product, start, steps)
+    finite = projected.isfinite().all(dim=(1, 2)) & out.detach().isfinite().all(dim=1)
+    projected = torch.where(finite[:, None, None], projected, 0.0)
+    values = torch.linalg.eigvals(projected.double())
+    leading = values.gather(1, values.abs().argmax(dim=1, keepdim=True))[:, 0]
+    return torch.where(finite, leading, complex(torch.nan, 0.0))
 
 
 def spectral_radius(
@@ -53,19 +103,8 @@ def spectral_radius(
         >>> spectral_radius(lambda z: z @ rotation.T, torch.zeros(1, 2))
         tensor([0.9000])
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
-    layout = Layout.of(z, batched=batched)
-    matrix = layout.flatten(z).detach()
-    if matrix.numel() == 0:
-        return matrix.new_zeros(matrix.shape[0])
-    _, out, product = linearize(lambda s: layout.flatten(f(layout.unflatten(s), *args)), matrix)
-    start = torch.randn(matrix.shape, dtype=matrix.dtype, device=matrix.device, generator=generator)
-    projected, _ = hessenberg(product, start, steps)
-    finite = projected.isfinite().all(dim=(1, 2)) & out.detach().isfinite().all(dim=1)
-    projected = torch.where(finite[:, None, None], projected, 0.0)
-    radius = torch.linalg.eigvals(projected.double()).abs().amax(dim=1)
-    return torch.where(finite, radius, torch.nan).to(matrix.dtype)
+    leading = leading_eigenvalue(f, z, *args, steps=steps, generator=generator, batched=batched)
+    return leading.abs().to(Layout.of(z, batched=batched).dtype)
 
 
 def is_attracting(

@@ -138,7 +138,7 @@ def full_precision(*free: Tensor) -> Iterator[tuple[Tensor, ...]]:
     factorisations of torch.linalg know none.
     """
     device = free[0].device.type
-    autocast = torch.is_autocast_enabled(device)
+    autocast = device != "meta" and torch.is_autocast_enabled(device)
     with torch.autocast(device, enabled=False) if autocast else nullcontext():
         yield tuple(t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for t in free)
 

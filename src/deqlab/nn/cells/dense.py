@@ -7,10 +7,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
+from deqlab.arguments import check_kind
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import Unconstrained
 from deqlab.nn.cells.theorems import not_finite
-from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
+from deqlab.nn.cells.vectors import (
+    check_activation,
+    check_scale,
+    check_width,
+    gaussian,
+    injected,
+    zeros,
+)
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.slopes import slope_of
 
@@ -42,6 +50,9 @@ class DenseCell(Cell[Tensor]):
         super().__init__()
         check_width(num_inputs, width)
         check_scale("gain", gain)
+        check_activation(activation)
+        if constraint is not None:
+            check_kind("constraint", constraint, nn.Module, example="SpectralNorm(0.9)")
         self.width = width
         self.activation = activation
         self.constraint = Unconstrained() if constraint is None else constraint

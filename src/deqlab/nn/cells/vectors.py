@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from deqlab.arguments import check_count, check_number
+from deqlab.arguments import check_count, check_function, check_number
 from deqlab.nn.leading import Leading
 
 
@@ -42,6 +42,11 @@ def check_scale(name: str, scale: float) -> None:
     check_number(name, scale)
     if not 0 <= scale < math.inf:
         raise ValueError(f"{name} must be 0 or more, and finite, got {scale}")
+
+
+def check_activation(activation: object) -> None:
+    """Raise TypeError unless `activation` is a function of a tensor."""
+    check_function("activation", activation, example="torch.tanh")
 
 
 def gaussian(width: int, gain: float) -> nn.Parameter:

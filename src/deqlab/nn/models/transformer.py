@@ -3,16 +3,16 @@
 Both embed tokens and positions, x = e + p, and read the logits of every position off the state by
 the embedding's own weights (Press & Wolf 2017, "Using the output embedding to improve language
 models"). Between them stands what they differ in: a DEQ around a `TransformerCell`, or so many
-blocks of the same kind. An explicit one has the parameters of the DEQ where it has as many blocks
-as f, and its FLOPs where a training step costs as much: see `transformer_twin` and
-`layers_of_equal_flops`.
+blocks of the same kind. `transformer_twins` has the explicit one that a DEQ is compared with.
+Padding is a state of 0 that no token sees: blocks have no biases, so that it is at rest there.
 """
 
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, linear, rms_norm
+from torch.nn.functional import linear, rms_norm
 from typing_extensions import override
 
 from deqlab.arguments import check_count
@@ -23,7 +23,6 @@ from deqlab.gradients.linear_methods import GMRES
 from deqlab.nn.attention import EPS, seen
 from deqlab.nn.cells.transformer import TransformerCell
 from deqlab.nn.deq import DEQ
-from deqlab.nn.models.twins import step_flops
 from deqlab.nn.transformer_block import STD, TransformerBlock
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.base import Solver
@@ -95,24 +94,72 @@ class Transformer(nn.Module):
             nn.init.normal_(embedding.weight, std=STD)
 
     @override
-    def forward(self, tokens: Int[Tensor, "B T"], **keywords: Any) -> Float[Tensor, "B T n"]:
-        """Return the logits.
+    def forward(
+        self,
+        tokens: Int[Tensor, "B T"],
+        *,
+        present: Tensor | None = None,
+        **keywords: Any,
+    ) -> Float[Tensor, "B T n"]:
+        """Return the logits; the arguments are those of `states`."""
+        return self.logits(self.states(tokens, present=present, **keywords))
+
+    def states(
+        self,
+        tokens: Int[Tensor, "B T"],
+        *,
+        present: Tensor | None = None,
+        **keywords: Any,  # noqa: ANN401
+    ) -> Float[Tensor, "B T d"]:
+        """Return what the body makes of every position.
 
         Args:
             tokens: The sequences.
+            present: Bool (B, T), False for padding, which may stand anywhere; None if there is
+                none. Tokens do not see it, their positions do not count it, and its state is 0,
+                so that a solve goes as it does without padding. A body takes it as its mask.
             keywords: What the body takes beside x: a mask, the z0 of a DEQ.
 
         Raises:
-            ValueError: They are longer than the positions that the model knows.
+            TypeError: `present` is no boolean tensor.
+            ValueError: It has not the shape of the tokens; or there are more tokens than the
+                positions that the model knows.
         """
-        length = tokens.shape[-1]
+        x = self.embedded(tokens, present=present)
+        if present is None:
+            states: Tensor = self.body(x, **keywords)
+            return states
+        # Blocks have no biases and padding sees itself alone, so that f(0, 0) = 0 there, exactly.
+        mask = present[..., None, :] & present[..., None]
+        states = self.body(x, mask=mask, **keywords)
+        # Nothing goes back into padding either, where f has a slope of 1 / sqrt(eps).
+        return states.masked_fill(~present[..., None], 0)
+
+    def embedded(
+        self, tokens: Int[Tensor, "B T"], *, present: Tensor | None = None
+    ) -> Float[Tensor, "B T d"]:
+        """Return x, what stands at each position and where; see `states`."""
+        if present is None:
+            self._check_length(tokens.shape[-1])
+            x: Tensor = self.embedding(tokens) + self.position.weight[: tokens.shape[-1]]
+            return x
+        _check_present(present, tokens)
+        if present.shape[-1] > self.position.num_embeddings:
+            self._check_length(int(present.sum(dim=-1).max()))
+        positions = (present.cumsum(dim=-1) - 1).clamp_min(0)
+        x = self.embedding(tokens) + self.position(positions)
+        return x.masked_fill(~present[..., None], 0)
+
+    def logits(self, state: Float[Tensor, "*B d"]) -> Float[Tensor, "*B n"]:
+        """Return the logits that the model reads off what its body returns."""
+        return linear(self.norm(state), self.embedding.weight)
+
+    def _check_length(self, length: int) -> None:
         if length > self.position.num_embeddings:
             raise ValueError(
                 f"the model knows {self.position.num_embeddings} positions, got sequences of "
                 f"length {length}: cut them, or make it with a larger length"
             )
-        x = self.embedding(tokens) + self.position.weight[:length]
-        return linear(self.norm(self.body(x, **keywords)), self.embedding.weight)
 
 
 def equilibrium_transformer(
@@ -174,58 +221,16 @@ def explicit_transformer(
     return Transformer(num_tokens, length, width, body)
 
 
-def transformer_twin(model: Transformer, *, layers: int | None = None) -> Transformer:
-    """Return an explicit transformer of the sizes of one with a DEQ, with weights of its own.
-
-    Args:
-        model: The transformer with a DEQ around a `TransformerCell`.
-        layers: How many blocks. None takes as many as f has: the twin of equal parameters, but
-            for the gates.
-    """
-    blocks = _cell(model).blocks
-    block = blocks[0]
-    assert isinstance(block, TransformerBlock)
-    twin = explicit_transformer(
-        model.embedding.num_embeddings,
-        model.position.num_embeddings,
-        model.embedding.embedding_dim,
-        block.attention.heads,
-        layers=len(blocks) if layers is None else layers,
-        causal=block.attention.causal,
-        query_key_norm=block.attention.normalised,
-    )
-    return twin.to(model.embedding.weight)
-
-
-def layers_of_equal_flops(
-    model: Transformer, tokens: Int[Tensor, "B T"], *, budget: int | None = None
-) -> int:
-    """Return the layers with which the twin takes most nearly the FLOPs of a step of training.
-
-    Args:
-        model: The transformer with a DEQ.
-        tokens: A batch as in training.
-        budget: The FLOPs of a step of the DEQ. None counts one on these tokens, at the present
-            weights: solves take more evaluations after training than before it.
-    """
-    budget = _step_flops(model, tokens) if budget is None else budget
-    # Not on the meta device, where torch chooses another kernel for attention. A layer costs what
-    # every other does.
-    one, two = (_step_flops(transformer_twin(model, layers=n), tokens) for n in (1, 2))
-    return max(1, round(1 + (budget - one) / (two - one)))
-
-
-def _cell(model: Transformer) -> TransformerCell:
-    cell = model.body.cell if isinstance(model.body, DEQ) else None
-    if not isinstance(cell, TransformerCell):
-        raise ValueError(
-            "a twin is that of a Transformer whose body is DEQ(TransformerCell(...)), got a body "
-            f"of {type(model.body).__name__}"
+def _check_present(present: object, tokens: Tensor) -> None:
+    if not isinstance(present, Tensor) or present.dtype != torch.bool:
+        got = (
+            f"a tensor of {present.dtype}"
+            if isinstance(present, Tensor)
+            else type(present).__name__
         )
-    return cell
-
-
-def _step_flops(model: Transformer, tokens: Tensor) -> int:
-    return step_flops(
-        model, lambda: cross_entropy(model(tokens).flatten(0, 1), tokens.flatten().long())
-    )
+        raise TypeError(f"present must be a boolean tensor, False for padding, got {got}")
+    if present.shape != tokens.shape:
+        raise ValueError(
+            f"present must have the shape of the tokens, {tuple(tokens.shape)}, got "
+            f"{tuple(present.shape)}"
+        )

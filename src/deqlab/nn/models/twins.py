@@ -16,9 +16,15 @@ from torch.nn.functional import cross_entropy
 from deqlab.costs import flops, num_parameters
 
 
-def training_flops(model: nn.Module, x: Float[Tensor, "B ..."], y: Int64[Tensor, " B"]) -> int:
-    """Return the FLOPs of one step of training a classifier on a batch; see `step_flops`."""
-    return step_flops(model, lambda: cross_entropy(model(x), y))
+def training_flops(model: nn.Module, x: Float[Tensor, "B ..."], y: Int64[Tensor, "B ..."]) -> int:
+    """Return the FLOPs of one step of training a classifier on a batch; see `step_flops`.
+
+    Args:
+        model: Returns scores (B, ..., classes).
+        x: The batch.
+        y: Its classes, one a sample or one a position.
+    """
+    return step_flops(model, lambda: cross_entropy(model(x).flatten(0, -2), y.flatten()))
 
 
 def step_flops(model: nn.Module, loss: Callable[[], Tensor]) -> int:
@@ -59,9 +65,9 @@ def size_of_equal_flops(
     budget: int,
     sizes: Iterable[int],
     x: Float[Tensor, "B ..."],
-    y: Int64[Tensor, " B"],
+    y: Int64[Tensor, "B ..."],
 ) -> int:
-    """Return the size whose network takes most nearly `budget` FLOPs in a step of training.
+    """Return the size whose classifier takes most nearly `budget` FLOPs in a step of training.
 
     Args:
         make: Makes the explicit network of a size; its FLOPs grow with it.
@@ -75,6 +81,22 @@ def size_of_equal_flops(
     """
     x, y = x.to("meta"), y.to("meta")
     return _nearest(lambda size: training_flops(_meta(make, size), x, y), budget, sizes, "FLOPs")
+
+
+def size_of_equal_step_flops(
+    make: Callable[[int], nn.Module],
+    budget: int,
+    sizes: Iterable[int],
+    x: Float[Tensor, "B ..."],
+) -> int:
+    """Return the same of networks with any loss that multiplies no matrices; see there."""
+    x = x.to("meta")
+
+    def spent(size: int) -> int:
+        model = _meta(make, size)
+        return step_flops(model, lambda: model(x).sum())
+
+    return _nearest(spent, budget, sizes, "FLOPs")
 
 
 def _meta(make: Callable[[int], nn.Module], size: int) -> nn.Module:

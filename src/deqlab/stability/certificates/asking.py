@@ -78,7 +78,11 @@ def _of(cell: Any) -> Certificate:  # noqa: ANN401, whatever a DEQ was given
     if not callable(getattr(cell, "certificate", None)):
         return Certificate.unknown(f"{type(cell).__name__} has no method certificate()")
     certificate = cell.certificate()
-    assert isinstance(certificate, Certificate)
+    if not isinstance(certificate, Certificate):
+        raise TypeError(
+            f"{type(cell).__name__}.certificate() must return a stability.Certificate, such as "
+            f"Certificate.unknown('no theorem is known'), got {certificate!r}"
+        )
     if certificate.holds and (method := _overridden(cell)) is not None:
         return Certificate.unknown(
             f"{type(cell).__name__} overrides {method}, and inherits a certificate of another map"

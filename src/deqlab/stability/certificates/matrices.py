@@ -10,7 +10,7 @@ every bound here is moved by it to the safe side: what holds, holds up to this a
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from deqlab.arguments import check_count, check_positive
@@ -65,10 +65,12 @@ def allowance(dim: int, size: Float64[Tensor, ""] | float) -> float:
     return 4 * dim * EPS * float(size)
 
 
-def norm_above(matrix: Square) -> float:
-    """Return a number that the spectral norm does not exceed."""
-    largest = float(torch.linalg.svdvals(matrix)[0])
-    return largest + allowance(len(matrix), torch.linalg.matrix_norm(matrix))
+def norm_above(matrix: Shaped[Tensor, "*blocks n n"]) -> float:
+    """Return a number that no spectral norm of a matrix, or of several, exceeds."""
+    largest = float(torch.linalg.svdvals(matrix)[..., 0].max())
+    # A complex matrix is a real one of twice the size.
+    dim = matrix.shape[-1] * (2 if matrix.is_complex() else 1)
+    return largest + allowance(dim, torch.linalg.matrix_norm(matrix).max())
 
 
 def least_eigenvalue_below(symmetric: Square, *, size: Float64[Tensor, ""] | float = 0.0) -> float:
@@ -83,7 +85,7 @@ def least_eigenvalue_below(symmetric: Square, *, size: Float64[Tensor, ""] | flo
     return least - allowance(len(symmetric), size)
 
 
-def not_finite(weight: Square) -> Certificate | None:
+def not_finite(weight: Tensor) -> Certificate | None:
     """Return what is known of a weight that is not finite, which is nothing; else None."""
     if bool(weight.isfinite().all()):
         return None

@@ -9,9 +9,13 @@ plain iteration, and
 In the 1- and infinity-norm each constant costs a factor sqrt(n) on its way to the Euclidean norm.
 """
 
+from collections.abc import Sequence
+from math import hypot, prod
+
 import torch
 from torch import Tensor
 
+from deqlab.arguments import check_positive
 from deqlab.stability.certificate import Certificate
 from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.certificates.matrices import (
@@ -35,6 +39,47 @@ def two_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
     """
     w = checked(weight, slope)
     return not_finite(w) or _contraction("2", norm_above(w), slope)
+
+
+def composed_two_norm(
+    layers: Sequence[Sequence[Tensor]], *, slope: float = 1.0, gain: float = 1.0
+) -> Certificate:
+    """Return what spectral norms prove of f(z) = phi(W_n ... phi(g W_1 z + q_1) ... + q_n).
+
+    Each W is block-diagonal in an orthonormal basis. `lipschitz` is that of all q_i together.
+
+    Args:
+        layers: The blocks of each W from W_1 on: square matrices, (..., n, n), real or complex.
+        slope: The Lipschitz constant of phi.
+        gain: g, 0 or more.
+
+    Raises:
+        ValueError: A block is no square matrix, or `slope` is not above 0.
+    """
+    check_positive("slope", slope)
+    norms = [max(norm_above(_block(each)) for each in layer) for layer in layers]
+    norms[0] *= gain
+    # What a change of q_i becomes on its way through the layers behind it.
+    grown = [slope * prod(slope * norm for norm in norms[i + 1 :]) for i in range(len(norms))]
+    rate = prod(slope * norm for norm in norms)
+    return contraction(
+        rate,
+        "g L |W|_2" if len(norms) == 1 else "g L^n |W1|_2 ... |Wn|_2",
+        injection=hypot(*grown),
+        perturbation=(1 - rate) / slope if len(norms) == 1 else None,
+    )
+
+
+def _block(matrices: Tensor) -> Tensor:
+    """Return square matrices in double precision on the host.
+
+    Raises:
+        ValueError: They are none.
+    """
+    shape = matrices.shape
+    if len(shape) < 2 or shape[-1] != shape[-2] or not matrices.numel():
+        raise ValueError(f"blocks must be square matrices, got the shape {tuple(shape)}")
+    return matrices.detach().to("cpu", torch.promote_types(matrices.dtype, torch.float64))
 
 
 def infinity_norm(weight: Tensor, *, slope: float = 1.0) -> Certificate:
