@@ -275,3 +275,10 @@ def test_a_checkpoint_has_what_training_changed_and_leaves_what_the_user_did():
     same = slipping()
     ConvergenceLog(same).load_state_dict(ConvergenceLog(slipping()).state_dict())
     assert same.solver == slipping().solver
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("policy", ["raise", Raise, None, [Warn(), "stop"], 3])
+def test_what_is_no_policy_is_refused_when_the_log_is_made(policy):
+    with pytest.raises(TypeError, match=r"policy must be a function, such as training.Raise\(\)"):
+        ConvergenceLog(layer(), policy=policy)

@@ -192,7 +192,6 @@ def test_it_stops_early_or_after_the_steps_that_were_asked_for():
     asked.clear()
     assert [row["step"] for row in run(model, batches(), steps=7, every=3)] == [3, 6, 7]
     assert len(asked) == 7
-    assert run(model, []) == []
 
 
 def test_stopping_by_a_metric_that_is_not_there_names_those_that_are():
@@ -326,3 +325,29 @@ def test_a_loss_that_is_not_finite_is_said_once():
     with pytest.warns(UserWarning, match="the loss is nan at step 3, .* learning rate") as caught:
         run(model, batches, every=1)
     assert len(caught) == 1
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"batches": []}, ValueError, "batches held not one step, and nothing was trained"),
+        ({"batches": iter(())}, ValueError, "or the iterator used up"),
+        ({"accumulate": 7}, ValueError, "batches held not one step"),
+        ({"loss": 0.0}, TypeError, "loss must be a function, such as lambda batch"),
+        ({"loss": lambda batch: 0}, TypeError, "loss must return a tensor, got 0"),
+        ({"optimizer": "adam"}, TypeError, "optimizer must be a Optimizer, such as torch.optim"),
+        (
+            {"optimizer": torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=1.0)},
+            ValueError,
+            "optimizer holds no parameter of the model",
+        ),
+        ({"evaluate": lambda model: 3.0}, TypeError, "evaluate must return a dict of metrics"),
+    ],
+)
+def test_what_cannot_train_is_refused_in_a_sentence(arguments, error, sentence):
+    model = network()
+    usual = {"loss": loss_of(model), "batches": BATCHES}
+    usual["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(error, match=sentence):
+        fit(model, progress=False, **usual | arguments)

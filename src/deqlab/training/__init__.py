@@ -8,6 +8,7 @@ from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.early_stop import EarlyStop
 from deqlab.training.fit import fit, fit_rows
 from deqlab.training.loop import Loop, Step
+from deqlab.training.path_independence import PathIndependence, path_independence
 from deqlab.training.policies import (
     MoreSteps,
     OffEquilibriumError,
@@ -19,6 +20,7 @@ from deqlab.training.policies import (
     Warn,
 )
 from deqlab.training.rate_control import RateControl
+from deqlab.training.warm_starts import WarmStarts
 
 __all__ = [
     "Batches",
@@ -30,6 +32,7 @@ __all__ = [
     "Loop",
     "MoreSteps",
     "OffEquilibriumError",
+    "PathIndependence",
     "Policy",
     "Raise",
     "RandomNumbers",
@@ -40,7 +43,9 @@ __all__ = [
     "Slip",
     "Step",
     "Stop",
+    "WarmStarts",
     "Warn",
     "fit",
     "fit_rows",
+    "path_independence",
 ]

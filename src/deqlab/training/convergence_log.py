@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from deqlab.arguments import check_count, check_number
+from deqlab.arguments import check_count, check_function, check_number
 from deqlab.nn.deq import DEQ
 from deqlab.training.layers import Watch
 from deqlab.training.policies import Policy, Slip, Warn
@@ -36,6 +36,7 @@ class ConvergenceLog:
         rows: What `row` has returned so far, one line for each layer.
 
     Raises:
+        TypeError: A policy is no function of a slip.
         ValueError: The model has no DEQ layer, or a number is outside its domain.
 
     Example:
@@ -63,7 +64,11 @@ class ConvergenceLog:
         if not 0 < least <= 1:
             raise ValueError(f"least must be above 0 and at most 1, got {least}")
         check_count("window", window)
-        self.policies = (policy,) if callable(policy) else tuple(policy)
+        given: Any = policy  # whatever it is
+        one = callable(given) or isinstance(given, str) or not isinstance(given, Iterable)
+        self.policies: tuple[Policy, ...] = (given,) if one else tuple(given)
+        for each in self.policies:
+            check_function("policy", each, example="training.Raise()")
         self.least, self.window = least, window
         self.steps = 0
         self.slips: list[str] = []

@@ -6,16 +6,15 @@ network that answers as well after one of them is an explicit one.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from typing_extensions import override
 
-from deqlab.nn.deq import DEQ
+from deqlab.gradients.loops import AtStart, Loops
 from deqlab.runs.records import Row
 from deqlab.solution import Solution
 from deqlab.training.fit import evaluated
@@ -30,42 +29,56 @@ RTOL, MAX_STEPS = 1e-2, 40
 BATCH = 250
 """Samples that are tested at a time."""
 
-ITERATES = (0, 1, 2, 4)
+ITERATES = (0, 1, 2, 4, 8)
 """After how many evaluations of f the answers are looked at."""
 
 
-class Iterated(nn.Module):
-    """The k-th iterate of a cell from its own start, in the place of a DEQ layer."""
-
-    def __init__(self, deq: DEQ[Any], evaluations: int) -> None:
-        super().__init__()
-        self.cell, self.evaluations = deq.cell, evaluations
-
-    @override
-    def forward(self, *inputs: Any, **keywords: Any) -> Any:
-        z = self.cell.initial(*inputs, **keywords)  # type: ignore[operator]
-        for _ in range(self.evaluations):
-            z = self.cell(z, *inputs, **keywords)
-        return z
+def each_part(scores: Tensor, y: Tensor) -> Row:
+    """Return the share of right classes, and the cross entropy, over all samples and positions."""
+    return {
+        "test_accuracy": (scores.argmax(dim=-1) == y).double().mean().item(),
+        "test_loss": cross_entropy(scores.flatten(0, -2), y.flatten()).item(),
+    }
 
 
-def tested(model: nn.Module, data: Labelled) -> Row:
+def assessed(
+    model: nn.Module,
+    data: Labelled,
+    score: Callable[[Tensor, Tensor], Row] = each_part,
+    *,
+    rtol: float = RTOL,
+    max_steps: int = MAX_STEPS,
+) -> Row:
     """Return how a classifier does on labelled samples, and its DEQ layers among them.
 
+    Args:
+        model: The classifier.
+        data: The samples and their classes.
+        score: Returns what is known of the scores (N, ..., classes) of all samples.
+        rtol: To what its layers are solved.
+        max_steps: In how many steps at most. With more than MAX_STEPS the patience of solvers
+            grows by as many.
+
     Returns:
-        "test_accuracy" and "test_loss"; of a network with DEQ layers also "converged", the share
-        of samples at their equilibrium in the worst layer, and "test_evaluations" of all layers
-        together, the mean over batches.
+        What `score` does; of a network with DEQ layers also "converged", the share
+        of samples at their equilibrium in the worst layer, "residual", their relative residual,
+        the median sample of that layer, and "test_evaluations" of all layers together, the mean
+        over batches.
     """
     layers = layers_of(model)
     solvers = {name: layer.solver for name, layer in layers.items()}
     seen: dict[str, list[Solution[None]]] = {name: [] for name in layers}
     tell = {name: solves.append for name, solves in seen.items()}
     for name, layer in layers.items():
-        layer.solver = replace(layer.solver, rtol=RTOL, max_steps=MAX_STEPS)
+        layer.solver = replace(
+            layer.solver,
+            rtol=rtol,
+            max_steps=max_steps,
+            patience=layer.solver.patience + max(0, max_steps - MAX_STEPS),
+        )
         layer.observers.append(tell[name])
     try:
-        row = evaluated(model, lambda model: _scored(model, data))
+        row = evaluated(model, lambda model: score(_scores(model, data[0]), data[1]))
     finally:
         for name, layer in layers.items():
             layer.solver = solvers[name]
@@ -75,27 +88,54 @@ def tested(model: nn.Module, data: Labelled) -> Row:
             torch.cat([solve.converged for solve in solves]).double().mean().item()
             for solves in seen.values()
         ]
+        residuals = [
+            torch.cat([rtol * solve.residual / solve.tolerance for solve in solves]).median().item()
+            for solves in seen.values()
+        ]
         evaluations = sum(solve.evaluations for solves in seen.values() for solve in solves)
         batches = len(data[0].split(BATCH))
-        row |= {"converged": min(shares), "test_evaluations": evaluations / batches}
+        row |= {
+            "converged": min(shares),
+            "residual": max(residuals),
+            "test_evaluations": evaluations / batches,
+        }
     return row
 
 
-def feedback(model: nn.Module, data: Labelled) -> Iterator[Row]:
-    """Yield the accuracy after a few evaluations of f from the start, and at the equilibrium."""
+def verdicts(model: nn.Module) -> Row:
+    """Return what the DEQ layers of a network told of the solves that they just ended."""
+    layers = layers_of(model).values()
+    solves = [layer.last for layer in layers if layer.last is not None]
+    if not solves:
+        return {}
+    pairs = zip(layers, solves, strict=True)
+    return {
+        "converged": min(solve.converged.double().mean().item() for solve in solves),
+        "residual": max(
+            (layer.solver.rtol * solve.residual / solve.tolerance).max().item()
+            for layer, solve in pairs
+        ),
+        "test_evaluations": sum(solve.evaluations for solve in solves) / len(solves),
+    }
+
+
+def at_iterates(model: nn.Module, test: Callable[[nn.Module], Row]) -> Iterator[Row]:
+    """Yield how a network does after a few evaluations of f from the start, and as it is.
+
+    Rows have "iterate", in words, "loops", the evaluations of f, and what the test tells.
+
+    Args:
+        model: The network, which is left as it was.
+        test: Returns what is known of a network, as `assessed` does.
+    """
     for count in ITERATES:
         iterated = copy.deepcopy(model)
-        for name, layer in layers_of(iterated).items():
-            iterated.set_submodule(name, Iterated(layer, count))
-        accuracy = evaluated(iterated, lambda model: _scored(model, data))["test_accuracy"]
-        yield {"iterate": str(count), "test_accuracy": accuracy}
-    yield {"iterate": "equilibrium", "test_accuracy": tested(model, data)["test_accuracy"]}
+        for layer in layers_of(iterated).values():
+            layer.gradient = Loops(steps=count) if count else AtStart()
+        yield {"iterate": str(count), "loops": count, **test(iterated)}
+    row = test(model)
+    yield {"iterate": "equilibrium", "loops": row["test_evaluations"], **row}
 
 
-def _scored(model: nn.Module, data: Labelled) -> Row:
-    x, y = data
-    scores = torch.cat([model(part) for part in x.split(BATCH)])
-    return {
-        "test_accuracy": (scores.argmax(dim=-1) == y).double().mean().item(),
-        "test_loss": cross_entropy(scores.flatten(0, -2), y.flatten()).item(),
-    }
+def _scores(model: nn.Module, x: Tensor) -> Tensor:
+    return torch.cat([model(part) for part in x.split(BATCH)])

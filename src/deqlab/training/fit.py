@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from deqlab.arguments import check_count
+from deqlab.arguments import check_count, check_function
 from deqlab.training.checkpoints.checkpoint import SHORT, Checkpoint
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.early_stop import EarlyStop
@@ -56,6 +56,11 @@ def fit(
         autocast: Likewise.
         options: Those of `fit_rows`.
 
+    Raises:
+        TypeError: The loss is no function or returns no tensor, the optimiser is none of torch's,
+            or `evaluate` returns no dict.
+        ValueError: The optimiser holds no parameter of the model, or there is no batch.
+
     Example:
         >>> import torch
         >>> from deqlab import DEQ
@@ -74,6 +79,7 @@ def fit(
         >>> [row["step"] for row in rows], rows[-1]["train_converged"]
         ([10, 20], 1.0)
     """
+    check_function("loss", loss, example="lambda batch: model(batch).square().mean()")
     loop: Loop[BatchT, None] = Loop(
         loss=lambda batch: (loss(batch), None),
         optimizer=optimizer,
@@ -82,6 +88,9 @@ def fit(
         accumulate=accumulate,
         autocast=autocast,
     )
+    held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+    if held.isdisjoint(map(id, model.parameters())):
+        raise ValueError("optimizer holds no parameter of the model: make it of model.parameters()")
     return list(fit_rows(model, loop, batches, **options))
 
 
@@ -168,6 +177,11 @@ def fit_rows(
                 checkpoint.save(asdict(state))
             if ends:
                 break
+        if not state.step:
+            raise ValueError(
+                "batches held not one step, and nothing was trained: is the data set smaller than "
+                "a batch, or the iterator used up?"
+            )
         if state.losses:
             yield row()
     if checkpoint is not None and checkpoint.unsaved >= SHORT:
@@ -212,7 +226,10 @@ def evaluated(model: nn.Module, evaluate: Callable[[nn.Module], Row]) -> Row:
     model.eval()
     try:
         with torch.no_grad():
-            return evaluate(model)
+            told = evaluate(model)
     finally:
         for part, training in modes.items():
             part.training = training
+    if not isinstance(told, dict):
+        raise TypeError(f"evaluate must return a dict of metrics by name, got {told!r}")
+    return told

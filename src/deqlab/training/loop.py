@@ -18,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from deqlab.arguments import check_count
+from deqlab.arguments import check_count, check_function, check_kind
 from deqlab.costs import flops
 
 BatchT = TypeVar("BatchT")
@@ -78,6 +78,9 @@ class Loop(Generic[BatchT, NotesT]):
     autocast: torch.dtype | None = None
 
     def __post_init__(self) -> None:
+        check_function("loss", self.loss, example="lambda batch: model(batch).square().mean()")
+        example = "torch.optim.Adam(model.parameters())"
+        check_kind("optimizer", self.optimizer, Optimizer, example=example)
         check_count("accumulate", self.accumulate)
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be more than 0, got {self.clip}")
@@ -134,6 +137,8 @@ class Loop(Generic[BatchT, NotesT]):
         for batch in batches:
             with self._precision():
                 loss, notes = self.loss(batch)
+            if not isinstance(loss, Tensor):
+                raise TypeError(f"loss must return a tensor, got {loss!r}")
             if stop_at is not None and loss.item() <= stop_at:
                 return None
             (loss / len(batches) if len(batches) > 1 else loss).backward()

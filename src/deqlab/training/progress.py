@@ -4,6 +4,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from torch import Tensor
 
 from deqlab.training.convergence_log import ConvergenceLog
@@ -21,10 +22,11 @@ class Bar:
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("step"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            BarColumn(bar_width=10),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            # At 80 columns this one has a second line, rather than the others a cut end.
+            TextColumn("{task.description}", table_column=Column()),
             console=console,
             transient=True,
             disable=not (shown and console.is_terminal),

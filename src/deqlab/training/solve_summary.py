@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -46,16 +47,18 @@ class SolveSummary:
         """Return what these solves tell."""
         adjoints = [adjoint for solve in solves for adjoint in solve.adjoint]
         # In numpy, where each of these few numbers costs a tenth of what it does in torch.
-        excess = np.concatenate([_excess(solve) for solve in solves])
+        rows = np.concatenate([_numbers(*_of_rows(solve)) for solve in solves], axis=1)
+        excess = _excess(rows[1], rows[2])
+        held = [_numbers(adjoint.converged)[0] for adjoint in adjoints]
         errors = [
-            _numbers(error) for solve in solves if (error := solve.gradient_error) is not None
+            _numbers(error)[0] for solve in solves if (error := solve.gradient_error) is not None
         ]
         return cls(
-            converged=_share(solves),
-            adjoint_converged=_share(adjoints),
+            converged=float(rows[0].mean()),
+            adjoint_converged=float(np.concatenate(held).mean()) if held else 1.0,
             excess=_ranked(excess, math.ceil(EXCESS_QUANTILE * (len(excess) - 1))),
             excess_max=float(excess.max()),
-            rate=_median(np.concatenate([_numbers(solve.rate) for solve in solves])),
+            rate=_median(rows[3]),
             evaluations=sum(solve.evaluations for solve in solves),
             # A linear method counts products; a solver of fixed points evaluates a map of one.
             products=sum(s.products for s in solves)
@@ -64,15 +67,21 @@ class SolveSummary:
         )
 
 
-def _numbers(values: Tensor) -> Numbers:
-    return np.asarray(values.detach().double().numpy(force=True))
+def _of_rows(solve: Solution[Any]) -> tuple[Tensor, ...]:
+    return solve.converged, solve.residual, solve.tolerance, solve.rate
 
 
-def _excess(solve: Solution[Any]) -> Numbers:
+def _numbers(*values: Tensor) -> Float64[np.ndarray, "k B"]:
+    """Return numbers of rows on the host, (k, B), by one wait for a device."""
+    if values[0].is_cpu:
+        return np.stack([value.detach().double().numpy() for value in values])
+    return np.asarray(torch.stack([value.detach().double() for value in values]).cpu().numpy())
+
+
+def _excess(residual: Numbers, tolerance: Numbers) -> Numbers:
     """Return the residuals in units of their tolerances; 0 where both are."""
-    residual = _numbers(solve.residual)
     with np.errstate(divide="ignore", invalid="ignore"):
-        excess: Numbers = residual / _numbers(solve.tolerance)
+        excess: Numbers = residual / tolerance
     excess[np.isnan(excess)] = np.inf
     excess[residual == 0] = 0.0
     return excess
@@ -87,11 +96,3 @@ def _median(values: Numbers) -> float:
     """Return the lower median of those that are not nan; nan if there are none."""
     known = values[~np.isnan(values)]
     return _ranked(known, (len(known) - 1) // 2) if len(known) else math.nan
-
-
-def _share(solves: list[Solution[Any]]) -> float:
-    if not solves:
-        return 1.0
-    converged = [solve.converged.numpy(force=True) for solve in solves]
-    held = sum(int(each.sum()) for each in converged)
-    return held / sum(map(len, converged))

@@ -1,0 +1,1 @@
+"""Probes: each measures one thing of a map, and says nothing about what it means."""
