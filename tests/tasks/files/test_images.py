@@ -140,5 +140,5 @@ def test_absent_and_offline_is_one_sentence(cache):
 
 
 def test_a_misspelt_name_is_answered_with_the_right_one():
-    with pytest.raises(DataError, match="no data set is named 'fashion-mnist'; did you mean"):
+    with pytest.raises(DataError, match="no data set named 'fashion-mnist'; did you mean"):
         load("fashion-mnist")

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from deqlab.tasks.files.registry import find_dataset
+from deqlab.tasks.files.made import made
+from deqlab.tasks.files.registry import DATASETS, find_dataset
 from deqlab.tasks.files.store import read_files
 
 
@@ -17,7 +18,7 @@ def load(
     download. `DATASETS[name]` says what it holds, how it is split, who made it, and its licence.
 
     Args:
-        name: One of `NAMES`.
+        name: One of `NAMES`, one that a package registers, or MODULE:NAME of a `Dataset`.
         data_dir: A folder that holds the folder `name`, or is that folder itself.
         download: Whether to download what is absent.
         progress: Whether to draw a progress bar, on standard error, if it does.
@@ -28,7 +29,8 @@ def load(
 
     Raises:
         DataError: The name is unknown, `data_dir` is not a folder, a file is damaged, or
-            one is absent and could not be downloaded.
+            one is absent and could not be downloaded; or a data set of yours makes something
+            else than it says.
 
     Example:
         >>> data = load("digits")
@@ -36,7 +38,9 @@ def load(
         (torch.Size([1437, 64]), (1, 8, 8))
     """
     dataset = find_dataset(name)
-    if not dataset.files:
-        return dataset.make(dataset)
-    contents = read_files(dataset, data_dir=data_dir, download=download, progress=progress)
-    return dataset.make(dataset, *contents)
+    contents: tuple[Any, ...] = ()
+    if dataset.files:
+        contents = read_files(dataset, data_dir=data_dir, download=download, progress=progress)
+    if name in DATASETS:
+        return dataset.make(dataset, *contents)
+    return made(dataset, contents, name=name)

@@ -5,12 +5,13 @@ stands nowhere else; the command line, the configs of experiments and the messag
 here.
 """
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
+from deqlab.own.registry import Registry
+from deqlab.own.target import OwnCodeError
 from deqlab.tasks.files import sets
 from deqlab.tasks.files.dataset import Dataset
 from deqlab.tasks.files.errors import DataError
@@ -32,7 +33,12 @@ DATASETS = {dataset.name: dataset for dataset in sorted(defined(), key=_effort)}
 """All data sets by name: first those that are bundled, then those that can be downloaded."""
 
 NAMES = tuple(DATASETS)
-"""The names of all data sets."""
+"""The names of all data sets that deqlab brings."""
+
+REGISTRY: Registry[Dataset[Any]] = Registry(
+    Dataset, DATASETS, group="deqlab.datasets", what="data set"
+)
+"""These, those that packages register, and those of modules."""
 
 SOURCES = {name: dataset for name, dataset in DATASETS.items() if dataset.mirrors}
 """The data sets that can be downloaded."""
@@ -50,13 +56,25 @@ def names_of(kind: type) -> tuple[str, ...]:
 
 
 def find_dataset(name: str) -> Dataset[Any]:
-    """Return the data set called `name`.
+    """Return the data set called `name`, or that of the user's under MODULE:NAME.
 
     Raises:
-        DataError: There is none; the message has the closest name, or all of them.
+        DataError: There is none; the message has the closest name, or all of them. Or it is one
+            of the user's that cannot be imported, or is none.
     """
     if name in DATASETS:
         return DATASETS[name]
-    close = difflib.get_close_matches(name, NAMES, n=1)
-    hint = f"did you mean {close[0]!r}" if close else f"choose one of {', '.join(NAMES)}"
-    raise DataError(f"no data set is named {name!r}; {hint}")
+    try:
+        return REGISTRY.find(name)
+    except OwnCodeError as error:
+        raise DataError(str(error)) from error
+
+
+def require_kind(name: str, kind: type) -> None:
+    """Raise DataError unless a data set of the user's has values of this type."""
+    found = find_dataset(name)
+    if not issubclass(found.kind, kind):
+        raise DataError(
+            f"the data set {name} holds {found.kind.__name__}, and what is needed here is "
+            f"{kind.__name__}"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 from deqlab.tasks.files.dataset import Dataset, File
 from deqlab.tasks.files.errors import DataError
-from deqlab.tasks.files.registry import DATASETS, find_dataset
+from deqlab.tasks.files.registry import NAMES, find_dataset
 from deqlab.tasks.files.store import absent, download_into, find, listing, search_folders
 
 
@@ -31,19 +31,20 @@ class FileStatus:
     sentence: str
 
 
-def inspect(data_dir: Path | None = None) -> list[FileStatus]:
-    """Look for every file of every data set, verify what is there, and download nothing.
+def inspect(data_dir: Path | None = None, *, names: Sequence[str] = NAMES) -> list[FileStatus]:
+    """Look for every file of data sets, verify what is there, and download nothing.
 
     Args:
         data_dir: The user's folder; if None, that of DEQLAB_DATA, if it is set.
+        names: The data sets; default: all that deqlab brings.
 
     Returns:
         One entry per file, set by set; a set that is bundled counts as one file.
 
     Raises:
-        DataError: The user's folder was given and is not a folder.
+        DataError: The user's folder was given and is not a folder, or a name is unknown.
     """
-    return [status for dataset in DATASETS.values() for status in _states(dataset, data_dir)]
+    return [status for name in names for status in _states(find_dataset(name), data_dir)]
 
 
 def fetch(name: str, *, data_dir: Path | None = None, progress: bool = True) -> list[Path]:
@@ -68,7 +69,8 @@ def fetch(name: str, *, data_dir: Path | None = None, progress: bool = True) -> 
     """
     dataset = find_dataset(name)
     if not dataset.files:
-        raise DataError(f"{name} is bundled with {dataset.bundled_with} and has no files to fetch")
+        source = dataset.bundled_with or "code of yours"
+        raise DataError(f"{name} is bundled with {source} and has no files to fetch")
     if not dataset.mirrors:
         files = "file" if len(dataset.files) == 1 else "files"
         raise DataError(
@@ -114,7 +116,9 @@ def _states(dataset: Dataset[Any], data_dir: Path | None) -> list[FileStatus]:
             file="(none)",
             state=FileState.FOUND,
             path=None,
-            sentence=f"bundled with {dataset.bundled_with}",
+            sentence="made by itself"
+            if dataset.bundled_with is None
+            else f"bundled with {dataset.bundled_with}",
         )
     ]
 

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from deqlab.tasks.files.dataset import File
 from deqlab.tasks.files.errors import DataError, NotOriginalError
+from deqlab.tasks.tokens import Characters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,19 +47,11 @@ class TextData:
         Raises:
             DataError: A character is not in the vocabulary.
         """
-        numbers = {character: number for number, character in enumerate(self.vocabulary)}
-        unknown = sorted(set(text) - numbers.keys())
-        if unknown:
-            raise DataError(
-                f"the text has characters that {self.name} does not: "
-                f"{', '.join(map(repr, unknown[:5]))}; leave them out, or take one of its "
-                f"{len(numbers)}: {''.join(self.vocabulary)!r}"
-            )
-        return torch.tensor([numbers[character] for character in text], dtype=torch.int64)
+        return Characters(self.vocabulary, self.name).encode(text)
 
     def decode(self, tokens: Int64[Tensor, " length"]) -> str:
         """Return the text of these numbers."""
-        return "".join(self.vocabulary[token] for token in tokens.tolist())
+        return Characters(self.vocabulary, self.name).decode(tokens)
 
 
 def text_data(name: str, text: str) -> TextData:

@@ -4,7 +4,7 @@ Python's csv module takes them apart, in its strict mode, so that quoted cells m
 and line ends, and a quote that is never closed is an error. Which separator it is follows from
 the first two lines; csv.Sniffer is not asked, since it takes the decimal commas of "1,5;2,5" for
 separators and fails on a single column. Files are UTF-8, with a byte-order mark or without, or
-UTF-16 with one, as spreadsheets write it.
+UTF-16, as spreadsheets write it.
 """
 
 import codecs
@@ -32,13 +32,23 @@ def opened(path: Path) -> Iterator[TextIO]:
         DataError: It turns out to be in another encoding.
     """
     with path.open("rb") as file:
-        start = file.read(2)
-    utf_16 = start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        encoding = _encoding(file.read(4))
     try:
-        with path.open(encoding="utf-16" if utf_16 else "utf-8-sig", newline="") as text:
+        with path.open(encoding=encoding, newline="") as text:
             yield text
     except UnicodeError as error:
         raise DataError(f"{path} is not UTF-8{_undecodable(path)}; save it as UTF-8") from error
+
+
+def _encoding(start: bytes) -> str:
+    """Return the encoding of a text by its first 4 bytes."""
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if start[1::2] == b"\0\0" and all(start[::2]):  # two ASCII letters, without a mark
+        return "utf-16-le"
+    if start[::2] == b"\0\0" and all(start[1::2]):
+        return "utf-16-be"
+    return "utf-8-sig"
 
 
 def separator_of(file: TextIO) -> str:
