@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from statistics import fmean
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from deqlab.costs import num_parameters
 from deqlab.experiments.base import Job, Row
 from deqlab.experiments.resuming import checkpoint
-from deqlab.recipes.config import ImageConfig
-from deqlab.recipes.images import Images
-from deqlab.training.batches import Shuffled
+from deqlab.recipes.config import RecipeConfig
+from deqlab.recipes.task import Task
+from deqlab.training.best_weights import BestWeights
 from deqlab.training.checkpoints.checkpoint import Stateful
 from deqlab.training.convergence_log import ConvergenceLog
-from deqlab.training.equilibrium import Labelled, tested
 from deqlab.training.fit import fit_rows
 from deqlab.training.layers import knob_of, layers_of
 from deqlab.training.loop import Loop
@@ -29,67 +27,67 @@ class Attempt:
     """A network with its optimiser.
 
     Args:
-        model: Images to scores.
-        config: How it is trained.
-        images: On what.
-        learning_rate: The peak of the cycle.
+        model: The network.
+        task: What it is trained on, and how.
+        learning_rate: The peak of the learning rate.
+        controlled: Whether `RateControl` may hold its layers.
 
     Attributes:
         rows: What was known at each evaluation.
+        num_steps: Of the whole training, once it has begun.
         log: What its solves told; None if it has no DEQ layer.
         changes: What training changed of the solvers of its layers, by name.
-        tune: Is called twice an epoch with the network and a batch of images, before the step.
+        tune: Is called now and then with the network and the inputs of a batch, before the step.
     """
 
     def __init__(
-        self, model: nn.Module, config: ImageConfig, images: Images, learning_rate: float
+        self, model: nn.Module, task: Task[Any], learning_rate: float, *, controlled: bool = True
     ) -> None:
-        self.model, self.config, self.images = model, config, images
+        self.model, self.task = model, task
         self.learning_rate = learning_rate
         self.rows: list[Row] = []
+        self.num_steps = 0
         self.log: ConvergenceLog | None = None
         self.changes = {name: SolverChanges(layer) for name, layer in layers_of(model).items()}
-        self.tune: Callable[[nn.Module, Tensor], None] | None = None
+        self.tune: Callable[[nn.Module, Any], None] | None = None
+        self._best = None if task.chosen_by is None else BestWeights(task.chosen_by)
         self._control: RateControl | None = None
         if self.changes:
-            self.log = ConvergenceLog(model, policy=POLICIES[config.policy])
-            self._control = RateControl(model, target=config.rate) if config.rate else None
+            self._watch(task.config, controlled)
+
+    def _watch(self, config: RecipeConfig, controlled: bool) -> None:
+        """Log the solves, and hold the layers at their equilibrium if that is what they seek."""
+        gradients = [layer.gradient for layer in layers_of(self.model).values()]
+        seeks = any(each.in_mode(training=True).seeks_equilibrium for each in gradients)
+        self.log = ConvergenceLog(self.model, policy=POLICIES[config.policy] if seeks else ())
+        if config.rate and seeks and controlled:
+            self._control = RateControl(self.model, target=config.rate)
 
     def train(self, job: Job) -> Iterator[Row]:
         """Train, and yield a row at each evaluation; a job that was interrupted goes on."""
-        config, (x, y) = self.config, self.images.train
-        generator = torch.Generator().manual_seed(job.seed)
-
-        def take(part: Int64[Tensor, " B"]) -> Labelled:
-            return (_flipped(x[part], generator) if config.flips else x[part]), y[part]
-
-        batches: Shuffled[Labelled] = Shuffled(
-            len(x), config.batch_size, epochs=config.epochs, generator=generator, take=take
-        )
-        steps = len(batches)
+        task, config = self.task, self.task.config
+        batches = task.batches(torch.Generator().manual_seed(job.seed))
+        steps = self.num_steps = len(batches)
         every = -(-steps // config.num_evaluations)
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=self.learning_rate, weight_decay=config.weight_decay
-        )
-        half = -(-batches.per_epoch // 2)
+        optimizer = task.optimizer(self.model, self.learning_rate)
 
-        def loss(batch: Labelled) -> tuple[Tensor, None]:
-            images, classes = batch
-            if self.tune is not None and (batches.taken - 1) % half == 0:
-                self.tune(self.model, images)
-            return cross_entropy(self.model(images), classes), None
+        def loss(batch: Any) -> tuple[Tensor, None]:  # noqa: ANN401, that of the task
+            if self.tune is not None and (batches.taken - 1) % task.steps_between_tunings == 0:
+                self.tune(self.model, task.inputs(batch))
+            return task.loss(self.model, batch), None
 
-        loop: Loop[Labelled, None] = Loop(
+        loop: Loop[Any, None] = Loop(
             loss=loss,
             optimizer=optimizer,
-            schedule=torch.optim.lr_scheduler.OneCycleLR(
-                optimizer, self.learning_rate, total_steps=steps
-            ),
+            schedule=task.schedule(optimizer, self.learning_rate, steps),
             clip=config.clip or None,
         )
         parts: dict[str, Stateful] = {"model": self.model, **loop.parts, "batches": batches}
+        parts |= task.parts
         if self.log is not None:
             parts["log"] = self.log
+        if self._best is not None:
+            parts["best"] = self._best
         with checkpoint(job, f"rate-{self.learning_rate:g}", parts) as file:
             rows = fit_rows(
                 self.model,
@@ -97,7 +95,7 @@ class Attempt:
                 batches,
                 control=self._control,
                 log=self.log,
-                evaluate=lambda model: tested(model, self.images.test) | self._knobs(),
+                evaluate=self._evaluate,
                 every=every,
                 count_flops={*range(every, steps, every), steps},
                 checkpoint=file,
@@ -106,21 +104,30 @@ class Attempt:
             for row in rows:
                 self.rows.append(row)
                 yield row
+        if self._best is not None:
+            self._best.restore(self.model)
 
     def validation_loss(self) -> float:
         """Return the loss that decides between learning rates; nan loses against any number."""
-        assert self.images.validation is not None
-        loss: float = tested(self.model, self.images.validation)["test_loss"]
+        loss = self.task.validated(self.model)
         return float("inf") if loss != loss else loss
 
     def summary(self) -> Row:
-        """Return the last metrics, and what a step costs."""
+        """Return the metrics of the weights that are kept, and what a step costs."""
+        best = {} if self._best is None else self._best.row or {}
         return {
             **self.rows[-1],
+            **best,
             "learning_rate": self.learning_rate,
             "flops_per_step": round(fmean(row["flops_per_step"] for row in self.rows)),
             "parameters": num_parameters(self.model),
         }
+
+    def _evaluate(self, model: nn.Module) -> Row:
+        row = self.task.tested(model) | self._knobs()
+        if self._best is not None:
+            self._best.see(model, row)
+        return row
 
     def _knobs(self) -> Row:
         """Return the knob of the layer whose feedback is turned down most."""
@@ -130,8 +137,3 @@ class Attempt:
             if (knob := knob_of(layer)) is not None
         ]
         return {"knob": min(knobs)} if knobs else {}
-
-
-def _flipped(x: Float[Tensor, "B C H W"], generator: torch.Generator) -> Float[Tensor, "B C H W"]:
-    mirrored = torch.rand(len(x), 1, 1, 1, generator=generator) < 0.5
-    return torch.where(mirrored, x.flip(3), x)

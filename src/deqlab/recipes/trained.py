@@ -1,6 +1,6 @@
 """Networks that are trained already, by the name of their recipe, each with its card."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from deqlab.experiments.base import Row
-from deqlab.recipes.classifying import Recipe
-from deqlab.recipes.images import Images
+from deqlab.own.target import OwnCodeError, is_target, named
+from deqlab.recipes.base import Recipe, with_own
 from deqlab.recipes.registry import RECIPES
 from deqlab.recipes.weights import Weights, read_weights
 from deqlab.training.checkpoints.tree import CheckpointError
@@ -23,6 +23,10 @@ BUNDLED = Path(__file__).parent / "bundled"
 accuracy is the median, and not of the best."""
 
 
+OWN_FIELDS = ("cell", "model", "dataset", "text")
+"""Fields of configs that may name code of the user's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """What a trained network is, and what it does.
@@ -32,7 +36,8 @@ class Card:
         command: What trained it, and networks of other seeds.
         seed: Its seed.
         dataset: What it was trained and tested on.
-        test_accuracy: The share of the test samples that it classifies rightly.
+        test_accuracy: The share of the test samples that it answers rightly; of a language model,
+            of tokens. None where networks are compared by another number.
         converged: The share of the test samples at their equilibrium (rtol 1e-2, 40 steps).
         evaluations: Evaluations of f for it, the mean over batches.
         parameters: Numbers that were trained.
@@ -43,14 +48,14 @@ class Card:
     command: str
     seed: int
     dataset: str
-    test_accuracy: float
+    test_accuracy: float | None
     converged: float
     evaluations: float
     parameters: int
     proved: tuple[str, ...]
 
 
-def trained(name: str | Path) -> nn.Module:
+def trained(name: str | Path, *, own: Collection[str] = ()) -> nn.Module:
     """Return a network that is trained already, in eval mode.
 
     Its DEQ layers warn where they miss their equilibrium, and take as many steps as in the test.
@@ -58,9 +63,12 @@ def trained(name: str | Path) -> nn.Module:
     Args:
         name: A recipe that deqlab brings weights of (see `trained_names`), for those; or the file
             `results/deq-SEED/weights.safetensors` of a run of your own.
+        own: MODULE:NAME of the recipe, cell, network and data set of yours that it was made with.
+            A file names them, and what a file names is not imported unless you name it too.
 
     Raises:
         ValueError: There is no such recipe, or deqlab brings no weights of it.
+        OwnCodeError: The file names code of yours that is not among `own`, or is not to be had.
         CheckpointError: The file is none, damaged or cut off, or of other settings.
 
     Example:
@@ -68,9 +76,11 @@ def trained(name: str | Path) -> nn.Module:
         >>> model(torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 10])
     """
-    found, recipe, config = _read(name)
+    found, recipe, config = _read(name, own)
     with torch.random.fork_rng([]):  # its first weights are drawn, and replaced
-        model = recipe.networks.deq(config, _like(found))
+        model = with_own(recipe.arms, config)[found["arm"]].make(
+            config, recipe.restored(found["data"])
+        )
     model.load_state_dict(found["model"])
     for layer_name, layer in layers_of(model).items():
         SolverChanges(layer).apply(found["solvers"][layer_name])
@@ -79,21 +89,25 @@ def trained(name: str | Path) -> nn.Module:
     return model.eval()
 
 
-def card(name: str | Path) -> Card:
+def card(name: str | Path, *, own: Collection[str] = ()) -> Card:
     """Return what the network is that `trained` returns for this name, and what it does.
+
+    Args:
+        name: See `trained`.
+        own: Likewise.
 
     Example:
         >>> card("conv-fashion").dataset
         'fashion_mnist'
     """
-    found, recipe, config = _read(name)
+    found, recipe, config = _read(name, own)
     (summary,) = (row for row in found["rows"] if row["kind"] == "summary")
     return Card(
         recipe=recipe.name,
         command=_command(recipe, config),
         seed=found["seed"],
-        dataset=config.dataset,
-        test_accuracy=summary["test_accuracy"],
+        dataset=config.subject,
+        test_accuracy=summary.get("test_accuracy"),
         converged=summary["converged"],
         evaluations=summary["test_evaluations"],
         parameters=summary["parameters"],
@@ -103,50 +117,55 @@ def card(name: str | Path) -> Card:
 
 def trained_names() -> list[str]:
     """Return the recipes that deqlab brings weights of."""
-    return [name for name in RECIPES if _bundled(name).is_file()]
+    return [name for name in RECIPES if bundled(name).is_file()]
 
 
-def _bundled(name: str) -> Path:
+def bundled(name: str) -> Path:
+    """Return where the weights of a recipe lie, if deqlab brings them."""
     return BUNDLED / f"{name}.safetensors"
 
 
 def _path(name: str | Path) -> Path:
     if isinstance(name, Path) or name.endswith(".safetensors"):
         return Path(name)
-    if not _bundled(name).is_file():
+    if not bundled(name).is_file():
         raise ValueError(
             f"deqlab brings no weights called {name!r}: choose one of "
             f"{', '.join(trained_names())}, or name the file results/deq-SEED/weights.safetensors "
             "of a run of `deqlab train`"
         )
-    return _bundled(name)
+    return bundled(name)
 
 
-def _read(name: str | Path) -> tuple[Weights, Recipe, Any]:
+def _read(name: str | Path, own: Collection[str]) -> tuple[Weights, Recipe, Any]:
     """Return what a file holds, its recipe and the config of that."""
     path = _path(name)
     found = read_weights(path)
+    places = (found["config"].get(field) for field in OWN_FIELDS)
+    for place in places:
+        if isinstance(place, str) and is_target(place) and place not in own:
+            raise OwnCodeError(
+                f"{path} was made with {place}, which is code that loading it would run: if it is "
+                f"yours, say so by own=[{place!r}]"
+            )
     try:
-        recipe = RECIPES[found["recipe"]]
-        config = type(recipe.presets["full"])(**found["config"])
+        recipe = {**RECIPES, **_recipes(own)}[found["recipe"]]
+        config = next(iter(recipe.presets.values()))
+        config = type(config)(**found["config"])
+        with_own(recipe.arms, config)[found["arm"]]  # KeyError
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is of the recipe {found['recipe']!r} with settings that this version of "
-            f"deqlab does not have ({error}): load it with the version that wrote it"
+            f"deqlab does not have ({error}): load it with the version that wrote it; a "
+            "recipe of your own is named by own=['MODULE:NAME']"
         ) from error
     return found, recipe, config
 
 
-def _like(found: Weights) -> Images:
-    """Return images of the same shape, of which there are none."""
-    none = torch.empty(0, *found["shape"]), torch.empty(0, dtype=torch.int64)
-    return Images(
-        train=none,
-        validation=None,
-        test=none,
-        shape=found["shape"],
-        num_classes=found["num_classes"],
-    )
+def _recipes(own: Collection[str]) -> dict[str, Recipe]:
+    """Return the recipes among the code that the caller names."""
+    held = [named(place) for place in own]
+    return {each.name: each for each in held if isinstance(each, Recipe)}
 
 
 def _command(recipe: Recipe, config: Any) -> str:  # noqa: ANN401, that of the recipe

@@ -1,4 +1,4 @@
-"""The trained DEQ of a recipe in one file: its weights, and what it takes to make it again.
+"""A trained network of a recipe in one file: its weights, and what it takes to make it again.
 
 Beside the weights stand the settings of the recipe, what training changed of the solvers, and the
 rows that say what the network does. Nothing in a file is run.
@@ -9,9 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from deqlab.experiments.base import Row
+from deqlab.experiments.base import Job, Row
 from deqlab.recipes.attempt import Attempt
-from deqlab.recipes.config import ImageConfig
 from deqlab.training.checkpoints.file import read, write
 from deqlab.training.checkpoints.tree import CheckpointError
 
@@ -24,34 +23,31 @@ class Weights(TypedDict):
 
     recipe: str
     config: dict[str, Any]
+    arm: str
     seed: int
-    shape: tuple[int, int, int]
-    num_classes: int
+    data: dict[str, Any]
     model: dict[str, Any]
     solvers: dict[str, list[dict[str, int | float]]]
     rows: list[Row]
 
 
-def write_weights(
-    path: Path, recipe: str, config: ImageConfig, seed: int, attempt: Attempt, rows: Sequence[Row]
-) -> None:
+def write_weights(path: Path, recipe: str, job: Job, attempt: Attempt, rows: Sequence[Row]) -> None:
     """Write the network of a training that has ended.
 
     Args:
         path: The file; its folder is made.
         recipe: The name of the recipe.
-        config: Its settings.
-        seed: The seed of the training.
+        job: The arm and the seed of the training.
         attempt: The training.
         rows: What is known of the network: its summary, and what is proved of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     found: Weights = {
         "recipe": recipe,
-        "config": asdict(config),
-        "seed": seed,
-        "shape": attempt.images.shape,
-        "num_classes": attempt.images.num_classes,
+        "config": asdict(attempt.task.config),
+        "arm": job.arm,
+        "seed": job.seed,
+        "data": attempt.task.about(),
         "model": attempt.model.state_dict(),
         "solvers": {name: changes.found() for name, changes in attempt.changes.items()},
         "rows": list(rows),

@@ -26,10 +26,10 @@ from deqlab.nn.models.mlp import mlp
 from deqlab.nn.models.monotone import monotone
 from deqlab.nn.models.twins import size_of_equal_flops, size_of_equal_parameters
 from deqlab.nn.tuning import tune_alpha
-from deqlab.recipes.classifying import Networks, recipe
-from deqlab.recipes.config import SMOKE, ImageConfig
-from deqlab.recipes.images import Images
-from deqlab.recipes.residual import frame_of, residual_of_flops
+from deqlab.recipes.images.config import SMOKE, ImageConfig
+from deqlab.recipes.images.data import Images
+from deqlab.recipes.images.recipe import image_recipe
+from deqlab.recipes.images.residual import frame_of, residual_of_flops
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +128,11 @@ CONV = replace(DENSE, width=54, halvings=1, epochs=1, num_evaluations=5)
 SOURCE = "Winston & Kolter (2020), section 5."
 
 RECIPES = (
-    recipe(
-        Networks(deq=dense, of_parameters=mlp_of_parameters, of_flops=mlp_of_flops, tune=tune),
+    image_recipe(
+        dense,
+        mlp_of_parameters,
+        mlp_of_flops,
+        tune=tune,
         name="monotone-mnist",
         title="A monotone DEQ of vectors",
         source=SOURCE,
@@ -140,8 +143,11 @@ RECIPES = (
         },
         margin=0.005,
     ),
-    recipe(
-        Networks(deq=conv, of_parameters=conv_of_parameters, of_flops=conv_of_flops, tune=tune),
+    image_recipe(
+        conv,
+        conv_of_parameters,
+        conv_of_flops,
+        tune=tune,
         name="monotone-conv-mnist",
         title="A monotone DEQ of feature maps",
         source=SOURCE,

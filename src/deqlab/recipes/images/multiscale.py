@@ -18,10 +18,10 @@ from deqlab.nn.models.conv import (
     conv_twin,
 )
 from deqlab.nn.models.multiscale import multiscale
-from deqlab.recipes.classifying import Networks, recipe
-from deqlab.recipes.config import SMOKE, ImageConfig
-from deqlab.recipes.images import Images
-from deqlab.recipes.residual import frame_of, residual_of_flops
+from deqlab.recipes.images.config import SMOKE, ImageConfig
+from deqlab.recipes.images.data import Images
+from deqlab.recipes.images.recipe import image_recipe
+from deqlab.recipes.images.residual import frame_of, residual_of_flops
 from deqlab.solvers.anderson import Anderson
 
 
@@ -92,8 +92,10 @@ FULL = MultiscaleConfig(epochs=5, learning_rates=(1e-2,), flips=True)
 SMALL: dict[str, Any] = {**SMOKE, "channels": (8, 8), "fields": 2}
 
 RECIPES = (
-    recipe(
-        Networks(deq=deq, of_parameters=of_parameters, of_flops=of_flops),
+    image_recipe(
+        deq,
+        of_parameters,
+        of_flops,
         name="multiscale-fashion",
         title="A multiscale DEQ",
         source="Asked by deqlab; after Bai, Koltun & Kolter (2020).",

@@ -8,8 +8,10 @@ Deep Equilibrium Models", at one resolution.
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
+import torch
 from torch import nn
 
+from deqlab.experiments.comparing.own_parts import TRIED, own_module, try_cell
 from deqlab.experiments.config import check_at_least, check_choice, check_positive
 from deqlab.gradients.phantom import Phantom
 from deqlab.nn.cells.conv import Arrangement
@@ -19,11 +21,13 @@ from deqlab.nn.models.conv import (
     conv_deq,
     conv_twin,
 )
-from deqlab.recipes.classifying import Networks, recipe
-from deqlab.recipes.config import SMOKE, ImageConfig
-from deqlab.recipes.images import Images
-from deqlab.recipes.residual import frame_of, residual_of_flops
+from deqlab.own.target import OwnCodeError
+from deqlab.recipes.images.config import SMOKE, ImageConfig
+from deqlab.recipes.images.data import Images
+from deqlab.recipes.images.recipe import image_recipe
+from deqlab.recipes.images.residual import frame_of, residual_of_flops
 from deqlab.solvers.anderson import Anderson
+from deqlab.training.layers import knob_of, layers_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,9 @@ class ConvConfig(ImageConfig):
         arrangement: Of the cell: "inner" or "outer", see `ConvCell`.
         gain: Of the feedback at the start.
         max_steps: Steps of a solve while training, at most.
+        cell: MODULE:NAME of a cell of yours in the place of `ConvCell`, called with `channels`
+            and the size (height, width) of a feature map; its state is one of these.
+            `arrangement` and `gain` are not its, and it needs a knob where `rate` is above 0.
     """
 
     channels: int = 32
@@ -45,6 +52,7 @@ class ConvConfig(ImageConfig):
     arrangement: str = "outer"
     gain: float = 1.0
     max_steps: int = 20
+    cell: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,8 +63,9 @@ class ConvConfig(ImageConfig):
 
 def deq(config: ConvConfig, images: Images) -> nn.Module:
     """Return the DEQ."""
-    return conv_deq(
-        _frame(config, images),
+    frame = _frame(config, images)
+    model = conv_deq(
+        frame,
         config.channels,
         arrangement=cast("Arrangement", config.arrangement),
         gain=config.gain,
@@ -64,6 +73,26 @@ def deq(config: ConvConfig, images: Images) -> nn.Module:
         gradient=Phantom(steps=4),
         on_failure="ignore",  # the log of the run speaks up
     )
+    if config.cell is not None:
+        (layer,) = layers_of(model).values()
+        layer.cell = own_module(config.cell, "NAME(channels, size)", config.channels, frame.size)
+    return model
+
+
+def check_cell(config: ConvConfig, images: Images) -> None:
+    """Raise OwnCodeError unless a cell of the user's fits."""
+    if config.cell is None:
+        return
+    with torch.random.fork_rng([]):
+        (layer,) = layers_of(deq(config, images)).values()
+        state = (config.channels, *_frame(config, images).size)
+        x = torch.randn(TRIED, *state)
+    try_cell(config.cell, layer, x, state)
+    if config.rate and knob_of(layer) is None:
+        raise OwnCodeError(
+            f"{config.cell} has no knob that rate control could turn: give it one (`Cell.knob`), "
+            "or train without, by --set rate=0"
+        )
 
 
 def of_parameters(config: ConvConfig, images: Images) -> nn.Module:
@@ -86,12 +115,13 @@ FASHION = ConvConfig(epochs=8, learning_rates=(2e-2,), flips=True)
 CIFAR = ConvConfig(dataset="cifar10", epochs=20, learning_rates=(1e-2,), fields=4, flips=True)
 SMALL: dict[str, Any] = {**SMOKE, "channels": 8, "halvings": 1, "fields": 2}
 
-NETWORKS = Networks(deq=deq, of_parameters=of_parameters, of_flops=of_flops)
+NETWORKS = (deq, of_parameters, of_flops)
 SOURCE = "Asked by deqlab; after Bai, Koltun & Kolter (2020)."
 
 RECIPES = (
-    recipe(
-        NETWORKS,
+    image_recipe(
+        *NETWORKS,
+        check=check_cell,
         name="conv-fashion",
         title="A convolutional DEQ",
         source=SOURCE,
@@ -111,8 +141,9 @@ RECIPES = (
         },
         margin=0.005,
     ),
-    recipe(
-        NETWORKS,
+    image_recipe(
+        *NETWORKS,
+        check=check_cell,
         name="conv-cifar",
         title="A convolutional DEQ",
         source=SOURCE,

@@ -3,7 +3,7 @@
 from torch import nn
 
 from deqlab.nn.models.conv import ConvFrame, blocks_of_equal_flops, conv_twin
-from deqlab.recipes.images import Images
+from deqlab.recipes.images.data import Images
 
 
 def frame_of(images: Images, *, halvings: int, fields: int) -> ConvFrame:

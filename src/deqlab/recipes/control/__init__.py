@@ -1,0 +1,1 @@
+"""Recipes whose networks learn to control, and to observe."""

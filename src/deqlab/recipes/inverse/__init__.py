@@ -1,0 +1,1 @@
+"""Recipes whose networks tell a picture from its measurements."""

@@ -1,0 +1,1 @@
+"""Recipes that learn to continue texts: `language` and `hybrid-language`."""

@@ -1,0 +1,1 @@
+"""Recipes whose networks tell a field from another: neural operators."""

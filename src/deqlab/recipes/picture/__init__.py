@@ -1,0 +1,1 @@
+"""One picture as a function of coordinates."""

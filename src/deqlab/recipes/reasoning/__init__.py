@@ -1,0 +1,1 @@
+"""Recipes that reason step by step: `sudoku`, `prefix-sums` and `mazes`."""
