@@ -3,9 +3,8 @@ from dataclasses import replace
 import pytest
 
 from deqlab.experiments.comparing import regression
-from deqlab.experiments.runner import run_jobs
 from deqlab.runs.rundir import RunDirectory
-from tests.experiments.fake import EXPERIMENT, FakeConfig
+from tests.experiments.fake import EXPERIMENT, FakeConfig, run_jobs
 
 
 @pytest.fixture

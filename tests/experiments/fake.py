@@ -7,6 +7,7 @@ import torch
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Verdict
 from deqlab.experiments.config import Config
 from deqlab.experiments.page import Chart, Page
+from deqlab.experiments.runner import Part, run_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +52,9 @@ EXPERIMENT = Experiment(
     run=run,
     judge=judge,
 )
+
+
+def run_jobs(experiment, config, run, **options):
+    """Run what is missing of one experiment, and return its verdict."""
+    (verdict,) = run_parts([Part(experiment=experiment, config=config, run=run)], **options)
+    return verdict

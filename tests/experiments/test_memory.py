@@ -25,6 +25,7 @@ def peaks(rows, arm):
     }
 
 
+@pytest.mark.slow
 def test_implicit_memory_is_flat_and_unrolled_memory_linear(rows):
     implicit, unrolled = peaks(rows, "implicit"), peaks(rows, "unrolled")
     assert max(implicit.values()) < 1.05 * min(implicit.values())

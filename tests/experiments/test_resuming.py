@@ -22,7 +22,7 @@ from deqlab.experiments.matched import matched_networks
 from deqlab.runs.rundir import RunDirectory
 from deqlab.training import Checkpoint, CheckpointError, Loop, images
 from deqlab.training.checkpoints.file import write
-from tests.experiments.fake import EXPERIMENT, FakeConfig
+from tests.experiments.fake import EXPERIMENT, FakeConfig, run_jobs
 
 TIMES = ("seconds", "speedup")
 """What may differ between two runs."""
@@ -59,7 +59,8 @@ def job_of(name, arm):
 
 
 def _rows(name, run, config, job, folder):
-    _, rows = runner._work(name, run, config, replace(job, folder=folder))
+    task = runner.Task(part=0, job=replace(job, folder=folder))
+    _, rows = runner._work([(name, run, config)], task)
     return [
         {key: value for key, value in row.items() if not any(word in key for word in TIMES)}
         for row in rows
@@ -68,6 +69,7 @@ def _rows(name, run, config, job, folder):
 
 CASES = [
     ("sawtooth-k3", "deq", 4),  # in the first of two rates
+    ("sawtooth-loops", "loop-2", 4),  # when the first budget has ended
     pytest.param("sawtooth-k3", "deq", 6, marks=pytest.mark.slow),  # between them
     pytest.param("images", "deq", 9, marks=pytest.mark.slow),
     pytest.param("sawtooth-k3", "deq", 9, marks=pytest.mark.slow),
@@ -150,7 +152,7 @@ def test_a_job_has_a_folder_until_its_rows_are_written(tmp_path, start):
 
     experiment = replace(EXPERIMENT, run=run)
     directory = RunDirectory.open(tmp_path, experiment.describe(FakeConfig(), "quick"))
-    runner.run_jobs(experiment, FakeConfig(), directory)
+    run_jobs(experiment, FakeConfig(), directory)
     directory.close()
     assert seen[:2] == [Path("unfinished/first-0"), Path("unfinished/first-1")]
     assert not (tmp_path / "unfinished").exists()
@@ -165,8 +167,8 @@ def test_the_folder_is_no_part_of_what_a_job_is():
     assert Job(arm="a", seed=0, folder=Path("x")) == Job(arm="a", seed=0)
 
 
-def command(path, jobs):
-    return [sys.executable, "-m", "tests.experiments.killed", str(path), str(jobs)]
+def command(path, jobs, *sent):
+    return [sys.executable, "-m", "tests.experiments.killed", str(path), str(jobs), *map(str, sent)]
 
 
 def rows_of(path):
@@ -188,14 +190,17 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_run_that_was_killed_goes_on(tmp_path, undisturbed, jobs, how):
-    process = subprocess.Popen(command(tmp_path, jobs), stderr=subprocess.DEVNULL)
+    path, sent = tmp_path / "run", tmp_path / "sent"
+    process = subprocess.Popen(command(path, jobs, sent), stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
-    while not list(tmp_path.glob("unfinished/*/*.safetensors")) and time.monotonic() < until:
+    while not list(path.glob("unfinished/*/*.safetensors")) and time.monotonic() < until:
         time.sleep(0.01)
     process.send_signal(how)
+    if how == signal.SIGINT:  # workers of a killed run end with it, where they stand
+        sent.touch()
     process.wait(timeout=60)
-    assert list(tmp_path.glob("unfinished/*/*.safetensors"))
-    done = subprocess.run(command(tmp_path, jobs), capture_output=True, text=True, check=True)
+    assert list(path.glob("unfinished/*/*.safetensors"))
+    done = subprocess.run(command(path, jobs), capture_output=True, text=True, check=True)
     assert "goes on from step" in done.stderr
-    assert rows_of(tmp_path) == undisturbed
-    assert not (tmp_path / "unfinished").exists()
+    assert rows_of(path) == undisturbed
+    assert not (path / "unfinished").exists()

@@ -10,14 +10,14 @@ from deqlab.cli.session import check_config
 from deqlab.experiments import runner
 from deqlab.experiments.base import Job
 from deqlab.runs.rundir import RunDirectory, RunError
-from tests.experiments.fake import EXPERIMENT, FakeConfig
+from tests.experiments.fake import EXPERIMENT, FakeConfig, run_jobs
 
 KINDS = ["step"] * FakeConfig().size + ["summary"]
 
 
 def test_every_row_is_told_and_progress_is_not_kept(start, tmp_path):
     told = []
-    run, _ = start(tmp_path, on_progress=lambda job, row, done, total: told.append(row))
+    run, _ = start(tmp_path, on_progress=lambda part, job, row: told.append(row))
     kinds = [row and row["kind"] for row in told]
     assert kinds[: 2 * FakeConfig().size + 2] == ["progress", "step"] * 3 + ["summary", None]
     assert [row["kind"] for row in run.rows] == KINDS * 6
@@ -25,11 +25,11 @@ def test_every_row_is_told_and_progress_is_not_kept(start, tmp_path):
 
 @pytest.mark.parametrize("seed", [0, 4])
 def test_a_worker_keeps_what_this_process_keeps(seed):
-    config, job, told = FakeConfig(), Job(arm="first", seed=seed), []
-    tell = lambda job, row: told.append(row)  # noqa: E731
-    _, here = runner._work("fake", EXPERIMENT.run, config, job, tell)
-    returned, there = runner._work("fake", EXPERIMENT.run, config, job)
-    assert returned == job
+    task, told = runner.Task(part=0, job=Job(arm="first", seed=seed)), []
+    whats = [("fake", EXPERIMENT.run, FakeConfig())]
+    _, here = runner._work(whats, task, lambda task, row: told.append(row))
+    returned, there = runner._work(whats, task)
+    assert returned == task
     assert [row["kind"] for row in told] != KINDS
     assert [row["kind"] for row in there] == KINDS
     assert str(there) == str(here)
@@ -53,7 +53,7 @@ def test_a_job_that_asks_for_too_much_memory_ends_with_a_sentence_and_keeps_the_
 
     directory = RunDirectory.open(tmp_path / "run", description)
     with pytest.raises(RunError, match=r"fake: first, seed 1, asks for more memory than there is"):
-        runner.run_jobs(replace(EXPERIMENT, run=run), FakeConfig(), directory)
+        run_jobs(replace(EXPERIMENT, run=run), FakeConfig(), directory)
     directory.close()
     assert directory.done == {("first", 0)}
 
@@ -66,7 +66,7 @@ def test_any_other_error_of_a_job_keeps_its_traceback(tmp_path, description, err
 
     directory = RunDirectory.open(tmp_path / "run", description)
     with pytest.raises(type(error), match="a bug") as told:
-        runner.run_jobs(replace(EXPERIMENT, run=run), FakeConfig(), directory)
+        run_jobs(replace(EXPERIMENT, run=run), FakeConfig(), directory)
     directory.close()
     assert told.value is error
 

@@ -81,6 +81,7 @@ def test_kernels_of_one_explicit_layer_are_the_duals(phi):
     torch.testing.assert_close(kernel.tangent(x), g + inner * d, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of", "phi"), [("conjugate", ReLU()), ("tangent", ReLU()), ("tangent", Tanh())]
 )

@@ -37,6 +37,7 @@ def test_everything_is_what_the_dense_matrix_has(n, first, second, seed):
 def test_dependent_columns_are_no_trouble():
     u = normal(20, 3, seed=0)
     matrix = LowRankPlusIdentity([u, u], torch.eye(6, dtype=F64), 0.1)
+    assert matrix.rank == 3
     dense = matrix.dense()
     torch.testing.assert_close(matrix.eigvalsh(), torch.linalg.eigvalsh(dense), rtol=0, atol=1e-12)
 

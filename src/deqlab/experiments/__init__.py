@@ -8,14 +8,16 @@ experiments stand beside them, or in a folder for each subject.
 from typing import Any
 
 from deqlab.experiments import images, memory
-from deqlab.experiments.base import Experiment
+from deqlab.experiments.base import Experiment, at
 from deqlab.experiments.bias import diagonal_flow, feature_density, frequencies, gotu
 from deqlab.experiments.expressivity import constructions, sawtooth, steep, steep_weights
+from deqlab.experiments.expressivity.looped import sawtooth_loops
 from deqlab.experiments.expressivity.open import open_sawtooth, open_steep
 from deqlab.experiments.kernels import kernel_error, kernel_montecarlo, kernel_spectrum
 from deqlab.experiments.matched import matched_networks
 from deqlab.experiments.saliency import saliency
 from deqlab.experiments.stabilisers import stabilisers
+from deqlab.own.registry import Registry
 
 SEPARATION: tuple[Experiment[Any], ...] = (
     constructions.EXPERIMENT,
@@ -41,11 +43,18 @@ _ALL: tuple[Experiment[Any], ...] = (
     kernel_montecarlo.EXPERIMENT,
     matched_networks.EXPERIMENT,
     stabilisers.EXPERIMENT,
+    sawtooth_loops.EXPERIMENT,
 )
 
 EXPERIMENTS = {experiment.name: experiment for experiment in _ALL}
+"""Those that deqlab brings, by name."""
 
 GROUPS = {"claims": tuple(experiment.name for experiment in SEPARATION)}
 """Several experiments under one name."""
 
-__all__ = ["EXPERIMENTS", "GROUPS", "Experiment"]
+REGISTRY: Registry[Experiment[Any]] = Registry(
+    Experiment, EXPERIMENTS, group="deqlab.experiments", what="experiment", placed=at
+)
+"""These, those that packages register, and those of modules."""
+
+__all__ = ["EXPERIMENTS", "GROUPS", "REGISTRY", "Experiment"]

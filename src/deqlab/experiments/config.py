@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TypeVar
 
+from deqlab.tasks.files.registry import DATASETS, REGISTRY, names_of, require_kind
+
 
 class UsageError(ValueError):
     """The command asks for something that is not there or makes no sense."""
@@ -75,6 +77,23 @@ def check_choice(config: object, name: str, choices: Iterable[str]) -> None:
     """Raise ValueError unless the field `name` of `config` is one of `choices`."""
     value = getattr(config, name)
     require(value in choices, f"{name} is one of {', '.join(choices)}; got {value!r}")
+
+
+def check_dataset(config: object, name: str, kind: type, *others: str) -> None:
+    """Raise ValueError unless the field `name` of `config` names a data set of this type.
+
+    Args:
+        config: The config.
+        name: A field that holds the name of a data set of deqlab's, of one that a package
+            registers, or MODULE:NAME of one of the user's.
+        kind: The type of its value.
+        others: Words that are allowed too.
+    """
+    value = getattr(config, name)
+    if value in others or value in DATASETS or not REGISTRY.knows(value):
+        check_choice(config, name, (*others, *names_of(kind)))
+    else:
+        require_kind(value, kind)
 
 
 def check_increasing(

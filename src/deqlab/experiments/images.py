@@ -14,14 +14,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from deqlab.experiments.base import Experiment, Job, Row
-from deqlab.experiments.comparing import arms, matching
+from deqlab.experiments.comparing import arms, matching, own_parts
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Training, train
-from deqlab.experiments.config import check_at_least, check_choice
+from deqlab.experiments.config import check_at_least, check_dataset
 from deqlab.tasks.files.classification import ClassificationData
 from deqlab.tasks.files.loading import load as load_data
-from deqlab.tasks.files.registry import names_of
 from deqlab.training.batches import Shuffled
 
 ACCURACY = Metric(field="test_accuracy", label="a test accuracy of", is_accuracy=True)
@@ -41,12 +40,20 @@ class ImagesConfig(arms.ArmsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "dataset", names_of(ClassificationData))
+        check_dataset(self, "dataset", ClassificationData)
         check_at_least(self, 1, "epochs")
 
 
 def check(config: ImagesConfig) -> None:
-    """Raise DataError unless the data set is here, and sound; BudgetError if no FNN matches."""
+    """Check data, networks and budgets.
+
+    Raises:
+        DataError: The data set is not here, or not sound.
+        OwnCodeError: A cell or a network of the user's does not fit.
+        BudgetError: No FNN matches the DEQ.
+    """
+    target = load(config.dataset).y_train[: own_parts.TRIED]
+    arms.try_own(_shape(config), cross_entropy, target)
     matching.check(_shape(config))
 
 
@@ -133,6 +140,7 @@ EXPERIMENT = Experiment(
     page=comparison_page("test_accuracy", about="Cross-entropy."),
     check=check,
     plan=plan,
+    later=matching.later,
     run=run,
     judge=lambda config, rows: judge(
         ACCURACY, rows, subject=f"On {config.dataset}", views=matching.VIEWS

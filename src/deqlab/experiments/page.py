@@ -26,6 +26,8 @@ class Chart:
         panel_by: A field of the rows, or of the summary rows: one panel for each of its values.
             Arms for which it is null are in every panel.
         y_format: How the numbers on the y axis are written.
+        level: Numbers, or fields of the config that hold one: the least is a tolerance, which is
+            drawn as a line across.
     """
 
     kind: Literal["line", "scatter", "heatmap"] = "line"
@@ -40,6 +42,7 @@ class Chart:
     y_scale: Scale = "linear"
     panel_by: str | None = None
     y_format: Format = "number"
+    level: tuple[str | float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,8 @@ class Images:
         rows: The kind of rows.
         line: The field that names the line of the grid.
         column: The field that names the column.
+        size: Of a picture, in pixels of the page.
+        colours: "heat", or "grey" for photographs; pictures of three colours have their own.
     """
 
     kind: Literal["images"] = "images"
@@ -61,6 +66,8 @@ class Images:
     rows: str
     line: str
     column: str
+    size: int = 76
+    colours: Literal["heat", "grey"] = "heat"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,11 +143,15 @@ VOCABULARY = {
     "norm": Field("largest norm", axis="largest infinity norm", scale="log"),
     "p": Field("p", "integer", scale="log"),
     "parameters": Field("parameters", "integer"),
+    "parts_right": Field("parts right", "percent", "higher"),
     "peak_memory_bytes": Field(
         "peak memory", "bytes", "lower", axis="peak memory (bytes)", scale="log"
     ),
+    "perplexity": Field("perplexity", better="lower"),
+    "psnr": Field("PSNR (dB)", better="higher"),
     "rank": Field("rank", "integer"),
     "regions": Field("regions", "integer", axis="linear regions", scale="log"),
+    "relative_error": Field("relative error", "percent", "lower", scale="log"),
     "residual": Field("residual", axis="relative residual", scale="log"),
     "residual_max": Field("worst relative residual", scale="log"),
     "scale": Field("start s", axis="coefficients s at the start", scale="log"),
@@ -153,6 +164,7 @@ VOCABULARY = {
     "test_accuracy": Field("test accuracy", "percent", "higher"),
     "test_loss": Field("test loss", better="lower", scale="log"),
     "train_loss": Field("train loss", better="lower", scale="log"),
+    "validation_loss": Field("validation loss", better="lower"),
     "width": Field("width", "integer", scale="log"),
 }
 """The fields that more than one chart or table shows."""

@@ -1,99 +1,175 @@
-"""Runs the jobs of an experiment that are not yet on disk, and writes the verdict."""
+"""Runs the jobs of experiments that are not yet on disk, and writes the verdicts.
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+Several runs may share the workers, as the values of a sweep do. The plans are made again whenever
+their jobs are done, since later arms may depend on what earlier ones measured.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 
 from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, Verdict
-from deqlab.experiments.config import ConfigT
+from deqlab.experiments.extending import take_seeds
+from deqlab.experiments.standing import judged
 from deqlab.runs.opening import RunError
+from deqlab.runs.progress import listening, teller
 from deqlab.runs.rundir import RunDirectory
-from deqlab.workers import ON_THIS_MACHINE, Finished, in_workers, short_of_memory
-
-Run: TypeAlias = Callable[[Any, Job], Iterator[Row]]
-"""What an experiment does with a config and a job; workers receive it by reference."""
-
-OnProgress: TypeAlias = Callable[[Job, Row | None, int, int], None]
-"""Called with a job, its newest row (None when it is done), and how many jobs are done of all."""
+from deqlab.workers import ON_THIS_MACHINE, in_workers, short_of_memory
 
 
-def run_jobs(
-    experiment: Experiment[ConfigT],
-    config: ConfigT,
-    run: RunDirectory,
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One run of a sitting.
+
+    Attributes:
+        experiment: What runs.
+        config: Its settings.
+        run: Its open directory.
+    """
+
+    experiment: Experiment[Any]
+    config: Any
+    run: RunDirectory
+
+    def missing(self) -> list[Job]:
+        """Return the planned jobs that are not on disk."""
+        plan = self.experiment.plan(self.config, self.run.rows)
+        return [job for job in plan if (job.arm, job.seed) not in self.run.done]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A job of one of the parts, by its number."""
+
+    part: int
+    job: Job
+
+    def __str__(self) -> str:
+        return f"{self.job.arm}, seed {self.job.seed}"
+
+
+Done: TypeAlias = tuple[Task, list[Row]]
+
+OnProgress: TypeAlias = Callable[[Part, Job, Row | None], None]
+"""Called with a job and its newest row, None when it is done; one thread at a time."""
+
+Tell: TypeAlias = Callable[[Task, Row | None], None]
+
+
+def run_parts(
+    parts: Sequence[Part],
     *,
     jobs: int = 1,
     backend: str = "loky",
-    on_progress: OnProgress = lambda job, row, done, total: None,
-) -> Verdict:
-    """Run what is missing of `experiment` in `run`, and judge it.
+    on_progress: OnProgress = lambda part, job, row: None,
+    on_loss: Callable[[str], None] = lambda sentence: None,
+) -> list[Verdict]:
+    """Run what is missing of several runs side by side, and judge each.
 
-    The plan is made again whenever its jobs are done, since later arms may depend on what
-    earlier ones measured.
+    A run that has fewer seeds than its config takes the others first.
 
     Args:
-        experiment: What to run.
-        config: Its settings.
-        run: The open run directory.
-        jobs: Workers; 1 runs in this process.
+        parts: The runs.
+        jobs: Workers, which all parts share; 1 runs in this process.
         backend: What spreads the jobs if there are more; see `workers`.
-        on_progress: Told of every row (with one process) and of every finished job.
+        on_progress: Told of rows, at most some a second from workers of this machine and none from
+            others, and of every finished job.
+        on_loss: Told, in a sentence, when a worker was lost.
 
     Returns:
-        The verdict, which is also on disk.
+        The verdicts, which are also on disk.
 
     Raises:
-        RunError: A worker was killed, the memory or the disk is full, or an experiment leaves rows
+        RunError: Workers were killed, the memory or the disk is full, or an experiment leaves rows
             that are none.
     """
-    while todo := missing(experiment, config, run):
+    lock = threading.Lock()
 
-        def tell(job: Job, row: Row | None, total: int = len(run.done) + len(todo)) -> None:
-            on_progress(job, row, len(run.done), total)
+    def tell(task: Task, row: Row | None) -> None:
+        with lock:
+            on_progress(parts[task.part], task.job, row)
 
-        if jobs == 1 or backend in ON_THIS_MACHINE:
-            todo = [replace(job, folder=run.folder(job)) for job in todo]
-        work = partial(_work, experiment.name, experiment.run, config)
-        if jobs == 1:
-            finished: Iterator[Finished] = (work(job, tell) for job in todo)
-        else:
-            finished = in_workers(work, todo, jobs=jobs, backend=backend)
-        for job, rows in finished:
-            run.append(job, rows)
-            run.clear(job)
-            tell(job, None)
-    run.arrange(experiment.plan(config, run.rows))
-    verdict = experiment.judge(config, run.rows)
-    run.finish(verdict)
+    for part in parts:
+        take_seeds(part.experiment, part.config, part.run)
+    while todo := [
+        Task(part=number, job=job) for number, part in enumerate(parts) for job in part.missing()
+    ]:
+        for task, rows in _finished(parts, todo, jobs, backend, tell, on_loss):
+            run = parts[task.part].run
+            run.append(task.job, rows)
+            run.clear(task.job)
+            tell(task, None)
+    return [_judged(part) for part in parts]
+
+
+def _judged(part: Part) -> Verdict:
+    part.run.arrange(part.experiment.plan(part.config, part.run.rows))
+    found = part.experiment.judge(part.config, part.run.rows)
+    verdict = judged(found, part.config, part.experiment.presets)
+    part.run.finish(verdict)
     return verdict
 
 
-def missing(experiment: Experiment[ConfigT], config: ConfigT, run: RunDirectory) -> list[Job]:
-    """Return the planned jobs that are not on disk."""
-    plan = experiment.plan(config, run.rows)
-    return [job for job in plan if (job.arm, job.seed) not in run.done]
+def _finished(
+    parts: Sequence[Part],
+    todo: Sequence[Task],
+    jobs: int,
+    backend: str,
+    tell: Tell,
+    on_loss: Callable[[str], None],
+) -> Iterator[Done]:
+    """Yield tasks that are done, with their rows; first those whose rows stand aside."""
+    left = []
+    for task in todo:
+        rows = parts[task.part].run.aside(task.job)
+        if rows is None:
+            left.append(task)
+        else:
+            yield task, rows
+    if jobs == 1 or backend in ON_THIS_MACHINE:
+        left = [replace(task, job=_with_folder(task.job, parts[task.part].run)) for task in left]
+    whats = [(part.experiment.name, part.experiment.run, part.config) for part in parts]
+    if jobs == 1:
+        yield from (_work(whats, task, tell) for task in left)
+    elif left:
+        work = partial(_work, whats)
+        with listening([task.job.folder for task in left], lambda n, row: tell(left[n], row)):
+            yield from in_workers(work, left, jobs=jobs, backend=backend, on_loss=on_loss)
+
+
+def _with_folder(job: Job, run: RunDirectory) -> Job:
+    return replace(job, folder=run.folder(job))
 
 
 def _work(
-    name: str,
-    run: Run,
-    config: Any,  # noqa: ANN401
-    job: Job,
-    tell: Callable[[Job, Row], None] = lambda job, row: None,
-) -> Finished:
-    """Run one job; return it with the rows that are kept."""
+    whats: Sequence[tuple[str, Callable[[Any, Job], Iterator[Row]], Any]],
+    task: Task,
+    tell: Tell | None = None,
+) -> Done:
+    """Run one job; return it with the rows that are kept.
+
+    A worker, which has nobody to tell, tells of its rows by the folder of the job.
+    """
+    name, run, config = whats[task.part]
+    tell_of = teller(task.job.folder) if tell is None else partial(tell, task)
     rows = []
-    for row in _seeded(name, run, config, job):
-        tell(job, row)
+    for row in _seeded(name, run, config, task.job):
+        tell_of(row)
         if row["kind"] != PROGRESS:
             rows.append(row)
-    return job, rows
+    return task, rows
 
 
-def _seeded(name: str, run: Run, config: Any, job: Job) -> Iterator[Row]:  # noqa: ANN401
+def _seeded(
+    name: str,
+    run: Callable[[Any, Job], Iterator[Row]],
+    config: Any,  # noqa: ANN401
+    job: Job,
+) -> Iterator[Row]:
     torch.manual_seed(job.seed)
     try:
         yield from run(config, job)

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from deqlab.inputs.classification import load_inputs
 from deqlab.inputs.features import EPOCHS, centred_and_scaled
+from deqlab.inputs.kernel_table import NO_LABEL, KernelTable, is_table
 from deqlab.kernels.mixture import GaussianMixture
 from deqlab.tasks.files.classification import ClassificationData, balanced_draw
 from deqlab.tasks.files.errors import DataError
-from deqlab.tasks.files.registry import names_of
+from deqlab.tasks.files.registry import REGISTRY, names_of, require_kind
 from deqlab.tasks.files.tables.file import TableFile
-from deqlab.tasks.files.tables.samples import SUFFIXES
+from deqlab.tasks.files.tables.samples import SUFFIXES, Samples
 
 MIXTURE = "mixture"
 NAMES = (MIXTURE, *names_of(ClassificationData))
@@ -65,18 +66,24 @@ def load(
     dimension: int,
     seed: int,
     label: str | None = None,
+    drop: tuple[str, ...] = (),
+    scaling: str | None = None,
 ) -> KernelData:
     """Return the data of one name and one draw.
 
     Args:
         name: "mixture", a classification set of `tasks` (of photographs the features, see
-            `inputs`), or the path of a .csv, .tsv, .npy or .npz file.
+            `inputs`) or MODULE:NAME of one of the user's, a table (see `KernelTable`), or the path
+            of a file of samples.
         samples: How many are drawn, balanced over the classes; all, if there are fewer. A
             mixture has 0.8 p.
         classes: Which classes of a classification set.
         dimension: p of the mixture.
         seed: The seed of the draw.
-        label: Which column or array of a file holds the labels; see `read_samples`.
+        label: Which column or array of a file holds the labels; see `KernelTable`, or
+            `read_samples` for what is no table.
+        drop: Columns of a table that are left out.
+        scaling: See `KernelTable`.
 
     Raises:
         DataError: There are no such data, or not of these classes.
@@ -85,7 +92,11 @@ def load(
     if name == MIXTURE:
         mixture = published_mixture(dimension)
         return KernelData(x=mixture.sample(generator), classes=mixture)
-    x, labels = _of_classes(name, classes) if name in NAMES else _from_file(name, label)
+    if _is_dataset(name):
+        x, labels = _of_classes(name, classes)
+    else:
+        read = _samples(name, label, drop, scaling)
+        x, labels = torch.from_numpy(read.x), torch.from_numpy(read.labels)
     chosen = balanced_draw(labels, samples, generator)
     x, labels = x[chosen], labels[chosen]
     if len(x) < 2:
@@ -94,17 +105,21 @@ def load(
     return KernelData(x=x, classes=labels.unique(return_inverse=True)[1])
 
 
-def understood(name: str, label: str | None) -> str:
-    """Return how a file of the user's is understood, in a line; nothing for data with a name.
+def understood(
+    name: str, label: str | None, drop: tuple[str, ...] = (), scaling: str | None = None
+) -> str:
+    """Return how data of the user's are understood, in a line; nothing for data with a name.
 
     Raises:
-        DataError: It is no name, and no such file, or has no such labels; or a label is given, and
-            no file.
+        DataError: It is no name, and no such file, or has no such labels; or an option is given
+            that is for files.
     """
-    if name not in NAMES:
-        return _file(name, label).load().description
-    if label is not None:
-        raise DataError(f"--label is for files; the classes of {name} are known")
+    if name != MIXTURE and not _is_dataset(name):
+        return _samples(name, label, drop, scaling).description
+    options = (("--label", label), ("--drop", drop or None), ("--as-is", scaling))
+    for option, value in options:
+        if value is not None:
+            raise DataError(f"{option} is for files; the classes of {name} are known")
     return ""
 
 
@@ -114,11 +129,15 @@ def fingerprint(name: str) -> str:
     Raises:
         DataError: It is no name, and no such file.
     """
-    return "" if name in NAMES else _file(name).checksum()
+    file = not (name == MIXTURE or _is_dataset(name)) and (
+        Path(name).exists() or not is_table(name)
+    )
+    return _file(name).checksum() if file else ""
 
 
 def _of_classes(name: str, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return the training inputs of some classes, and their classes."""
+    require_kind(name, ClassificationData)
     data = load_inputs(name, EPOCHS)
     absent = [c for c in classes if not 0 <= c < data.num_classes]
     if absent:
@@ -127,16 +146,24 @@ def _of_classes(name: str, classes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return data.x_train[kept], data.y_train[kept]
 
 
-def _from_file(name: str, label: str | None) -> tuple[Tensor, Tensor]:
-    """Return the samples in a file of the user's, and their classes."""
-    samples = _file(name, label).load()
-    return torch.from_numpy(samples.x), torch.from_numpy(samples.labels)
+def _is_dataset(name: str) -> bool:
+    return name in NAMES or (not Path(name).exists() and REGISTRY.knows(name))
+
+
+def _samples(name: str, label: str | None, drop: tuple[str, ...], scaling: str | None) -> Samples:
+    """Return the samples in a table or a file of the user's."""
+    if is_table(name):
+        return KernelTable(name=name, label=label, drop=drop, scaling=scaling).load()
+    read = _file(name, label or None).load()
+    if drop or scaling is not None or label == NO_LABEL:
+        raise DataError(f"{name} is no table with names, and takes no option but --label")
+    return read
 
 
 def _file(name: str, label: str | None = None) -> TableFile:
     if not Path(name).suffix:
         raise DataError(
             f"no data set is named {name!r}; known are {', '.join(NAMES)}, and any "
-            f"{', '.join(SUFFIXES)} file of samples"
+            f"{', '.join(SUFFIXES)} or .parquet file of samples"
         )
     return TableFile(name=name, label=label)

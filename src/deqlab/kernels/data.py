@@ -49,7 +49,7 @@ def as_data(x: Data, *, name: str = "x", width: int | None = None) -> Float[Tens
 
 
 def as_tensor(x: Data, name: str) -> Tensor:
-    """Return numbers as a float64 tensor, without a gradient, of whatever shape they have.
+    """Return numbers as a float64 tensor of the CPU, without a gradient, of any shape.
 
     Raises:
         ValueError: They are not real numbers.
@@ -58,7 +58,7 @@ def as_tensor(x: Data, name: str) -> Tensor:
         if x.is_complex():
             raise ValueError(f"{name} must hold real numbers, got {x.dtype}")
         dense = x if x.layout == torch.strided else x.to_dense()
-        return dense.detach().to(torch.float64)
+        return dense.detach().to("cpu", torch.float64)
     # No byte order, stride or memory that torch cannot read, or warns of.
     return torch.from_numpy(np.array(_numbers(x, name), dtype=np.float64, order="C"))
 

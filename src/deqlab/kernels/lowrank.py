@@ -38,6 +38,11 @@ class LowRankPlusIdentity:
         n = len(self.factors[0])
         return n, n
 
+    @property
+    def rank(self) -> int:
+        """The rank of U: how many eigenvectors `leading` has."""
+        return len(self._inner[0])
+
     def dense(self) -> Float[Tensor, "n n"]:
         """Return the matrix itself: n^2 numbers."""
         u = torch.cat(list(self.factors), dim=1)

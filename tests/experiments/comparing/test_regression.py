@@ -162,10 +162,14 @@ def test_a_budget_that_nothing_meets_is_refused():
         task.check(replace(CONFIG, depths=(40,)))
 
 
+def at_three_seeds(*rows):
+    return [{**row, "seed": seed} for row in rows for seed in range(3)]
+
+
 def test_the_verdict_is_of_test_losses_and_names_the_subject():
-    found = [summary("deq", 0.01), summary("fnn", 0.02, "parameters")]
+    found = at_three_seeds(summary("deq", 0.01), summary("fnn", 0.02, "parameters"))
     assert experiment().judge(CONFIG, found).outcome == "holds partly"  # FLOPs are missing
-    found.append(summary("other", 0.03, "FLOPs per step"))
+    found += at_three_seeds(summary("other", 0.03, "FLOPs per step"))
     verdict = experiment().judge(CONFIG, found)
     assert verdict.outcome == "holds"
     assert verdict.sentence.startswith("At width 4, the DEQ reaches a test loss of 0.01")
@@ -176,8 +180,8 @@ def test_losses_are_measured_against_the_best_constant_unless_the_test_set_is_an
     loss, told = (y - y.mean()).square().mean().item(), []
     for share in (0.91, 0.89):
         for task in (experiment(), experiment(test=lambda config: None)):
-            found = [summary("deq", share * loss), summary("fnn", 2 * loss, "parameters")]
-            told.append(task.judge(CONFIG, found).outcome)
+            ours, theirs = summary("deq", share * loss), summary("fnn", 2 * loss, "parameters")
+            told.append(task.judge(CONFIG, at_three_seeds(ours, theirs)).outcome)
     assert told == ["undecided", *["holds partly"] * 3]
 
 

@@ -82,6 +82,7 @@ def test_what_is_kept_is_what_that_rate_gives_alone(job):
     assert of("step", alone) == of("step", searched)
 
 
+@pytest.mark.slow
 def test_every_rate_trains_equally_long():
     for rate in CONFIG.learning_rates:
         trials = [row for row in of("progress", rows()) if row["learning_rate"] == rate]

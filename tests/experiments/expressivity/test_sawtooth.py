@@ -21,7 +21,8 @@ PUBLISHED = {  # THEORY: Figures 1(a, d) and 3, and Table 1
 
 
 def test_there_are_no_others():
-    assert {name for name in EXPERIMENTS if name.startswith("sawtooth")} == set(PUBLISHED)
+    named = {name for name in EXPERIMENTS if name.startswith("sawtooth")}
+    assert named - {"sawtooth-loops"} == set(PUBLISHED)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

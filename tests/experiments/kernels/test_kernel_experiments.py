@@ -8,7 +8,8 @@ import pytest
 from deqlab.activations import HardTanh
 from deqlab.experiments import EXPERIMENTS
 from deqlab.experiments.config import UsageError
-from deqlab.experiments.kernels.kernel_spectrum import KernelSpectrumConfig
+from deqlab.experiments.kernels import kernel_answer
+from deqlab.experiments.kernels.kernel_spectrum import EXPERIMENT, KernelSpectrumConfig
 from deqlab.kernels.kinds import ACTIVATIONS
 
 
@@ -91,6 +92,31 @@ def test_the_verdict_on_spectra_sees_each_failure(spectrum):
         )
         assert experiment.judge(config, on_one).outcome == "holds partly"
         assert experiment.judge(config, on_both).outcome == "does not hold here"
+
+
+def test_where_the_theory_does_not_apply_nothing_is_said_to_hold():
+    config = KernelSpectrumConfig(data=("my.csv",))
+    of = {"leading_error": 0.0, "bulk_error": 0.0, "alignment": 1.0, "error": 0.0, "layers": "relu"}
+    arms = ("exact", "equivalent", "matched")
+    rows = [{"kind": "spectrum", "arm": arm, "seed": 0, **of} for arm in arms]
+    measured = {"features": 90, "dimension": 80.0, "spread": 0.1, "largest": 1.0, "understood": ""}
+    for samples, outcome in ((400, "holds"), (3, "undecided"), (900, "undecided")):
+        data = {"kind": "data", "arm": "exact", "seed": 0, **measured, "samples": samples}
+        verdict = kernel_answer.judge(config, [data, *rows])
+        assert verdict.outcome == outcome
+        assert ("does not apply to my.csv" in verdict.sentence) == (outcome == "undecided")
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_a_table_of_fewer_directions_than_classes_has_as_many_leading_eigenvectors(tmp_path, equal):
+    """One column that equals the label leaves two different samples."""
+    path = tmp_path / "my.csv"
+    lines = "a,yes\nb,no\n" if equal else "a,yes\nb,no\nc,no\na,no\n"
+    path.write_text("plan,churn\n" + lines * 30)
+    config = KernelSpectrumConfig(data=(str(path),), label="churn", seeds=(0,), samples=60, width=0)
+    rows = [row for job in EXPERIMENT.plan(config, []) for row in EXPERIMENT.run(config, job)]
+    leading = [row["rank"] for row in rows if row["kind"] == "leading"]
+    assert leading == ([1, 2] if equal else [1, 2, 3]) * (len(leading) // max(leading))
 
 
 def test_a_deq_that_is_not_at_its_equilibrium_is_not_timed():

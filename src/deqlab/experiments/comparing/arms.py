@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deqlab.experiments.base import Job
+from deqlab.experiments.comparing.own_parts import own_module, try_cell, try_model
 from deqlab.experiments.config import (
     Config,
     check_at_least,
@@ -22,10 +23,12 @@ from deqlab.nn.cells.constraints import SpectralNorm, Triangular, Unconstrained
 from deqlab.nn.cells.dense import DenseCell
 from deqlab.nn.deq import DEQ
 from deqlab.nn.models.mlp import mlp
+from deqlab.own.target import OwnCodeError
 from deqlab.solution import Solution
 from deqlab.solvers.anderson import Anderson
 from deqlab.solvers.newton import Newton
 from deqlab.solvers.picard import Picard
+from deqlab.training.layers import layers_of
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 CONSTRAINTS: dict[str, Callable[[float], nn.Module]] = {
@@ -42,6 +45,9 @@ DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.flo
 
 Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """What is minimised, of the outputs and the targets."""
+
+OWN = "own"
+"""The arm of a network of the user's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +75,11 @@ class ArmsConfig(Config):
             validation loss is kept: the same search for all arms.
         weight_decay: The weight decay of AdamW.
         num_evaluations: Points of the learning curves.
+        cell: MODULE:NAME of a cell of yours in the place of the dense one, called with the number
+            of inputs and `width`, which is the size of its state; `activation`, `constraint`,
+            `bound` and `gain` are not its.
+        model: MODULE:NAME of a network of yours that competes beside the FNNs, at a cost of its
+            own; called with the numbers of inputs and outputs.
     """
 
     width: int = 64
@@ -87,6 +98,8 @@ class ArmsConfig(Config):
     learning_rates: tuple[float, ...] = (3e-3,)
     weight_decay: float = 1e-2
     num_evaluations: int = 20
+    cell: str | None = None
+    model: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,27 +138,78 @@ class Shape:
 def build(shape: Shape, job: Job) -> nn.Sequential:
     """Return the network of a job, initialised from torch's global generator."""
     settings = job.settings
-    is_deq = settings["family"] == "deq"
-    model = deq(shape) if is_deq else fnn(shape, settings["depth"], settings["width"])
+    if settings["family"] == OWN:
+        model = own(shape)
+    elif settings["family"] == "deq":
+        model = deq(shape)
+    else:
+        model = fnn(shape, settings["depth"], settings["width"])
     return model.to(DTYPES[shape.config.dtype])
 
 
 def deq(shape: Shape) -> nn.Sequential:
     """Return the DEQ with its linear readout."""
     config = shape.config
-    cell = DenseCell(
+    solver = SOLVERS[config.solver](rtol=config.rtol, max_steps=config.max_steps)
+    # Newton is for maps near the edge of well-posedness, where GMRES has a long way too.
+    gradient = Implicit(solver=Dense()) if config.solver == "newton" else Implicit()
+    # Failures do not warn a thousand times here: every row carries the share that converged.
+    layer = DEQ(_cell(shape), solver=solver, gradient=gradient, on_failure="ignore")
+    return nn.Sequential(layer, nn.Linear(config.width, shape.num_outputs))
+
+
+def _cell(shape: Shape) -> nn.Module:
+    config = shape.config
+    if config.cell is not None:
+        how = "NAME(num_inputs, width)"
+        return own_module(config.cell, how, shape.num_inputs, config.width)
+    return DenseCell(
         shape.num_inputs,
         config.width,
         activation=ACTIVATIONS[config.activation](),
         constraint=CONSTRAINTS[config.constraint](config.bound),
         gain=config.gain,
     )
-    solver = SOLVERS[config.solver](rtol=config.rtol, max_steps=config.max_steps)
-    # Newton is for maps near the edge of well-posedness, where GMRES has a long way too.
-    gradient = Implicit(solver=Dense()) if config.solver == "newton" else Implicit()
-    # Failures do not warn a thousand times here: every row carries the share that converged.
-    layer = DEQ(cell, solver=solver, gradient=gradient, on_failure="ignore")
-    return nn.Sequential(layer, nn.Linear(config.width, shape.num_outputs))
+
+
+def own(shape: Shape) -> nn.Sequential:
+    """Return the network of the user's that competes."""
+    assert shape.config.model is not None
+    how = "NAME(num_inputs, num_outputs)"
+    model = own_module(shape.config.model, how, shape.num_inputs, shape.num_outputs)
+    if layers_of(model):
+        raise OwnCodeError(
+            f"{shape.config.model} has a DEQ layer, whose solves this comparison does not follow: "
+            "give it the cell of that layer by --set cell=MODULE:NAME"
+        )
+    return nn.Sequential(model)
+
+
+def try_own(shape: Shape, loss: Loss, target: Tensor) -> None:
+    """Raise OwnCodeError unless the parts of the user's fit.
+
+    Args:
+        shape: What the networks share.
+        loss: The training loss.
+        target: Targets of a few samples.
+    """
+    config, dtype = shape.config, DTYPES[shape.config.dtype]
+    x = torch.randn(len(target), shape.num_inputs, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng([]):
+        if config.cell is not None:
+            layer = deq(shape).to(dtype)[0]
+            assert isinstance(layer, DEQ)
+            try_cell(config.cell, layer, x.to(dtype), (config.width,))
+        if config.model is not None:
+            model = own(shape).to(dtype)
+            outputs = (len(target), shape.num_outputs)
+            try_model(config.model, lambda: loss(_shaped(model(x.to(dtype)), outputs), target))
+
+
+def _shaped(output: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if output.shape != shape:
+        raise ValueError(f"its outputs are {tuple(output.shape)}, and those that are due {shape}")
+    return output
 
 
 def fnn(shape: Shape, depth: int, width: int) -> nn.Sequential:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from deqlab.experiments.base import Outcome, Row, Verdict
+from deqlab.experiments.comparing.contest import contest
 from deqlab.experiments.comparing.evidence import (
     arms_of,
     by_seed,
@@ -23,15 +24,17 @@ from deqlab.experiments.comparing.evidence import (
     seeds_in_words,
     with_range,
 )
+from deqlab.experiments.standing import LEAST_SEEDS
 from deqlab.intervals import Interval, paired_interval
+from deqlab.runs.records import Result, Rival
 
 LEARNED = 0.9
 """The share of the loss of a network that learned nothing below which a median shows learning."""
 
-NEITHER = "neither"
+NEITHER: Result = "neither"
 """The result where neither network learns, instead of a win, a loss or a tie."""
 
-_TOLD = {
+_TOLD: dict[Result, str] = {
     "win": "Win against",
     "tie": "Tie against",
     "loss": "Loss against",
@@ -75,8 +78,30 @@ class Metric:
     def show_gain(self, gain: Interval) -> str:
         """Return how many points the DEQ is ahead, or how many times its loss the other is."""
         if self.is_accuracy:
-            return f"DEQ less FNN {_points(gain.estimate)} points{interval(gain, _points)}"
+            return f"DEQ less this {_points(gain.estimate)} points{interval(gain, _points)}"
         return f"{_power(gain.estimate)} times the DEQ's{interval(gain, _power)}"
+
+    @property
+    def axis(self) -> tuple[str, float]:
+        """What the leads of a contest are, and that of a tie."""
+        name = self.field.replace("_", " ")
+        if self.is_accuracy:
+            return f"{name} of the DEQ less that of the rival, in points", 0.0
+        return f"{name} of the rival / of the DEQ", 1.0
+
+    def rival(self, row: Row, result: Result, gain: Interval) -> Rival:
+        """Return a rival with its lead in the unit of `axis`, from its summary row."""
+        ends = (gain.estimate, gain.low, gain.high)
+        estimate, low, high = (100 * e if self.is_accuracy else _ratio(e) for e in ends)
+        return Rival(
+            label=row["label"],
+            group="" if row["matching"] is None else f"equal {row['matching']}",
+            result=result,
+            estimate=estimate,
+            low=low,
+            high=high,
+            confidence=gain.confidence,
+        )
 
     def _difference(self, a: float, b: float) -> float:
         if a == b:  # also both inf
@@ -108,20 +133,23 @@ def judge(
             calls every difference one between networks that have learned.
     """
     ours = metric.values(rows, "deq")
-    tallies: dict[str, list[str]] = {}
-    details = []
+    tallies: dict[str, list[Result]] = {}
+    details, gains = [], []
     for arm, row in arms_of(rows).items():
         if arm == "deq":
             continue
         theirs = metric.values(rows, arm)
-        gain = paired_interval(metric.gains(ours, theirs))
-        result = {1: "win", 0: "tie", -1: "loss"}[gain.sign]
+        leads = metric.gains(ours, theirs)
+        gain = paired_interval(leads)
         better = min(median(ours.values()), median(theirs.values()))
-        if unlearned is not None and better > LEARNED * unlearned:
-            result = NEITHER
-        tallies.setdefault(row["matching"], []).append(result)
+        learned = unlearned is None or better <= LEARNED * unlearned
+        result = result_of(gain, len(leads)) if learned else NEITHER
+        rival = metric.rival(row, result, gain)
+        if rival.group:  # a network of the user's own is no twin
+            tallies.setdefault(row["matching"], []).append(result)
+        gains.append((rival, leads))
         details.append(
-            f"{_TOLD[result]} {row['label']} at equal {row['matching']}: "
+            f"{_TOLD[result]} {row['label']} at {rival.group or 'a cost of its own'}: "
             f"{metric.show(list(theirs.values()))}, {metric.show_gain(gain)}."
         )
     scores = ", ".join(_score(matching, results) for matching, results in tallies.items())
@@ -139,19 +167,32 @@ def judge(
     found = _outcome([result for results in tallies.values() for result in results], solved)
     if missing and found == "holds":
         found = "holds partly"
-    return Verdict(outcome=found, sentence=sentence, details=tuple(details))
+    return Verdict(
+        outcome=found,
+        sentence=sentence,
+        details=tuple(details),
+        contest=contest(*metric.axis, gains, solved=solved),
+    )
 
 
-def _score(matching: str, results: Sequence[str]) -> str:
+def result_of(gain: Interval, seeds: int) -> Result:
+    """Return who wins by an interval; below LEAST_SEEDS nobody does."""
+    if seeds < LEAST_SEEDS or not gain.sign:
+        return "tie"
+    return "win" if gain.sign > 0 else "loss"
+
+
+def _score(matching: str, results: Sequence[Result]) -> str:
+    fnns = "FNN" if len(results) == 1 else "FNNs"
     told = (
-        f"at equal {matching} it beats {results.count('win')} of {len(results)} FNNs and loses to "
-        f"{results.count('loss')}"
+        f"at equal {matching} it beats {results.count('win')} of {len(results)} {fnns} and "
+        f"loses to {results.count('loss')}"
     )
     unlearned = results.count(NEITHER)
     return f"{told} (against {unlearned}, neither learns)" if unlearned else told
 
 
-def _outcome(results: Sequence[str], solved: float) -> Outcome:
+def _outcome(results: Sequence[Result], solved: float) -> Outcome:
     if set(results) == {NEITHER}:
         return "undecided"
     wins = [result == "win" for result in results]
@@ -162,5 +203,9 @@ def _points(difference: float) -> str:
     return f"{100 * difference:+.1f}"
 
 
+def _ratio(exponent: float) -> float:
+    return math.exp(exponent) if exponent < 700 else math.inf
+
+
 def _power(exponent: float) -> str:
-    return number(math.exp(exponent)) if exponent < 700 else "inf"
+    return number(_ratio(exponent))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from deqlab.costs import flops, num_parameters
 from deqlab.experiments.base import Job, Row, every_job, summaries
-from deqlab.experiments.comparing.arms import Loss, Shape, deq, fnn
+from deqlab.experiments.comparing.arms import OWN, ArmsConfig, Loss, Shape, deq, fnn
 
 PARAMETERS = "parameters"
 FLOPS = "FLOPs per step"
@@ -51,10 +51,22 @@ def plan(shape: Shape, loss: Loss, target: Tensor, rows: Sequence[Row]) -> list[
                 arms[f"fnn-{depth}-{name}"] = _fnn_settings(depth, width, matching)
 
     match("parameters", PARAMETERS, partial(_num_parameters, shape), _budget(shape))
-    spent = [row["flops_per_step"] for row in summaries(rows) if row["arm"] == "deq"]
+    if config.model is not None:
+        arms[OWN] = {"family": OWN, "label": config.model, "matching": None}
+    spent = _spent(rows)
     if len(spent) == len(config.seeds):
         match("flops", FLOPS, partial(_step_flops, shape, loss, target), round(median(spent)))
     return every_job(arms, config.seeds)
+
+
+def later(config: ArmsConfig, rows: Sequence[Row]) -> int:
+    """Return how many networks may match the FLOPs of the DEQ, while these are not known."""
+    known = len(_spent(rows)) == len(config.seeds)
+    return 0 if known else len(config.depths) * len(config.seeds)
+
+
+def _spent(rows: Sequence[Row]) -> list[int]:
+    return [row["flops_per_step"] for row in summaries(rows) if row["arm"] == "deq"]
 
 
 def check(shape: Shape) -> None:
@@ -97,7 +109,8 @@ def closest(cost: Callable[[int], int], budget: int) -> int | None:
 
 
 def _budget(shape: Shape) -> int:
-    with torch.device("meta"):
+    # A cell of the user's may do what the meta device cannot.
+    with torch.random.fork_rng([]), torch.device("cpu" if shape.config.cell else "meta"):
         return num_parameters(deq(shape))
 
 

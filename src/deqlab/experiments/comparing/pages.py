@@ -9,6 +9,7 @@ RESIDUAL = chart(
     title="Residual against iteration",
     caption="|f(z) - z| / |z| on the test set after training: the median sample. A network is a "
     "DEQ only where this falls below the tolerance.",
+    level=("rtol", "test_rtol"),
 )
 
 EVALUATIONS = chart(

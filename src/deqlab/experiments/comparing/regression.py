@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from deqlab.experiments.base import Experiment, Job, Row, Verdict
-from deqlab.experiments.comparing import arms, matching
+from deqlab.experiments.comparing import arms, matching, own_parts
 from deqlab.experiments.comparing.comparison import Metric, judge
 from deqlab.experiments.comparing.pages import comparison_page
 from deqlab.experiments.comparing.supervised import Batch, Predict, Training, train
@@ -31,7 +31,7 @@ class RegressionConfig(arms.ArmsConfig):
     """The fields of every such comparison.
 
     Attributes:
-        seeds: See `ArmsConfig`; below 2^31 - 2.
+        seeds: One job of every arm for each of them; below 2^31 - 2.
         steps: Training steps, each on fresh samples.
         test_samples: Samples of the validation set, and of the test set where that is drawn too.
     """
@@ -112,7 +112,9 @@ class Regression(Generic[ConfigT]):
     unlearned: Callable[[ConfigT, Batch], float] = constant_loss
 
     def check(self, config: ConfigT) -> None:
-        """Raise BudgetError if no FNN matches the DEQ; the data is made, and never absent."""
+        """Raise BudgetError if no FNN matches the DEQ, OwnCodeError if a part of yours misfits."""
+        _, target = self.sample(config, own_parts.TRIED, torch.Generator().manual_seed(0))
+        arms.try_own(self._shape(config), mse_loss, target)
         matching.check(self._shape(config))
 
     def plan(self, config: ConfigT, rows: Sequence[Row]) -> list[Job]:
@@ -184,6 +186,7 @@ def regression(
         page=replace(page, charts=(*charts, *page.charts)),
         check=task.check,
         plan=task.plan,
+        later=matching.later,
         run=task.run,
         judge=task.judge,
         **described,

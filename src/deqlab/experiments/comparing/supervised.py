@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from deqlab.costs import num_parameters, peak_memory
-from deqlab.experiments.base import PROGRESS, Job, Row
+from deqlab.experiments.base import Job, Row, progress
 from deqlab.experiments.comparing.arms import ArmsConfig, Loss, forward, solved_to_convergence
 from deqlab.experiments.comparing.tally import Tally
 from deqlab.experiments.resuming import checkpoint
@@ -72,11 +72,12 @@ def train(build: Callable[[], nn.Sequential], training: Training, job: Job) -> I
     """
     rates = training.config.learning_rates
     start, attempts = torch.get_rng_state(), []
-    for rate in rates:
+    for number, rate in enumerate(rates):
         torch.set_rng_state(start)
         attempt = _Attempt(build(), rate, training)
         for row in attempt.train(job):
-            yield {"kind": PROGRESS, "learning_rate": rate, **row}
+            told = progress(row, num_steps=training.num_steps, attempt=number, attempts=len(rates))
+            yield {**told, "learning_rate": rate}
         attempts.append(attempt)
     best = attempts[0]
     if len(attempts) > 1:

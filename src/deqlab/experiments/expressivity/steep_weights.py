@@ -86,6 +86,10 @@ class SteepWeightsConfig(RegressionConfig):
         check_at_least(self, 1, "check_every", "starts")
         check_increasing(self, "log2_steepness", least=0)
         require(
+            self.cell is None and self.model is None,
+            "steep-weights reads the weights of its own cell and FNNs, and takes no other",
+        )
+        require(
             0 < self.tolerance < 0.5,
             f"tolerance must be in (0, 1/2), got {self.tolerance}: from 1/2 on a constant will do",
         )

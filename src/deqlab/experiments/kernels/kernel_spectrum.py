@@ -57,7 +57,9 @@ class KernelSpectrumConfig(Config):
         trained: Which weights a tangent kernel belongs to: "readout+recurrent" or "all".
         width: The width of the finite networks that are timed; 0 leaves them out.
         checksums: Checksums of files: a run goes on only with the data it began with.
-        label: The column or array of files that holds the labels; see `read_samples`.
+        label: The column or array of files that holds the labels; see `inputs.kernel_data`.
+        drop: Columns of tables that are left out.
+        scaling: "as is" leaves the numbers of tables in their units.
     """
 
     data: tuple[str, ...] = ("mixture", "mnist", "fashion_mnist")
@@ -71,6 +73,8 @@ class KernelSpectrumConfig(Config):
     width: int = 1024
     checksums: tuple[str, ...] = ("",)
     label: str | None = None
+    drop: tuple[str, ...] | None = None
+    scaling: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,14 +95,9 @@ class KernelSpectrumConfig(Config):
 
     def draw(self, name: str, seed: int) -> KernelData:
         """Return one draw of the samples."""
-        return load(
-            name,
-            samples=self.samples,
-            classes=self.classes,
-            dimension=self.dimension,
-            seed=seed,
-            label=self.label,
-        )
+        drawn = {"samples": self.samples, "classes": self.classes, "dimension": self.dimension}
+        read = {"label": self.label, "drop": self.drop or (), "scaling": self.scaling}
+        return load(name, seed=seed, **drawn, **read)  # type: ignore[arg-type]
 
     def equivalent(self, data: KernelData) -> LowRankPlusIdentity:
         """Return the high-dimensional equivalent of the kernel."""
@@ -154,8 +153,8 @@ def _found(
 
 def _on_data(config: KernelSpectrumConfig, job: Job, name: str) -> Iterator[Row]:
     data, exact, taken = exact_of(config, name, job.seed)
-    # One eigenvalue a class, and one for the norms of the samples.
-    leading = min(data.number_of_classes + 1, len(exact.values))
+    # One eigenvalue a class, and one for the norms of the samples; fewer where samples repeat.
+    leading = min(data.number_of_classes + 1, config.equivalent(data).rank)
     network: Network | None = config.kernel
     found = exact
     if job.arm != "exact":

@@ -81,6 +81,11 @@ PAGE = Page(
 )
 
 
+def share(error: float) -> str:
+    """Write a relative error in percent; one above ten times the value says no more than that."""
+    return f"{error:.1%}" if error <= 10 else "more than ten times their size"
+
+
 def verdict(
     rows: Sequence[Row], *, data: Sequence[str], subject: str, num_seeds: int, width: int
 ) -> Verdict:
@@ -104,8 +109,9 @@ def verdict(
         aligned = of("equivalent", "alignment")
         good.append(max(error, bulk) <= NEAR and aligned >= ALIGNED)
         details += [
-            f"{name}: leading eigenvalues of the equivalent within {error:.1%}, the eigenvectors "
-            f"aligned to {aligned:.3f} or more; eigenvalues off by {bulk:.1%} in the median.",
+            f"{name}: leading eigenvalues of the equivalent within {share(error)}, the "
+            f"eigenvectors aligned to {aligned:.3f} or more; eigenvalues off by {share(bulk)} in "
+            "the median.",
             f"{name}: relative spectral error {of('equivalent', 'error'):.2g} of the "
             f"equivalent, {of('matched', 'error'):.1e} of the matched network, "
             f"{of('plain', 'error'):.2g} of the plain one.",

@@ -23,6 +23,7 @@ from deqlab.experiments.config import (
     Config,
     check_at_least,
     check_choice,
+    check_dataset,
     check_increasing,
     check_positive,
     require,
@@ -37,7 +38,6 @@ from deqlab.kernels.spectra import scaled_errors
 from deqlab.stability.equilibria import Solves
 from deqlab.tasks.files.classification import ClassificationData
 from deqlab.tasks.files.loading import load
-from deqlab.tasks.files.registry import names_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class MatchedConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "data", names_of(ClassificationData))
+        check_dataset(self, "data", ClassificationData)
         check_choice(self, "solver", ("anderson", "picard"))  # others need small widths
         check_at_least(self, 1, "train_per_class", "test_per_class", "epochs", "batch_size")
         check_at_least(self, 1, "max_steps", "timing_repeats", "kernel_samples")

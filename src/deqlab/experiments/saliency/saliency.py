@@ -24,7 +24,7 @@ from deqlab.experiments.config import (
     Config,
     UsageError,
     check_at_least,
-    check_choice,
+    check_dataset,
     check_positive,
     require,
 )
@@ -35,7 +35,6 @@ from deqlab.nn.models import pair
 from deqlab.solvers.anderson import Anderson
 from deqlab.tasks.files.images import ImageData
 from deqlab.tasks.files.loading import load
-from deqlab.tasks.files.registry import names_of
 from deqlab.training.images import Images, Nearest, Recipe, epochs, tested
 
 LABELS = {"deq": "Multiscale DEQ", "resnet": "Residual network"}
@@ -79,7 +78,7 @@ class SaliencyConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(self, "dataset", names_of(ImageData))
+        check_dataset(self, "dataset", ImageData)
         counts = ("epochs", "resnet_epochs", "batch_size", "max_steps", "num_images", "shown_each")
         check_at_least(self, 1, *counts)
         check_at_least(self, 0, "weight_decay")
@@ -201,6 +200,7 @@ EXPERIMENT = Experiment(
     page=PAGE,
     check=check,
     plan=plan,
+    later=lambda config, rows: 2 * len(config.seeds) - len(plan(config, rows)),
     run=run,
     judge=lambda config, rows: judge(rows),
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Optimizer
 
 from deqlab.experiments.stabilisers.textbook import TextbookCell
@@ -35,7 +36,7 @@ class Setting:
     """A network that trains, and on what.
 
     Attributes:
-        network: Makes it; whether with what bounds its operator norms.
+        network: Makes it; whether with what holds its filters or matrices at norm 1.
         steps: The number of steps.
         batches: Draws the batches.
         test: What it is tested on.
@@ -108,7 +109,7 @@ def attention(steps: int) -> Setting:
             yield windows(text.train, SEQUENCES, generator)
 
     def network(bounded: bool) -> nn.Module:
-        return equilibrium_transformer(
+        model = equilibrium_transformer(
             len(text.vocabulary),
             LENGTH,
             WIDTH,
@@ -117,6 +118,11 @@ def attention(steps: int) -> Setting:
             gradient=GRADIENT,
             on_failure="ignore",
         )
+        if bounded:
+            for part in model.body.modules():
+                if isinstance(part, nn.Linear):
+                    spectral_norm(part)
+        return model
 
     return Setting(
         network=network,

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from deqlab.arguments import check_positive
-from deqlab.experiments.base import PROGRESS, Experiment, Job, Row, every_job
+from deqlab.experiments.base import Experiment, Job, Row, every_job, progress
 from deqlab.experiments.config import Config, check_at_least
 from deqlab.experiments.stabilisers.settings import Setting, attention, conv
 from deqlab.experiments.stabilisers.stabilisers_report import PAGE, judge
@@ -26,7 +26,7 @@ from deqlab.stability.regularization.denoising import DenoisingEnergy
 from deqlab.stability.regularization.frobenius import FiniteDifferences, Hutchinson
 from deqlab.stability.regularization.penalty import Penalty
 from deqlab.training.convergence_log import ConvergenceLog
-from deqlab.training.equilibrium import Labelled, tested
+from deqlab.training.equilibrium import Labelled, assessed
 from deqlab.training.fit import fit_rows
 from deqlab.training.loop import Loop
 from deqlab.training.rate_control import RateControl
@@ -64,7 +64,7 @@ class StabilisersConfig(Config):
 
 
 def plan(config: StabilisersConfig, rows: Sequence[Row]) -> list[Job]:
-    """Return each stabiliser in each setting; operator norms where there are filters."""
+    """Return each stabiliser in each setting; norms are those of filters, or of matrices."""
     penalties = {
         f"{name} {weight:g}": {"penalty": kind(weight=weight)}
         for name, kind in REGULARIZERS.items()
@@ -75,16 +75,17 @@ def plan(config: StabilisersConfig, rows: Sequence[Row]) -> list[Job]:
         "rate control": {"control": True},
         **penalties,
     }
-    bounded: dict[str, dict[str, Any]] = {
-        "operator norms": {"bounded": True},
-        "operator norms, rate control": {"bounded": True, "control": True},
-    }
     arms = {
         f"{setting}: {name}": {"setting": setting, "stabiliser": name, **of}
-        for setting, stabilisers in (("conv", every | bounded), ("attention", every))
-        for name, of in stabilisers.items()
+        for setting, norms in (("conv", "operator norms"), ("attention", "spectral norms"))
+        for name, of in (every | _bounded(norms)).items()
     }
     return every_job(arms, config.seeds)
+
+
+def _bounded(norms: str) -> dict[str, dict[str, Any]]:
+    both = {"bounded": True, "control": True}
+    return {norms: {"bounded": True}, f"{norms}, rate control": both}
 
 
 def run(config: StabilisersConfig, job: Job) -> Iterator[Row]:
@@ -114,13 +115,13 @@ def run(config: StabilisersConfig, job: Job) -> Iterator[Row]:
         setting.batches(torch.Generator().manual_seed(job.seed)),
         control=control,
         log=log,
-        evaluate=lambda model: tested(model, setting.test),
+        evaluate=lambda model: assessed(model, setting.test),
         every=-(-setting.steps // config.num_evaluations),
         progress=False,
     )
     row: Row = {}
     for row in rows:
-        yield {"kind": PROGRESS, **row}
+        yield progress(row, num_steps=setting.steps)
         yield {"kind": "step", **about, **row}
     per_step = row["seconds"] / row["step"]
     yield {"kind": "summary", "label": job.arm, **about, **row, "step_seconds": per_step}
