@@ -53,6 +53,21 @@ def test_every_number_becomes_one_square_in_the_colour_of_its_size(write_run, ex
     assert "pixelated" in html
 
 
+def test_pictures_may_be_grey_and_larger(write_run, example):
+    spec = {**IMAGES, "size": 100, "colours": "grey"}
+    rows = [image("a", of, HEAT) for of in ("one", "other")]
+    (left, pixels), (right, _) = drawn(page(write_run, example, rows, spec))
+    expected = [[0, 64, 255], [128, 191, 32]]
+    assert np.abs(pixels.astype(int) - np.array(expected)[..., None]).max() <= 1
+    assert right[0] - left[0] == pytest.approx(106)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"colours": "blue"}, {"colours": []}])
+def test_a_size_or_colours_that_are_none_are_refused(write_run, example, wrong):
+    with pytest.raises(ReportError, match="needs a 'size' of 1 or more, and 'colours' among"):
+        page(write_run, example, [image("a", "map", HEAT)], IMAGES | wrong)
+
+
 def test_colours_are_the_colours_on_disk(write_run, example):
     ((_, pixels),) = drawn(page(write_run, example, [image("a", "photo", COLOUR)]))
     assert pixels.tolist() == (255 * np.array(COLOUR)).tolist()

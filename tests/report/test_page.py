@@ -206,7 +206,7 @@ def test_colours_have_the_contrast_that_wcag_asks_for(html, theme):
     for name in ("ink", "muted", "link"):
         for ground in ("page", "surface", "soft"):
             assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
-    for tone in ("good", "mixed", "bad", "open"):
+    for tone in ("good", "mixed", "bad", "open", "none"):
         assert contrast(colours[tone], colours["surface"]) >= 4.5, tone
         assert contrast(colours["ink"], colours[f"{tone}-soft"]) >= 4.5, tone
     for i in range(9):  # graphics need 3

@@ -12,11 +12,22 @@ def lines(rows):
     return [json.dumps(row) for row in rows]
 
 
-def test_a_directory_of_runs_is_searched_one_level_deep(write_run, tmp_path):
+def test_folders_of_runs_are_searched(write_run, tmp_path):
     second, first = write_run("runs/b"), write_run("runs/a")
-    write_run("runs/deeper/c")
+    deeper = write_run("runs/deeper/still/c")
     (tmp_path / "runs" / "notes").mkdir()
-    assert find_runs([tmp_path / "runs", first]) == [first, second]
+    for hidden in ("runs/.git/d", "runs/a/unfinished/e", "runs/a/results/f", "runs/1/2/3/4/5"):
+        write_run(hidden)
+    found = find_runs([tmp_path / "runs", first])
+    assert sorted(found) == sorted([first, second, deeper])
+    assert find_runs([tmp_path / "runs" / "deeper"]) == [deeper]
+
+
+def test_a_sweep_comes_before_its_runs_and_these_by_their_numbers(write_run, tmp_path):
+    names = ["x=0.5", "x=2", "x=10", "x=1e3"]
+    sweep = write_run("runs/sweep")
+    runs = {name: write_run(f"runs/sweep/{name}") for name in reversed(names)}
+    assert find_runs([tmp_path / "runs"]) == [sweep, *(runs[name] for name in names)]
 
 
 def test_runs_of_a_directory_come_in_the_order_in_which_they_were_begun(write_run, tmp_path):

@@ -31,8 +31,8 @@ def whole(start, tmp_path):
 
 
 def interrupt_after(num_jobs):
-    def on_progress(job, row, done, total):
-        if row is not None and done == num_jobs:
+    def on_progress(part, job, row):
+        if row is not None and len(part.run.done) == num_jobs:
             raise KeyboardInterrupt
 
     return on_progress

@@ -26,13 +26,16 @@ KINDS = ("line", "scatter", "heatmap", IMAGES)
 SCALES = ("linear", "log")
 
 
-def read_chart(spec: Record, arms: Sequence[Arm], *, where: str) -> Chart:
+def read_chart(
+    spec: Record, arms: Sequence[Arm], *, where: str, settings: Record | None = None
+) -> Chart:
     """Build the chart that `spec` declares from the rows of `arms`.
 
     Args:
         spec: One entry of report.charts.
         arms: The arms of the run.
         where: The file of `spec`, for error messages.
+        settings: The config of the run, whose fields a level may name.
 
     Raises:
         ReportError: The declaration is incomplete or of an unknown kind.
@@ -60,7 +63,17 @@ def read_chart(spec: Record, arms: Sequence[Arm], *, where: str) -> Chart:
         panel_by=panel_by,
         panels=tuple(panels),
         legend=_legend(kind, panels),
+        level=_level(spec, y, settings or {}, where=where),
     )
+
+
+def _level(spec: Record, y: Axis, settings: Record, *, where: str) -> float | None:
+    named = spec.get("level") or []
+    if not isinstance(named, list):
+        raise ReportError(f"{where} needs a list 'level', got {named!r}; correct config.json")
+    found = [settings.get(one) if isinstance(one, str) else one for one in named]
+    values = [number(one, field="level", where=where) for one in found if one is not None]
+    return min(filter(y.shows, values), default=None)
 
 
 def _one_of(spec: Record, name: str, known: tuple[str, ...], *, where: str) -> str:

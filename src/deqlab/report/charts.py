@@ -61,7 +61,7 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """One chart: a panel, or several with the same axes."""
+    """One chart: a panel, or several with the same axes; `level` is a tolerance, drawn across."""
 
     kind: str
     title: str
@@ -71,3 +71,4 @@ class Chart:
     panel_by: str | None
     panels: tuple[Panel, ...]
     legend: str
+    level: float | None = None

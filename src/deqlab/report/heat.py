@@ -14,7 +14,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import Rectangle
 
 from deqlab.report.charts import Axis, Chart, Panel, Point, Series
-from deqlab.report.svg import SENTINELS, printable
+from deqlab.report.marks import Colours
+from deqlab.report.svg import printable
 from deqlab.report.ticks import place
 
 GAP = 0.5  # between two bands, in rows
@@ -36,7 +37,9 @@ def columns(points: Iterable[Point]) -> list[float]:
     return sorted({p.x.median for p in points})
 
 
-def draw_heat(axes: Axes, chart: Chart, panel: Panel, at: Sequence[float], limits: Ends) -> None:
+def draw_heat(
+    axes: Axes, chart: Chart, panel: Panel, at: Sequence[float], limits: Ends, colours: Colours
+) -> None:
     """Draw the cells of `panel` and the names beside them.
 
     Args:
@@ -45,11 +48,12 @@ def draw_heat(axes: Axes, chart: Chart, panel: Panel, at: Sequence[float], limit
         panel: What.
         at: The x of all columns, ascending.
         limits: The y that is blank, and the y of full colour.
+        colours: By role.
     """
     top, centres = 0.0, []
     for series in panel.series:
         seeds = sorted({seed for column in series.by_seed.values() for seed in column})
-        axes.add_collection(_band(series, seeds, top, at, limits, chart.y))
+        axes.add_collection(_band(series, seeds, top, at, limits, chart.y, colours))
         centres.append(top + len(seeds) / 2)
         top += len(seeds) + GAP
     for spine in axes.spines.values():
@@ -60,7 +64,7 @@ def draw_heat(axes: Axes, chart: Chart, panel: Panel, at: Sequence[float], limit
     axes.set_yticks(centres, names)
     shown = range(0, len(at), math.ceil(len(at) / MAX_TICKS))
     axes.set_xticks(list(shown), [printable(chart.x.format(at[i])) for i in shown])
-    axes.tick_params(left=False, bottom=False, labelcolor=SENTINELS["muted"], pad=5)
+    axes.tick_params(left=False, bottom=False, labelcolor=colours["muted"], pad=5)
 
 
 def shade(value: float, limits: Ends, *, log: bool) -> float:
@@ -74,21 +78,27 @@ def shade(value: float, limits: Ends, *, log: bool) -> float:
 
 
 def _band(
-    series: Series, seeds: Sequence[int], top: float, at: Sequence[float], limits: Ends, y: Axis
+    series: Series,
+    seeds: Sequence[int],
+    top: float,
+    at: Sequence[float],
+    limits: Ends,
+    y: Axis,
+    colours: Colours,
 ) -> PatchCollection:
     place = {x: column for column, x in enumerate(at)}
-    cells, colours = [], []
+    cells, shades = [], []
     for x, values in series.by_seed.items():
         for row, seed in enumerate(seeds):
             value = values.get(seed, math.nan)
             if x in place and y.shows(value):
                 cells.append(Rectangle((place[x] - 0.5, top + row), 1, 1))
                 strength = shade(value, limits, log=y.log)
-                colours.append(to_rgba(SENTINELS[series.arm.colour], strength))
+                shades.append(to_rgba(colours[series.arm.colour], strength))
     return PatchCollection(
         cells,
-        facecolors=colours,
-        edgecolors=SENTINELS["grid"],
+        facecolors=shades,
+        edgecolors=colours["grid"],
         linewidths=0.5,
         gid=f"series-{series.arm.slot}",
     )

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deqlab.report import provenance
 from deqlab.report.arms import arms_of
 from deqlab.report.chart_reader import IMAGES, read_chart
 from deqlab.report.charts import Chart, Panel
+from deqlab.report.forest import RESULTS, Forest, forest
 from deqlab.report.images import Grid, grid_table, read_images
 from deqlab.report.rows import Run, find_runs, read_run
 from deqlab.report.tables import Table, data_table, read_table
@@ -23,6 +24,7 @@ BADGES = {
     "holds partly": ("◐", "mixed"),
     "does not hold here": ("✕", "bad"),
     "undecided": ("?", "open"),
+    "not judged": ("–", "none"),  # noqa: RUF001, a dash is the sign
     "unfinished": ("…", "open"),
 }
 
@@ -59,9 +61,14 @@ class RunView:
     """Everything that the section of one run shows."""
 
     id: str
+    title: str
     run: Run
     outcome: str
     sentence: str
+    reason: str
+    details: tuple[str, ...]
+    chips: tuple[tuple[str, str, str], ...]
+    forest: Forest | None
     facts: tuple[tuple[str, str], ...]
     charts: tuple[ChartView, ...]
     grids: tuple[GridView, ...]
@@ -80,7 +87,7 @@ def render(runs: Sequence[Path]) -> str:
     The same files give the same bytes.
 
     Args:
-        runs: Run directories, or directories that contain run directories one level below.
+        runs: Run directories, or folders that contain some, nested or not.
 
     Returns:
         The text of the page.
@@ -91,15 +98,15 @@ def render(runs: Sequence[Path]) -> str:
     """
     import markupsafe
 
+    read = [read_run(path) for path in find_runs([Path(run) for run in runs])]
+    titles = provenance.titles(read)
     views = [
-        _view(read_run(path), f"run-{number}")
-        for number, path in enumerate(find_runs([Path(run) for run in runs]), start=1)
+        _view(run, f"run-{number}", title)
+        for number, (run, title) in enumerate(zip(read, titles, strict=True), start=1)
     ]
-    page = (
-        _environment()
-        .get_template("page.html.j2")
-        .render(runs=views, badges=BADGES, css=markupsafe.Markup(_resource("style.css")))
-    )
+    css = markupsafe.Markup(_resource("style.css"))
+    template = _environment().get_template("page.html.j2")
+    page = template.render(runs=views, badges=BADGES, results=RESULTS, css=css)
     # JSON can spell half of a surrogate pair, which no file can hold.
     return page.encode("utf-8", "replace").decode("utf-8")
 
@@ -120,35 +127,55 @@ def _resource(name: str) -> str:
     return (resources.files("deqlab.report") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _view(run: Run, id: str) -> RunView:
+def _view(run: Run, id: str, title: str) -> RunView:
     arms, where = arms_of(run), f"{run.name}/config.json"
     charts, grids = [], []
     for spec in run.charts:
         if spec.get("kind") == IMAGES:
             grids.append(read_images(spec, arms, where=where))
         else:
-            charts.append(read_chart(spec, arms, where=where))
+            charts.append(read_chart(spec, arms, where=where, settings=run.settings))
     tables = [read_table(spec, arms, where=where) for spec in run.tables]
     commands = provenance.commands(run)
-    jobs = f"{len(run.jobs)} {'job' if len(run.jobs) == 1 else 'jobs'}"
+    answer = _answer(run)
     return RunView(
         id=id,
+        title=title,
         run=run,
-        outcome=run.verdict.outcome if run.verdict else "unfinished",
-        sentence=run.verdict.sentence
-        if run.verdict
-        else f"unfinished: {jobs} done; run the same command again to finish it",
+        **answer,
+        chips=provenance.chips(run),
+        forest=forest(run.verdict.contest)
+        if run.verdict is not None and run.verdict.contest is not None
+        else None,
         facts=provenance.facts(run, len(arms)),
         charts=_chart_views(charts, id),
         grids=_grid_views(grids, id),
         tables=tuple(tables),
         origin=provenance.origin(run),
-        command=provenance.command_of(run, commands[0]),
+        command=provenance.command_of(run, commands[-1]),
         commands=commands,
         sessions=len(run.sessions),
         provenance=provenance.sessions(run),
         config=provenance.settings(run),
     )
+
+
+def _answer(run: Run) -> dict[str, Any]:
+    """Return the outcome, its sentence, why there is none, and details."""
+    verdict = run.verdict
+    if verdict is None:
+        jobs = f"{len(run.jobs)} {'job' if len(run.jobs) == 1 else 'jobs'}"
+        told = f"unfinished: {jobs} done; run the same command again to finish it"
+        return {"outcome": "unfinished", "sentence": told, "reason": "", "details": ()}
+    details = verdict.details
+    # The first detail of a verdict that is none says why.
+    first = 1 if verdict.outcome == "not judged" else 0
+    return {
+        "outcome": verdict.outcome,
+        "sentence": verdict.sentence,
+        "reason": "".join(details[:first]),
+        "details": details[first:],
+    }
 
 
 def _chart_views(charts: Sequence[Chart], id: str) -> tuple[ChartView, ...]:

@@ -16,6 +16,12 @@ from deqlab.report.rows import ReportError, rows_of
 from deqlab.report.tables import Cell, Head, Table, TableRow
 from deqlab.runs.reading import Record
 
+SIZE = 76
+"""Of a picture, in pixels of the page, unless it is said otherwise."""
+
+COLOURS = {"heat": "magma", "grey": "gray"}
+"""The colour maps of matplotlib; "magma" can be read without its hues."""
+
 Pixels = tuple[Any, ...]
 """Lines of numbers, or of colours."""
 
@@ -35,13 +41,15 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """One chart of pictures, by (line, column)."""
+    """One chart of pictures, by (line, column), each of so many pixels of the page."""
 
     title: str
     caption: str
     lines: tuple[str, ...]
     columns: tuple[str, ...]
     pictures: dict[tuple[str, str], Picture]
+    size: int
+    colour_map: str
 
 
 def read_images(spec: Record, arms: Sequence[Arm], *, where: str) -> Grid:
@@ -59,6 +67,12 @@ def read_images(spec: Record, arms: Sequence[Arm], *, where: str) -> Grid:
     for name in ("title", "rows", "line", "column"):
         if not isinstance(spec.get(name), str):
             raise ReportError(f"{where} needs a text {name!r}; correct config.json")
+    size, colours = spec.get("size", SIZE), spec.get("colours", "heat")
+    if not (isinstance(size, int) and size > 0 and colours in list(COLOURS)):
+        raise ReportError(
+            f"{where} needs a 'size' of 1 or more, and 'colours' among {', '.join(COLOURS)}, got "
+            f"{size!r} and {colours!r}; correct config.json"
+        )
     pictures: dict[tuple[str, str], Picture] = {}
     for row in (row for arm in arms for job in arm.jobs for row in rows_of(job, spec["rows"])):
         place = (str(row.get(spec["line"], "")), str(row.get(spec["column"], "")))
@@ -70,6 +84,8 @@ def read_images(spec: Record, arms: Sequence[Arm], *, where: str) -> Grid:
         lines=tuple(dict.fromkeys(line for line, _ in pictures)),
         columns=tuple(dict.fromkeys(column for _, column in pictures)),
         pictures=pictures,
+        size=size,
+        colour_map=COLOURS[colours],
     )
 
 

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 from deqlab.report.images import Grid, Picture
 from deqlab.report.svg import SENTINELS, inline, printable
 
-CELL, GAP = 76, 6  # of the pictures, in CSS pixels
+GAP = 6  # between pictures, in CSS pixels
 LEFT, TOP = 106, 40  # what the names of lines and columns need
-LABEL_WIDTH = 12  # characters of a name in a line
-COLOUR_MAP = "magma"  # dark to bright: it can be read without its hues
+LABEL_WIDTH = 12  # characters of a name in a line of it
+CHARACTER = 6.3  # of a name, in CSS pixels
 
 _SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -56,28 +56,35 @@ def draw(grid: Grid, *, prefix: str) -> str:
 
 def _draw(grid: Grid, out: io.StringIO) -> dict[str, str]:
     """Write the grid to `out`, and return the name of each picture by its id."""
-    width = LEFT + len(grid.columns) * (CELL + GAP)
-    height = TOP + len(grid.lines) * (CELL + GAP)
+    cell = grid.size
+    width = LEFT + len(grid.columns) * (cell + GAP)
+    height = TOP + len(grid.lines) * (cell + GAP)
     # 72 units to the inch make one point of matplotlib one pixel of the page.
     figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
     FigureCanvasSVG(figure)
-    x = {column: LEFT + j * (CELL + GAP) for j, column in enumerate(grid.columns)}
-    y = {line: height - TOP - (i + 1) * (CELL + GAP) + GAP for i, line in enumerate(grid.lines)}
+    x = {column: LEFT + j * (cell + GAP) for j, column in enumerate(grid.columns)}
+    y = {line: height - TOP - (i + 1) * (cell + GAP) + GAP for i, line in enumerate(grid.lines)}
     for column, left in x.items():
-        _write(figure, column, (left + CELL / 2) / width, 1 - TOP / 2 / height, align="center")
+        middle, top = (left + cell / 2) / width, 1 - TOP / 2 / height
+        _write(figure, column, middle, top, int(cell / CHARACTER), align="center")
     for line, bottom in y.items():
-        _write(figure, line, 0.0, (bottom + CELL / 2) / height, align="left")
+        _write(figure, line, 0.0, (bottom + cell / 2) / height, LABEL_WIDTH, align="left")
     tooltips = {}
     for number, ((line, column), picture) in enumerate(grid.pictures.items()):
-        box = (x[column] / width, y[line] / height, CELL / width, CELL / height)
-        _show(figure, picture, box, id=f"picture-{number}")
+        box = (x[column] / width, y[line] / height, cell / width, cell / height)
+        _show(figure, picture, box, grid.colour_map, id=f"picture-{number}")
         tooltips[f"picture-{number}"] = f"{line}: {column}"
     figure.savefig(out, format="svg", transparent=True)
     return tooltips
 
 
 def _show(
-    figure: Figure, picture: Picture, box: tuple[float, float, float, float], *, id: str
+    figure: Figure,
+    picture: Picture,
+    box: tuple[float, float, float, float],
+    colour_map: str,
+    *,
+    id: str,
 ) -> None:
     axes = figure.add_axes(box)
     axes.set_axis_off()
@@ -86,14 +93,14 @@ def _show(
         np.asarray(picture.pixels, dtype=float),  # whole numbers would count to 255
         vmin=0,
         vmax=1,
-        cmap=COLOUR_MAP,
+        cmap=colour_map,
         interpolation="none",  # embedded as it is
         aspect="auto",
     )
 
 
-def _write(figure: Figure, text: str, x: float, y: float, *, align: str) -> None:
-    wrapped = textwrap.fill(printable(text), LABEL_WIDTH)
+def _write(figure: Figure, text: str, x: float, y: float, characters: int, *, align: str) -> None:
+    wrapped = textwrap.fill(printable(text), max(1, characters))
     figure.text(x, y, wrapped, color=SENTINELS["ink"], ha=align, va="center")
 
 

@@ -6,10 +6,10 @@ Legends are HTML, not part of the picture: they wrap, and a screen reader reads 
 """
 
 import io
-import math
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from matplotlib import style
@@ -21,14 +21,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from deqlab.report import ticks
 from deqlab.report.charts import Axis, Chart, Panel, Point, Series
 from deqlab.report.formats import interval, median
+from deqlab.report.guides import ceiling, draw_cut, draw_level
 from deqlab.report.heat import columns, draw_heat, ends
+from deqlab.report.marks import Colours, draw_dots, draw_line
 from deqlab.report.statistics import Spread
 from deqlab.report.svg import SENTINELS, inline, printable
 from deqlab.report.ticks import Scale
 
 WIDTH, HEIGHT = 440, 300  # natural size in CSS pixels; shown at 0.8 times that on a phone
 FONT_SIZE = 12.5  # style.css sets the same, and more on a phone
-MAX_MARKERS = 9  # of one line: more of them hide it
 LABEL_WIDTH = 52  # characters of a line of an axis label that fit into WIDTH
 
 # 72 units to the inch make one point of matplotlib one pixel of the page.
@@ -42,8 +43,6 @@ _SETTINGS: dict[str, Any] = {
     "path.simplify": False,
 }
 
-Limits = tuple[float, float]
-
 Painter = Callable[[Axes, Panel], None]
 """Draws a panel."""
 
@@ -55,18 +54,23 @@ def draw(chart: Chart, *, prefix: str) -> list[str]:
         chart: The chart.
         prefix: Start of all ids, unique in the page.
     """
-    points = [p for panel in chart.panels for one in panel.series for p in one.points]
-    visible = [p for p in points if chart.x.shows(p.x.median) and chart.y.shows(p.y.median)]
-    if not visible:
+    paint = painter(chart, SENTINELS)
+    if paint is None:
         return ["" for _ in chart.panels]
-    paint = _painter(chart, visible)
-    with style.context(_SETTINGS, after_reset=True), warnings.catch_warnings():
-        # The browser has the glyphs that matplotlib's own font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    with settings():
         return [
             _draw(chart, panel, paint, prefix=f"{prefix}-p{number}")
             for number, panel in enumerate(chart.panels, start=1)
         ]
+
+
+@contextmanager
+def settings(**more: Any) -> Iterator[None]:  # noqa: ANN401, as matplotlib takes them
+    """Draw with the settings of all pictures and `more`, whatever those of the user are."""
+    with style.context({**_SETTINGS, **more}, after_reset=True), warnings.catch_warnings():
+        # The browser has the glyphs that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _draw(chart: Chart, panel: Panel, paint: Painter, *, prefix: str) -> str:
@@ -88,137 +92,82 @@ def _draw(chart: Chart, panel: Panel, paint: Painter, *, prefix: str) -> str:
     )
 
 
-def _painter(chart: Chart, visible: Sequence[Point]) -> Painter:
-    """Return what draws a panel, on axes that all panels share."""
+def painter(chart: Chart, colours: Colours) -> Painter | None:
+    """Return what draws a panel, on axes that all panels share; None if there is nothing to draw.
+
+    Args:
+        chart: The chart.
+        colours: By role.
+    """
+    points = [p for panel in chart.panels for one in panel.series for p in one.points]
+    visible = [p for p in points if chart.x.shows(p.x.median) and chart.y.shows(p.y.median)]
+    if not visible:
+        return None
     if chart.kind == "heatmap":
         at, limits = columns(visible), ends(visible, chart.y)
 
         def heat(axes: Axes, panel: Panel) -> None:
             low, high = (chart.y.format(value) for value in limits)
-            _name(axes, chart, f"{_label(chart.y)}, from {low} (blank) to {high}")
-            draw_heat(axes, chart, panel, at, limits)
+            _name(axes, chart, f"{_label(chart.y)}, from {low} (blank) to {high}", colours)
+            draw_heat(axes, chart, panel, at, limits, colours)
 
         return heat
-    x_limits = _limits(chart.x, [p.x for p in visible])
-    y_limits = _limits(chart.y, [p.y for p in visible])
+    x_scale = _scale(chart.x, [p.x for p in visible])
+    top = ceiling(visible, chart.y) if chart.kind == "line" else None
+    y_scale = _scale(chart.y, [p.y for p in visible], level=chart.level, top=top)
 
     def graph(axes: Axes, panel: Panel) -> None:
-        _name(axes, chart, _label(chart.y))
-        _frame(axes, chart, x_limits, y_limits)
+        _name(axes, chart, _label(chart.y), colours)
+        _frame(axes, x_scale, y_scale, colours)
         for series in reversed(panel.series):  # the reference comes first, and lies on top
-            draw_series = _line if chart.kind == "line" else _dot
-            draw_series(axes, series, Scale(chart.x, x_limits), Scale(chart.y, y_limits))
+            if chart.kind == "line":
+                draw_line(axes, series, x_scale, y_scale, colours, cut=top is not None)
+            else:
+                draw_dots(axes, series, x_scale, y_scale, colours)
+        if chart.level is not None:
+            draw_level(axes, chart.level, y_scale, colours)
+        if top is not None:
+            draw_cut(axes, visible, chart.y, colours)
 
     return graph
 
 
-def _limits(axis: Axis, spreads: Sequence[Spread]) -> Limits:
+def _scale(
+    axis: Axis, spreads: Sequence[Spread], level: float | None = None, top: float | None = None
+) -> Scale:
     values = [v for s in spreads for v in (s.low, s.median, s.high) if axis.shows(v)]
-    return ticks.limits(values, log=axis.log)
+    values += [] if level is None else [level]
+    if top is not None:
+        values = [min(value, top) for value in values]
+    return Scale(axis, ticks.limits(values, log=axis.log))
 
 
-def _name(axes: Axes, chart: Chart, y_title: str) -> None:
+def _name(axes: Axes, chart: Chart, y_title: str, colours: Colours) -> None:
     """Write what the axes show."""
-    axes.set_xlabel(_label(chart.x), color=SENTINELS["ink"], labelpad=5)
+    axes.set_xlabel(_label(chart.x), color=colours["ink"], labelpad=5)
     # Above the axis rather than turned along it: easier to read, and the plot gets the width.
     # A given y spares matplotlib a search for free space, a quarter of the time of a picture.
-    axes.set_title(
-        y_title, loc="left", x=0, y=1, pad=10, color=SENTINELS["ink"], fontsize=FONT_SIZE
-    )
+    axes.set_title(y_title, loc="left", x=0, y=1, pad=10, color=colours["ink"], fontsize=FONT_SIZE)
 
 
-def _frame(axes: Axes, chart: Chart, x_limits: Limits, y_limits: Limits) -> None:
+def _frame(axes: Axes, x_scale: Scale, y_scale: Scale, colours: Colours) -> None:
     """Axes and grid, quiet enough to stay behind the data."""
     for spine in ("top", "right", "left"):
         axes.spines[spine].set_visible(False)
-    axes.spines["bottom"].set_color(SENTINELS["muted"])
-    for which, axis, limits in ((axes.xaxis, chart.x, x_limits), (axes.yaxis, chart.y, y_limits)):
-        at = ticks.positions(*limits, axis)
-        write, scale = ticks.writer(at, axis.format), Scale(axis, limits)
+    axes.spines["bottom"].set_color(colours["muted"])
+    for which, scale in ((axes.xaxis, x_scale), (axes.yaxis, y_scale)):
+        at = ticks.positions(*scale.limits, scale.axis)
+        write = ticks.writer(at, scale.axis.format)
         which.set_ticks([scale.place(value) for value in at], [write(value) for value in at])
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.grid(color=SENTINELS["grid"], linewidth=1)
-    axes.tick_params(left=False, bottom=False, labelcolor=SENTINELS["muted"], pad=5)
+    axes.grid(color=colours["grid"], linewidth=1)
+    axes.tick_params(left=False, bottom=False, labelcolor=colours["muted"], pad=5)
 
 
 def _label(axis: Axis) -> str:
     text = printable(f"{axis.label} (log scale)" if axis.log else axis.label)
     return textwrap.fill(text, LABEL_WIDTH)
-
-
-def _line(axes: Axes, series: Series, x_scale: Scale, y_scale: Scale) -> None:
-    arm, colour = series.arm, SENTINELS[series.arm.colour]
-    points = [p for p in series.points if x_scale.axis.shows(p.x.median)]
-    x = [x_scale.place(p.x.median) for p in points]
-    # A value that cannot be drawn must leave a gap: a line across it would invent data.
-    y = [y_scale.place(p.y.median) for p in points]
-    gaps = any(value != value for value in y)
-    if any(p.y.varies for p in points):
-        axes.fill_between(
-            x,
-            [
-                math.nan if math.isnan(at) else y_scale.low(p.y)
-                for at, p in zip(y, points, strict=True)
-            ],
-            [y_scale.place(p.y.high) for p in points],
-            color=colour,
-            alpha=0.16,
-            linewidth=0,
-            gid=f"series-{arm.slot}",
-        )
-    axes.plot(
-        x,
-        y,
-        color=colour,
-        linewidth=arm.width,
-        dashes=tuple(length / arm.width for length in arm.dash) or (None, None),
-        dash_capstyle="butt",
-        marker=arm.marker.code,
-        # A point between two gaps has no line: then every point needs its marker.
-        markevery=1 if gaps else _every(len(x), arm.slot),
-        markersize=arm.marker.scale * (8.5 if arm.reference else 7.5),
-        markeredgecolor=SENTINELS["surface"],
-        markeredgewidth=1.2,
-        zorder=3 if arm.reference else 2.5,
-        clip_on=False,  # else a point on the edge is cut in half
-        gid=f"series-{arm.slot}",
-    )
-
-
-def _every(count: int, slot: int) -> int | tuple[int, int]:
-    """Which points get a marker: all, or a few that are not those of the next arm."""
-    if count <= MAX_MARKERS + 3:
-        return 1
-    stride = -(-count // MAX_MARKERS)
-    return (slot * max(1, stride // 3)) % stride, stride
-
-
-def _dot(axes: Axes, series: Series, x_scale: Scale, y_scale: Scale) -> None:
-    arm, colour = series.arm, SENTINELS[series.arm.colour]
-    gid = f"series-{arm.slot}"
-    for p in series.points:
-        at = x_scale.place(p.x.median), y_scale.place(p.y.median)
-        if any(map(math.isnan, at)):
-            continue
-        bars = (
-            ([x_scale.low(p.x), x_scale.place(p.x.high)], [at[1]] * 2, p.x.varies),
-            ([at[0]] * 2, [y_scale.low(p.y), y_scale.place(p.y.high)], p.y.varies),
-        )
-        for x, y, varies in bars:
-            if varies:
-                axes.plot(x, y, color=colour, linewidth=2, alpha=0.7, gid=gid)
-        axes.plot(
-            *at,
-            color=colour,
-            marker=arm.marker.code,
-            markersize=arm.marker.scale * (17 if arm.reference else 11),
-            clip_on=False,
-            markeredgecolor=SENTINELS["surface"],
-            markeredgewidth=1.2,
-            zorder=3 if arm.reference else 4,  # the larger mark, below smaller ones
-            gid=gid,
-        )
 
 
 def _tooltip(chart: Chart, series: Series) -> str:

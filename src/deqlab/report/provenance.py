@@ -8,6 +8,8 @@ from itertools import pairwise
 from deqlab.report.rows import Run
 
 UNKNOWN = "unknown"
+LONGEST_CHIP = 40
+MOST_IN_TITLE = 3
 
 # What a reader looks for first; the rest of a session follows in its own order.
 _FIRST = (
@@ -44,16 +46,27 @@ def command_of(run: Run, recorded: str) -> str:
     if words[:2] != ["deqlab", "run"]:
         return recorded
     preset = ("--preset", _text(run.config.get("preset")))
-    return shlex.join([*words[:2], run.config["experiment"], *preset, *_options(words)])
+    return shlex.join([*words[:2], run.config["experiment"], *preset, *_options(run, words)])
 
 
-def _options(words: Sequence[str]) -> Iterator[str]:
-    """Yield the options of a command that decide what is run, not where, nor by how many."""
+def _options(run: Run, words: Sequence[str]) -> Iterator[str]:
+    """Yield the options of a command that decide what is run, not where, nor by how many.
+
+    Of a sweep each run has one value.
+    """
     for word, following in pairwise([*words, ""]):
-        if word in ("--set", "--seeds"):
-            yield from (word, following)
-        elif word.startswith(("--set=", "--seeds=")):
-            yield word
+        option, equals, value = word.partition("=")
+        if option not in ("--set", "--seeds", "--sweep"):
+            continue
+        value = value if equals else following
+        if option == "--sweep" and "sweep" not in run.config:
+            field = value.partition("=")[0]
+            option, value = "--set", f"{field}={_setting(run.settings.get(field))}"
+        yield from (option, value)
+
+
+def _setting(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def facts(run: Run, num_arms: int) -> tuple[tuple[str, str], ...]:
@@ -66,6 +79,50 @@ def facts(run: Run, num_arms: int) -> tuple[tuple[str, str], ...]:
         ("seeds", str(len(seeds))),
         ("jobs done", str(len(run.jobs))),
     )
+
+
+def chips(run: Run) -> tuple[tuple[str, str, str], ...]:
+    """Return each field that is not as in the preset: its name, its value and the usual one.
+
+    The usual one is empty where it is nothing, and for the field of a sweep, which has several
+    values.
+    """
+    swept = run.config.get("sweep")
+    return tuple(
+        (name, _short(run.settings.get(name)), "" if name == swept else _short(usual))
+        for name, usual in run.changed.items()
+    )
+
+
+def titles(runs: Sequence[Run]) -> list[str]:
+    """Return the title of each run; those of one title say in which settings they differ."""
+    found = [str(run.config["title"]) for run in runs]
+    return [
+        ", ".join(
+            (title, *_differences(run, [r for r, t in zip(runs, found, strict=True) if t == title]))
+        )
+        for run, title in zip(runs, found, strict=True)
+    ]
+
+
+def _differences(run: Run, alike: Sequence[Run]) -> list[str]:
+    """Return the preset and the settings, up to a few, in which a run differs from others."""
+    presets = {_text(other.config.get("preset")) for other in alike}
+    preset = _text(run.config.get("preset"))
+    same = [other for other in alike if _text(other.config.get("preset")) == preset]
+    fields = [
+        f"{name} {_short(value) or 'none'}"
+        for name, value in run.settings.items()
+        if any(other.settings.get(name) != value for other in same)
+    ]
+    return [*([preset] if len(presets) > 1 else []), *fields[:MOST_IN_TITLE]]
+
+
+def _short(value: object) -> str:
+    """Return a setting in a few words; nothing if it is not set."""
+    text = ", ".join(map(_short, value)) if isinstance(value, list) else _text(value)
+    text = "" if value is None or value == "" else text
+    return text if len(text) <= LONGEST_CHIP else f"{text[: LONGEST_CHIP - 1]}…"
 
 
 def sessions(run: Run) -> tuple[tuple[str, tuple[str, ...]], ...]:

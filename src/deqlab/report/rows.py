@@ -4,11 +4,13 @@ A job is one (arm, seed). Its last row is its summary; without it the job was in
 and none of its rows count.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from deqlab.report.contest import read_contest
 from deqlab.runs.jobs import Jobs, in_words, jobs_of
 from deqlab.runs.reading import (
     DamagedError,
@@ -23,6 +25,12 @@ from deqlab.runs.records import FORMAT, OUTCOMES, Verdict
 T = TypeVar("T")
 
 RUN_FILES = ("config.json", "rows.jsonl", "environment.json", "verdict.json")
+
+NO_RUNS = ("results", "unfinished")
+"""Folders of a run directory."""
+
+DEEPEST = 4
+"""How many folders deep runs are looked for: OUT/GROUP/SWEEP/VALUE, and one more."""
 
 
 class ReportError(ValueError):
@@ -56,15 +64,29 @@ class Run:
         return _declarations(self.config, "charts", self.name)
 
     @property
+    def settings(self) -> Record:
+        """The fields of its config."""
+        found = self.config.get("config")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def changed(self) -> Record:
+        """The fields that its preset has other values of, with those of the preset."""
+        found = self.config.get("changed") or {}
+        if not isinstance(found, dict):
+            raise ReportError(f"{self.name}/config.json: changed must be a JSON object; correct it")
+        return found
+
+    @property
     def tables(self) -> Sequence[Record]:
         """The table declarations of config.json."""
         return _declarations(self.config, "tables", self.name)
 
 
 def find_runs(paths: Sequence[Path]) -> list[Path]:
-    """List the run directories among `paths` and one level below them, each once.
+    """List the run directories among `paths` and in folders within them, each once.
 
-    Those of one directory come in the order in which they were begun.
+    Those in one folder come in the order in which they were begun, a sweep before its runs.
 
     Raises:
         ReportError: `paths` is empty, or one of them holds no run directory.
@@ -75,15 +97,34 @@ def find_runs(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise ReportError(f"{path} is not a directory; name one that `deqlab run` wrote")
-        inside = [path] if _is_run(path) else sorted(filter(_is_run, path.iterdir()), key=_begun)
+        inside = _runs_in(path, DEEPEST)
         if not inside:
             raise ReportError(
-                f"no run directory in {path}: neither it nor a directory directly below it has "
-                "a config.json; name one that `deqlab run` wrote"
+                f"no run directory in {path}: neither it nor a folder in it has a config.json; "
+                "name one that `deqlab run` wrote"
             )
         for directory in inside:
             found.setdefault(directory.resolve(), directory)
     return list(found.values())
+
+
+def _runs_in(path: Path, depth: int) -> list[Path]:
+    """Return the path if it is a run directory, and those in its folders, as deep as that."""
+    own = [path] if _is_run(path) else []
+    if depth == 0:
+        return own
+    nested = [runs for folder in _folders(path) if (runs := _runs_in(folder, depth - 1))]
+    return own + [run for runs in sorted(nested, key=lambda runs: _begun(runs[0])) for run in runs]
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the folders of a folder that may hold runs; none of one that cannot be read."""
+    try:
+        inside = list(path.iterdir())
+    except PermissionError:
+        return []
+    looked = (each for each in inside if each.name not in NO_RUNS and each.name[0] != ".")
+    return [each for each in looked if each.is_dir()]
 
 
 def read_run(path: Path) -> Run:
@@ -113,9 +154,12 @@ def _is_run(path: Path) -> bool:
     return path.is_dir() and any((path / name).is_file() for name in RUN_FILES)
 
 
-def _begun(path: Path) -> tuple[str, str]:
+def _begun(path: Path) -> tuple[str, tuple[str | float, ...]]:
+    """Return when a run began, and its name with the numbers in it as numbers."""
     sessions = _read_sessions(path / "environment.json")
-    return str(sessions[0].get("started", "")) if sessions else "", path.name
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", path.name)  # text, number, text, ...
+    name = tuple(float(part) if at % 2 else part for at, part in enumerate(parts))
+    return str(sessions[0].get("started", "")) if sessions else "", name
 
 
 def _read(read: Callable[[Path], T], path: Path, advice: str) -> T:
@@ -190,7 +234,14 @@ def _read_verdict(path: Path) -> Verdict | None:
         )
     if not isinstance(sentence, str) or not isinstance(details, list):
         raise ReportError(f"{path} needs a text 'sentence' and a list 'details'; {advice}")
-    return Verdict(outcome=outcome, sentence=sentence, details=tuple(map(str, details)))
+    contest = verdict.get("contest")
+    try:
+        read = None if contest is None else read_contest(contest)
+    except (TypeError, KeyError, ValueError) as error:
+        raise ReportError(f"{path} has a contest that is none ({error!r}); {advice}") from error
+    return Verdict(
+        outcome=outcome, sentence=sentence, details=tuple(map(str, details)), contest=read
+    )
 
 
 def rows_of(job: Job, kind: str) -> Iterator[Record]:

@@ -14,6 +14,20 @@ from deqlab.runs.reading import Record
 BETTER = (None, "higher", "lower")
 NOTHING = "\N{EN DASH}"  # there is no such value
 
+SOLVES = frozenset(
+    {
+        "adjoint_converged",
+        "adjoint_products",
+        "converged",
+        "evaluations",
+        "residual",
+        "residual_max",
+        "test_evaluations",
+        "train_converged",
+    }
+)
+"""Fields about solves: null in rows of a network without one, whose converged share is null."""
+
 # One row of a table: an arm, and the value of the `by` field ("" if it is the arm itself).
 Group = tuple[str, str]
 
@@ -115,7 +129,7 @@ def _column(spec: Record, rows: dict[Group, dict[int, Record]], *, where: str) -
         raise ReportError(
             f"{where} has better {better!r}, which is none of higher, lower; correct config.json"
         )
-    found = [[row[field] for row in of.values() if field in row] for of in rows.values()]
+    found = [[row[field] for row in of.values() if _has(row, field)] for of in rows.values()]
     if spec.get("format") == "text":
         return [Cell(", ".join(dict.fromkeys(map(_text, of))) or NOTHING) for of in found]
     form = format_named(str(spec.get("format", "number")), where=where)
@@ -130,6 +144,11 @@ def _column(spec: Record, rows: dict[Group, dict[int, Record]], *, where: str) -
         replace(cell, best=of.median == best and not of.nonfinite)
         for cell, of in zip(cells, spreads, strict=True)
     ]
+
+
+def _has(row: Record, field: str) -> bool:
+    """Whether the field is one of this row: a network without a solve has none about it."""
+    return field in row and not (field in SOLVES and row.get("converged") is row[field] is None)
 
 
 def _cell(of: Spread, form: Format) -> Cell:

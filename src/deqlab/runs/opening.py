@@ -30,6 +30,10 @@ class RunError(ValueError):
     """A run cannot begin or go on; the message says why and what to do."""
 
 
+class OtherRunError(RunError):
+    """A directory holds another run."""
+
+
 def check(path: Path, description: dict[str, Any]) -> None:
     """Raise RunError if `path` cannot hold this run; write nothing."""
     try:
@@ -72,16 +76,36 @@ def _check_same_run(config: Path, description: Any) -> None:  # noqa: ANN401
             "use the version of deqlab that wrote it, or choose another --out"
         )
     if experiment != description["experiment"]:
-        raise RunError(
+        raise OtherRunError(
             f"{config.parent} holds a run of {experiment}, not of {description['experiment']}; "
             "choose another --out"
         )
+    if found.get("module") != description.get("module"):
+        place, ours = (each.get("module") or "deqlab" for each in (found, description))
+        raise RunError(
+            f"{config.parent} holds a run of {experiment} of {place}, not of {ours}; choose "
+            "another --out"
+        )
     for name, wanted in description["config"].items():
-        if fields.get(name) != wanted:
-            raise RunError(
-                f"{config.parent} holds a run with {name} = {fields.get(name)!r}, and this one "
-                f"has {wanted!r}; choose another --out, or the same settings to go on"
+        has: Any = fields.get(name)
+        if has == wanted or (name == "seeds" and begins(wanted, has)):
+            continue
+        if name == "seeds" and begins(has, wanted):
+            raise OtherRunError(
+                f"{config.parent} holds a run of {len(has)} seeds, and this one has "
+                f"{len(wanted)}: seeds are added to a run, never taken away; ask for {len(has)} or "
+                "more, or choose another --out"
             )
+        raise OtherRunError(
+            f"{config.parent} holds a run with {name} = {has!r}, and this one "
+            f"has {wanted!r}; choose another --out, or the same settings to go on"
+        )
+
+
+def begins(longer: Any, shorter: Any) -> bool:  # noqa: ANN401, whatever a config holds
+    """Return whether a list begins with all of another, of which there is at least one."""
+    both = isinstance(longer, list) and isinstance(shorter, list)
+    return both and bool(shorter) and longer[: len(shorter)] == shorter
 
 
 def repair(path: Path) -> tuple[list[Row], list[str]]:
@@ -113,7 +137,7 @@ def repair(path: Path) -> tuple[list[Row], list[str]]:
     if rows != lines.rows or lines.torn is not None or not lines.ended:
         write(file, "".join(map(line_of, rows)))
     if notes:  # what was judged is no longer all there
-        _remove(path / "verdict.json")
+        remove(path / "verdict.json")
     return rows, notes
 
 
@@ -156,7 +180,8 @@ def write(file: Path, text: str) -> None:
         raise unwritten(file, error) from error
 
 
-def _remove(file: Path) -> None:
+def remove(file: Path) -> None:
+    """Remove a file, if it is there, or raise RunError."""
     try:
         file.unlink(missing_ok=True)
     except OSError as error:

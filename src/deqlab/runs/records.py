@@ -14,7 +14,10 @@ RESULTS = "results"
 Row: TypeAlias = dict[str, Any]
 """One line of rows.jsonl: plain JSON values by field name."""
 
-Outcome: TypeAlias = Literal["holds", "holds partly", "does not hold here", "undecided"]
+Outcome: TypeAlias = Literal[
+    "holds", "holds partly", "does not hold here", "undecided", "not judged"
+]
+"""What becomes of a claim; "not judged" where the run was not made to test it."""
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
@@ -46,6 +49,53 @@ class Job:
         return None if self.folder is None else self.folder / RESULTS
 
 
+Result: TypeAlias = Literal["win", "tie", "loss", "neither"]
+"""How an arm fares against another; "neither" learns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """How far the arm that a claim is about is ahead of another, paired by seed.
+
+    Attributes:
+        label: What people call the other arm.
+        group: What it matches, such as "equal FLOPs per step"; may be empty.
+        result: "win" if all of the interval is on the side of the claim's arm, "loss" if all of it
+            is on the other; "neither" where neither of the two learns.
+        estimate: The lead, in the unit of the contest.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        confidence: Of the interval; 0 for a single seed, which has none.
+    """
+
+    label: str
+    group: str
+    result: Result
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """One arm against its rivals: what a forest plot shows, and what follows.
+
+    Attributes:
+        unit: What the leads are, such as "test loss of the rival / of the DEQ".
+        neutral: The lead of a tie: 1 of ratios, which stand on a log axis, 0 of differences.
+        rivals: One bar each.
+        advice: What to do, in a sentence.
+        seeds: How many more seeds would decide, in a sentence.
+    """
+
+    unit: str
+    neutral: float
+    rivals: tuple[Rival, ...]
+    advice: str
+    seeds: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The answer to the claim of a run.
@@ -54,8 +104,10 @@ class Verdict:
         outcome: The answer in two words.
         sentence: The answer in one sentence, with numbers.
         details: More sentences.
+        contest: The rivals, where the claim is about one arm against others.
     """
 
     outcome: Outcome
     sentence: str
     details: tuple[str, ...] = ()
+    contest: Contest | None = None

@@ -9,11 +9,15 @@ replaced by one in the order of the plan, so that it does not tell which worker 
 In unfinished/ each job has a folder of its own while it runs, for what it needs to go on. A job
 that is done has none: rows first, so that a crash between the two leaves a folder too many. Files
 that it leaves for good (weights) then go to results/, in a folder of the same name.
+
+A run may be opened with more seeds than it has. Then its rows stay, but for those of jobs that were
+made for what all seeds measured: they stand aside in unfinished/ until it is known whether the same
+jobs are planned again (see `aside`).
 """
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,18 +26,21 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from deqlab.runs.jobs import jobs_of, key_of
+from deqlab.runs.aside import FILE as ASIDE
+from deqlab.runs.aside import put_aside, rows_aside
+from deqlab.runs.jobs import Key, jobs_of, key_of
 from deqlab.runs.opening import (
     RunError,
     check,
     line_of,
+    remove,
     repair,
     sessions_of,
     unwritable,
     unwritten,
     write,
 )
-from deqlab.runs.reading import parse_row, read_rows
+from deqlab.runs.reading import parse_row, read_object, read_rows
 from deqlab.runs.records import RESULTS, Job, Row, Verdict
 from deqlab.runs.writing import to_json
 
@@ -46,11 +53,15 @@ class RunDirectory:
         path: The directory.
         rows: The rows of all finished jobs.
         notes: What was repaired when it was opened, in sentences.
+        description: What config.json shall hold.
+        seeds: Those of config.json, of which the description may have more.
     """
 
     path: Path
     rows: list[Row]
     notes: list[str]
+    description: dict[str, Any]
+    seeds: tuple[int, ...]
     _lock: FileLock
 
     @classmethod
@@ -63,7 +74,8 @@ class RunDirectory:
 
         Raises:
             RunError: The directory cannot be written, belongs to another experiment or config,
-                holds something else, is in use, or one of its files is damaged.
+                holds something else, is in use, or one of its files is damaged. A config that
+                differs by more seeds at the end is none other; see `take_seeds`.
         """
         check(path, description)
         try:
@@ -80,10 +92,11 @@ class RunDirectory:
             if not (path / "config.json").exists():
                 write(path / "config.json", to_json(description, indent=2) + "\n")
             rows, notes = repair(path)
+            seeds = read_object(path / "config.json")["config"].get("seeds", ())
         except BaseException:
             lock.release()
             raise
-        run = cls(path, rows, notes, lock)
+        run = cls(path, rows, notes, description, tuple(seeds), lock)
         for arm, seed in run.done:
             run.clear(Job(arm=arm, seed=seed))
         return run
@@ -110,6 +123,45 @@ class RunDirectory:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # others are in it, or it is not there
             folder.parent.rmdir()
+
+    def take_seeds(self, settings: Mapping[Key, Mapping[str, Any]]) -> None:
+        """Let config.json have the seeds of the description.
+
+        The rows go first: whatever an interruption leaves of this, nothing counts that should not.
+
+        Args:
+            settings: Of each finished job whose rows stand aside until it is planned again.
+
+        Raises:
+            RunError: The disk is full, or fails.
+        """
+        aside: dict[Key, list[Row]] = {key: [] for key in settings}
+        for row in self.rows:
+            if key_of(row) in aside:
+                aside[key_of(row)].append(row)
+        remove(self.path / "verdict.json")
+        for (arm, seed), rows in aside.items():
+            folder = self.folder(Job(arm=arm, seed=seed))
+            try:
+                put_aside(folder, settings[arm, seed], rows)
+            except OSError as error:
+                raise unwritten(folder, error) from error
+        if aside:
+            self.rows = [row for row in self.rows if key_of(row) not in aside]
+            write(self.path / "rows.jsonl", "".join(map(line_of, self.rows)))
+        write(self.path / "config.json", to_json(self.description, indent=2) + "\n")
+        self.seeds = tuple(self.description["config"]["seeds"])
+
+    def aside(self, job: Job) -> list[Row] | None:
+        """Return the rows of a job that stand aside; None unless it is the same job again.
+
+        What another one of its name left in its folder is removed.
+        """
+        folder = self.folder(job)
+        rows = rows_aside(folder, job.settings)
+        if rows is None and (folder / ASIDE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        return rows
 
     def look_again(self) -> None:
         """Take the rows from the disk: an interruption may fall just after they were written."""
@@ -180,6 +232,9 @@ class RunDirectory:
         Raises:
             RunError: The disk is full, or fails.
         """
+        for file in self.path.glob(f"unfinished/*/{ASIDE}"):  # of jobs that are not planned again
+            shutil.rmtree(self.path / RESULTS / file.parent.name, ignore_errors=True)
+            shutil.rmtree(file.parent, ignore_errors=True)
         write(self.path / "verdict.json", to_json(asdict(verdict), indent=2) + "\n")
 
     def close(self) -> None:
