@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from deqlab.cli import early
 from deqlab.cli.commands import _members, run
 from deqlab.experiments import EXPERIMENTS, GROUPS, SEPARATION
 from deqlab.experiments.base import Origin
@@ -66,6 +67,8 @@ def test_what_cannot_run_here_is_left_out_of_a_group_and_refused_by_name(
 ):
     monkeypatch.setenv("DEQLAB_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setitem(GROUPS, "few", ("memory", "images"))
+    few = replace(early.TO_RUN, names=(*early.TO_RUN.names, "few"))
+    monkeypatch.setattr(early, "TO_RUN", few)
     settings = {"preset": "smoke", "settings": ["seeds=0"], "out": tmp_path}
     monkeypatch.setitem(EXPERIMENTS, "images", on_mnist(EXPERIMENTS["images"]))
     run(["few"], **settings)

@@ -15,6 +15,7 @@ class Sizes(Config):
     name: str = "relu"
     depths: tuple[int, ...] = (1, 2)
     flag: bool = False
+    words: tuple[str, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
@@ -23,9 +24,9 @@ class Sizes(Config):
 
 
 def test_every_type_is_parsed():
-    settings = ["width=3", "rate=1e-3", "name=a=b", "depths=4, 5,6", "flag=True"]
+    settings = ["width=3", "rate=1e-3", "name=a=b", "depths=4, 5,6", "flag=True", "words=a, b"]
     assert override(Sizes(), settings) == Sizes(
-        width=3, rate=1e-3, name="a=b", depths=(4, 5, 6), flag=True
+        width=3, rate=1e-3, name="a=b", depths=(4, 5, 6), flag=True, words=("a", "b")
     )
 
 
@@ -33,7 +34,7 @@ def test_every_type_is_parsed():
     ("setting", "message"),
     [
         ("widht=3", "no field named 'widht'; did you mean 'width'"),
-        ("zzz=3", "no field named 'zzz'; known are seeds, width, rate, name, depths, flag"),
+        ("zzz=3", "no field named 'zzz'; known are seeds, width, rate, name, depths, flag, words"),
         ("width", "takes FIELD=VALUE, got 'width'"),
         ("width=2.5", "--set width takes an integer such as 10, got '2.5'"),
         ("rate=fast", "--set rate takes a number such as 0.5, got 'fast'"),

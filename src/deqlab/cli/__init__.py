@@ -4,7 +4,8 @@ import io
 import signal
 import sys
 
-from deqlab.cli.commands import app
+from deqlab.cli import asking, commands  # noqa: F401, they add themselves to the app
+from deqlab.cli.app import app
 
 
 def main() -> None:

@@ -1,63 +1,65 @@
-"""The commands: each parses what it is given and calls one function.
+"""The commands that run, train and show: each parses what it is given and calls one function.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once and `report`
 never imports torch.
 """
 
-import os
-import shlex
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:  # it imports torch
-    from deqlab.experiments.base import Experiment
-
-app = typer.Typer(
-    name="deqlab",
-    help="Deep equilibrium models: compare them, measure them, explain them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+from deqlab.cli import early
+from deqlab.cli import names as known
+from deqlab.cli.app import (
+    Backend,
+    DataDir,
+    Jobs,
+    Out,
+    PresetOfExperiments,
+    PresetOfRecipes,
+    Seeds,
+    Settings,
+    Sweep,
+    app,
+    use_data_dir,
 )
-
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Folder with mnist/, cifar10/ and so on; else DEQLAB_DATA, else the cache."),
-]
-
-Preset = Annotated[str, typer.Option(help="smoke (seconds), quick (minutes) or full.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE; may be repeated.")]
-Seeds = Annotated[int | None, typer.Option(help="Run seeds 0 to N - 1.")]
-Out = Annotated[Path, typer.Option(help="Each run goes to OUT/NAME.")]
-Jobs = Annotated[int, typer.Option(help="Workers.")]
-Backend = Annotated[
-    str, typer.Option(help="What runs them: loky (processes), or a dask or ray cluster.")
-]
 
 
 @app.command("list")
-def list_experiments() -> None:
-    """List the experiments and the claims they test."""
-    from deqlab.experiments import EXPERIMENTS
+def list_experiments(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="An experiment, a group or a recipe, or MODULE:NAME of your own: its claim, its "
+            "fields, what they mean, its presets.",
+            autocompletion=known.completed(known.RUN, known.GROUPS, known.TRAIN),
+        ),
+    ] = None,
+) -> None:
+    """List the experiments, or say what one of them, or a recipe, claims and takes."""
+    if name is not None:
+        early.check_either(name)
+    from deqlab.cli.chosen import chosen_of, every
+    from deqlab.cli.listing import show_all, show_one
+    from deqlab.experiments import EXPERIMENTS, GROUPS, REGISTRY
 
-    _show(EXPERIMENTS.values(), what="experiment")
+    if name is None:
+        show_all(every(REGISTRY), what="experiment", command="deqlab run")
+        print("deqlab train lists the recipes, which train a DEQ beside its explicit twins.")
+        return
+    if name in GROUPS:
+        members = [EXPERIMENTS[member] for member in GROUPS[name]]
+        show_all(members, what="experiment", command="deqlab run")
+        print(f"deqlab run {name} runs them all.")
+        return
+    from deqlab.recipes.base import Recipe
+    from deqlab.recipes.registry import REGISTRY as RECIPES
 
-
-def _show(experiments: "Iterable[Experiment[Any]]", *, what: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", padding=(0, 2, 1, 0))
-    for heading in (what, "claim", "source"):
-        table.add_column(heading)
-    for experiment in experiments:
-        table.add_row(f"[bold]{experiment.name}[/]", experiment.claim, experiment.source)
-    Console().print(table)
+    is_recipe = name in RECIPES.names()
+    (one,) = chosen_of([name], RECIPES) if is_recipe else chosen_of([name], REGISTRY)
+    show_one(one, "deqlab train" if isinstance(one, Recipe) else "deqlab run")
 
 
 @app.command()
@@ -65,12 +67,14 @@ def run(
     names: Annotated[
         list[str],
         typer.Argument(
-            help="Experiments, see `deqlab list`; claims stands for all about what DEQs represent "
-            "and learn."
+            help="Experiments, see `deqlab list`, or MODULE:NAME of your own; claims stands for "
+            "all about what DEQs represent and learn.",
+            autocompletion=known.completed(known.RUN, known.GROUPS),
         ),
     ],
-    preset: Preset = "quick",
+    preset: PresetOfExperiments = "quick",
     settings: Settings = None,
+    sweep: Sweep = None,
     seeds: Seeds = None,
     out: Out = Path("runs"),
     jobs: Jobs = 1,
@@ -78,15 +82,19 @@ def run(
     data_dir: DataDir = None,
 ) -> None:
     """Run experiments; one that was interrupted goes on where it stopped."""
+    early.check(early.TO_RUN, names, preset)
+    from deqlab.cli.chosen import chosen_of
     from deqlab.cli.running import run_all
-    from deqlab.experiments import EXPERIMENTS
+    from deqlab.experiments import REGISTRY
 
-    _use_data_dir(data_dir)
+    use_data_dir(data_dir)
+    chosen = chosen_of(_members(names), REGISTRY)
     run_all(
-        [EXPERIMENTS[name] for name in _members(names)],
-        named=names,
+        chosen,
+        named=[*names, *(each.name for each in chosen if each.module)],
         preset=preset,
         settings=settings,
+        sweeps=sweep,
         seeds=seeds,
         out=out,
         jobs=jobs,
@@ -97,19 +105,25 @@ def run(
 def _members(names: list[str]) -> list[str]:
     """Return the experiments of these names, those of a group in its place, each once."""
     from deqlab.cli.overrides import one_of
-    from deqlab.experiments import EXPERIMENTS, GROUPS
+    from deqlab.experiments import GROUPS, REGISTRY
 
-    known = [one_of(name, [*EXPERIMENTS, *GROUPS], what="experiment") for name in names]
+    every = [*REGISTRY.names(), *GROUPS]
+    known = [name if ":" in name else one_of(name, every, what="experiment") for name in names]
     return list(dict.fromkeys(each for name in known for each in GROUPS.get(name, (name,))))
 
 
 @app.command()
 def train(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Recipes; without any they are listed.")
+        list[str] | None,
+        typer.Argument(
+            help="Recipes, or MODULE:NAME of your own; without any they are listed.",
+            autocompletion=known.completed(known.TRAIN),
+        ),
     ] = None,
-    preset: Preset = "quick",
+    preset: PresetOfRecipes = "quick",
     settings: Settings = None,
+    sweep: Sweep = None,
     seeds: Seeds = None,
     out: Out = Path("runs"),
     jobs: Jobs = 1,
@@ -121,21 +135,25 @@ def train(
     A network whose solves no longer converge is no DEQ: the verdict says so, and so does the exit
     code. A run that was interrupted goes on where it stopped.
     """
-    from deqlab.cli.overrides import one_of
+    early.check(early.TO_TRAIN, names or (), preset)
+    from deqlab.cli.chosen import chosen_of, every
+    from deqlab.cli.listing import show_all
     from deqlab.cli.running import run_all
     from deqlab.experiments.comparing.evidence import WELL_SOLVED
-    from deqlab.recipes import RECIPES
+    from deqlab.recipes.registry import REGISTRY
 
     if not names:
-        _show(RECIPES.values(), what="recipe")
+        recipes = every(REGISTRY)
+        show_all(recipes, what="recipe", command="deqlab train")
         return
-    _use_data_dir(data_dir)
-    chosen = [RECIPES[one_of(name, RECIPES, what="recipe")] for name in dict.fromkeys(names)]
+    use_data_dir(data_dir)
+    chosen = chosen_of(names, REGISTRY)
     left = run_all(
         chosen,
-        named=names,
+        named=[each.name for each in chosen],
         preset=preset,
         settings=settings,
+        sweeps=sweep,
         seeds=seeds,
         out=out,
         jobs=jobs,
@@ -151,82 +169,29 @@ def train(
 
 
 @app.command()
-def kernel(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help="mixture, a classification set that `deqlab data` lists, or a file of samples: "
-            ".csv, .tsv, .npy or .npz."
-        ),
-    ],
-    label: Annotated[
-        str | None,
-        typer.Option(
-            help="Column (.csv; the first is 1 if they have no names) or array (.npz) of a file "
-            "that holds the labels; default: label, labels, class, target or y, if there is one."
-        ),
-    ] = None,
-    activation: Annotated[
-        str,
-        typer.Option(help="relu, tanh, leaky_relu, elu, swish, erf, hard_tanh or identity."),
-    ] = "relu",
-    sigma_a2: Annotated[
-        float, typer.Option("--sigma-a2", help="Variance of the recurrent weights.")
-    ] = 0.2,
-    kind: Annotated[str, typer.Option(help="conjugate or tangent.")] = "conjugate",
-    trained: Annotated[
-        str, typer.Option(help="Whose tangent kernel: readout+recurrent, or all.")
-    ] = "readout+recurrent",
-    samples: Annotated[int, typer.Option(help="How many samples are drawn.")] = 400,
-    dimension: Annotated[int, typer.Option(help="Dimension of the mixture.")] = 1000,
-    classes: Annotated[
-        str, typer.Option(help="Classes of an image set, such as 6,8.")
-    ] = "0,1,2,3,4,5,6,7,8,9",
-    seeds: Annotated[int, typer.Option(help="Draws of the samples.")] = 1,
-    width: Annotated[
-        int, typer.Option(help="Of the finite networks that are timed; 0 leaves them out.")
-    ] = 1024,
-    out: Annotated[
-        Path | None, typer.Option(help="The run directory; default: runs/kernel-DATA.")
-    ] = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Compare a DEQ's kernel with its equivalent and with explicit networks, on your data."""
-    from deqlab.cli.kernel import ask
-
-    _use_data_dir(data_dir)
-    # A directory has the run of one file, and a name at most 255 bytes.
-    out = out or Path("runs") / f"kernel-{Path(data).name[-60:]}"
-    ask(
-        data,
-        label=label,
-        activation=activation,
-        sigma_a2=sigma_a2,
-        kind=kind,
-        trained=trained,
-        samples=samples,
-        dimension=dimension,
-        classes=classes,
-        seeds=seeds,
-        width=width,
-        out=out,
-        command=shlex.join(["deqlab", *sys.argv[1:]]),
-    )
-    report([out])
-
-
-@app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; default: report.html in the first.")
+        Path | None,
+        typer.Option(
+            help="The file, or the folder of figures, to write; default: report.html, or figures, "
+            "in the first run."
+        ),
     ] = None,
+    format: Annotated[
+        str, typer.Option(help="html, a page; svg, pdf or csv: figures with captions for a paper.")
+    ] = "html",
 ) -> None:
-    """Write one self-contained HTML page about runs."""
+    """Write one self-contained HTML page about runs, or their figures one by one."""
+    from deqlab.report.export import export
     from deqlab.report.html import render
     from deqlab.report.rows import ReportError
     from deqlab.runs.writing import write_whole
 
+    if format != "html":
+        files = export(runs, out or runs[0] / "figures", format)
+        print(f"{files[-1]}: {len(files) - 1} figures beside it, with a caption for each")
+        return
     html = render(runs)
     target = out or runs[0] / "report.html"
     try:
@@ -249,9 +214,3 @@ def data(
 
     if not look_after(names, fetch_missing=fetch, data_dir=data_dir):
         raise typer.Exit(1)
-
-
-def _use_data_dir(data_dir: Path | None) -> None:
-    # The environment, because worker processes inherit it; a config must not hold paths.
-    if data_dir is not None:
-        os.environ["DEQLAB_DATA"] = str(data_dir.absolute())

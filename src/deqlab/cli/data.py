@@ -5,8 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from deqlab.cli.overrides import one_of
-from deqlab.tasks.files.registry import NAMES, SOURCES
+from deqlab.cli.chosen import every
+from deqlab.tasks.files.registry import REGISTRY, find_dataset
 from deqlab.tasks.files.status import FileState, fetch, inspect
 
 
@@ -19,15 +19,13 @@ def look_after(names: list[str] | None, *, fetch_missing: bool, data_dir: Path |
         data_dir: Where they are; None is where `tasks.files.store` looks.
 
     Raises:
-        UsageError: There is no such data set.
-        DataError: It cannot be downloaded.
+        DataError: There is no such data set, or it cannot be downloaded.
     """
-    chosen = [one_of(name, NAMES, what="data set") for name in names or NAMES]
-    if fetch_missing:
-        for name in chosen:
-            if name in SOURCES:
-                fetch(name, data_dir=data_dir)
-    found = [status for status in inspect(data_dir) if status.data_set in chosen]
+    chosen = list(names or [dataset.name for dataset in every(REGISTRY)])
+    for name in chosen:
+        if find_dataset(name).mirrors and fetch_missing:
+            fetch(name, data_dir=data_dir)
+    found = inspect(data_dir, names=chosen)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for heading in ("data set", "file", "state", "where, or what to do"):
         table.add_column(heading, overflow="fold")

@@ -1,16 +1,21 @@
 """`--set FIELD=VALUE`: any field of any config, parsed as the type that it has."""
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deqlab.experiments.config import ConfigT, UsageError
+from deqlab.own.target import hint
 
 
-def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
+def override(config: ConfigT, settings: Sequence[str], *, option: str = "--set") -> ConfigT:
     """Return `config` with each "field=value" applied.
+
+    Args:
+        config: The config.
+        settings: What follows the option, each time that it is given.
+        option: The option, for sentences.
 
     Raises:
         UsageError: A setting has no value, names no field, is not of the field's type, or out of
@@ -21,21 +26,21 @@ def override(config: ConfigT, settings: Sequence[str]) -> ConfigT:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
-            raise UsageError(f"--set takes FIELD=VALUE, got {setting!r}")
+            raise UsageError(f"{option} takes FIELD=VALUE, got {setting!r}")
         current = fields[one_of(name, fields, what="field")]
         most = MOST_OF_SEEDS if name == "seeds" else MOST
         try:
             changes[name] = _parse(text, like=current, most=most)
         except OverflowError as error:
-            raise UsageError(f"--set {setting}: a number must be at most {most:,}") from error
+            raise UsageError(f"{option} {setting}: a number must be at most {most:,}") from error
         except ValueError as error:
             raise UsageError(
-                f"--set {name} takes {_kind(current)} such as {_show(current)}, got {text!r}"
+                f"{option} {name} takes {_kind(current)} such as {shown(current)}, got {text!r}"
             ) from error
     try:
         return dataclasses.replace(config, **changes)
     except ValueError as error:
-        raise UsageError(f"--set {' '.join(settings)}: {error}") from error
+        raise UsageError(f"{option} {' '.join(settings)}: {error}") from error
 
 
 MAX_SEEDS = 10_000
@@ -62,9 +67,7 @@ def one_of(name: str, known: Iterable[str], *, what: str) -> str:
     known = list(known)
     if name in known:
         return name
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-    raise UsageError(f"no {what} named {name!r}; {hint}")
+    raise UsageError(f"no {what} named {name!r}; {hint(name, known)}")
 
 
 def _parse(text: str, *, like: Any, most: int) -> Any:  # noqa: ANN401
@@ -73,7 +76,8 @@ def _parse(text: str, *, like: Any, most: int) -> Any:  # noqa: ANN401
     if isinstance(like, bool):
         return {"true": True, "false": False}[text.lower()] if text.lower() in _BOOLS else _fail()
     if isinstance(like, tuple):
-        return tuple(_parse(part.strip(), like=like[0], most=most) for part in text.split(","))
+        one = like[0] if like else ""  # of words that are not given
+        return tuple(_parse(part.strip(), like=one, most=most) for part in text.split(","))
     value = type(like)(text)
     if isinstance(value, int) and abs(value) > most:
         raise OverflowError
@@ -98,9 +102,12 @@ def _fail() -> None:
 
 def _kind(value: Any) -> str:  # noqa: ANN401
     if isinstance(value, tuple):
-        return f"{_kind(value[0])}s, separated by commas,".replace("a ", "").replace("an ", "")
+        return f"{_kind(value[0] if value else '')}s, separated by commas,".replace(
+            "a ", ""
+        ).replace("an ", "")
     return {bool: "true or false", int: "an integer", float: "a number", str: "a word"}[type(value)]
 
 
-def _show(value: Any) -> str:  # noqa: ANN401
+def shown(value: Any) -> str:  # noqa: ANN401
+    """Return a value as `--set` takes it."""
     return ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)

@@ -1,25 +1,24 @@
-"""One sitting at a run: open it, run what is missing with a progress bar, show the verdict."""
+"""One sitting at runs: open them, run what is missing, show the verdicts."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deqlab.experiments.base import Experiment, Job, Row, Verdict
+from deqlab.cli.progress import Display, called
+from deqlab.experiments.base import Experiment, Row, Verdict
 from deqlab.experiments.config import ConfigT, UsageError
+from deqlab.experiments.extending import take_seeds
 from deqlab.experiments.resuming import position
-from deqlab.experiments.runner import missing, run_jobs
+from deqlab.experiments.runner import Part, run_parts
 from deqlab.runs.environment import describe
 from deqlab.runs.rundir import RunDirectory
 from deqlab.workers import short_of_memory
-
-SHOWN = ("test_accuracy", "test_loss", "converged", "peak_memory_bytes")
-"""Fields of a row that its progress line shows, where it has them."""
 
 
 def check_config(experiment: Experiment[ConfigT], config: ConfigT) -> None:
@@ -64,81 +63,101 @@ def run_session(
     jobs: int,
     backend: str,
 ) -> list[Row]:
-    """Run the missing jobs of an experiment in `path`, and print the verdict.
-
-    Progress goes to standard error.
+    """Run the missing jobs of an experiment in `path`, and print the verdict; see `run_together`.
 
     Returns:
         The rows of the run.
+    """
+    (rows,) = run_together(
+        experiment, {path: config}, preset=preset, command=command, jobs=jobs, backend=backend
+    )
+    return rows
+
+
+def run_together(
+    experiment: Experiment[ConfigT],
+    configs: Mapping[Path, ConfigT],
+    *,
+    preset: str,
+    command: str,
+    jobs: int,
+    backend: str,
+) -> list[list[Row]]:
+    """Run the missing jobs of an experiment with several configs, and print the verdicts.
+
+    Progress goes to standard error.
+
+    Args:
+        experiment: What runs.
+        configs: The config of each run directory.
+        preset: The name of the preset, for config.json.
+        command: The command, for environment.json.
+        jobs: Workers, which all runs share.
+        backend: What runs them.
+
+    Returns:
+        The rows of each run.
 
     Raises:
-        RunError: The directory cannot be used.
+        RunError: A directory cannot be used.
         KeyboardInterrupt: After saying what is saved.
     """
     console = Console(stderr=True)
-    run = RunDirectory.open(path, experiment.describe(config, preset))
-    for note in run.notes:
-        console.print(escape(note))
-    before = len(run.done)
-    if before:
-        console.print(f"{escape(str(path))}: {before} jobs are done already.")
-    for note in _goes_on(experiment, config, run):
-        console.print(f"{escape(note)}.")
-    try:
-        if missing(experiment, config, run):
-            run.begin_session(describe(command, jobs=jobs))
-        work = partial(run_jobs, experiment, config, run, jobs=jobs, backend=backend)
-        verdict = _with_progress(experiment.name, work, run, console)
-    except KeyboardInterrupt:
-        run.look_again()
-        console.print(
-            f"Interrupted: {len(run.done)} jobs of {experiment.name} are saved in "
-            f"{escape(str(path))}; the same command goes on from there."
-        )
-        for note in _goes_on(experiment, config, run):
-            console.print(f"{escape(note)}.")
-        raise
-    finally:
-        run.close()
-    print(f"{experiment.name}: {verdict.outcome}. {verdict.sentence}")
-    return run.rows
+    with ExitStack() as closing:
+        parts = []
+        for path, config in configs.items():
+            run = RunDirectory.open(path, experiment.describe(config, preset))
+            closing.callback(run.close)
+            take_seeds(experiment, config, run)
+            parts.append(Part(experiment=experiment, config=config, run=run))
+        for note in chain.from_iterable(map(_begins, parts)):
+            _say(console, note)
+        session = describe(command, jobs=jobs)
+        try:
+            for part in parts:
+                if part.missing():
+                    part.run.begin_session(session)
+            work = partial(run_parts, parts, jobs=jobs, backend=backend)
+            verdicts: list[Verdict] = Display(parts, console).run(work)
+        except KeyboardInterrupt:
+            for note in chain.from_iterable(map(_interrupted, parts)):
+                _say(console, note)
+            raise
+    for part, verdict in zip(parts, verdicts, strict=True):
+        name = f"{experiment.name}, {part.run.path.name}" if len(parts) > 1 else experiment.name
+        print(f"{name}: {verdict.outcome}. {verdict.sentence}")
+    return [part.run.rows for part in parts]
 
 
-def _goes_on(experiment: Experiment[ConfigT], config: ConfigT, run: RunDirectory) -> Iterator[str]:
-    """Say of each job that was interrupted where it goes on."""
-    for job in missing(experiment, config, run):
-        place = position(run.folder(job))
-        if place is not None:
-            yield f"{experiment.name}: {job.arm}, seed {job.seed}, goes on from {place}"
+def _say(console: Console, sentence: str) -> None:
+    console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def _with_progress(
-    name: str, work: Callable[..., Verdict], run: RunDirectory, console: Console
-) -> Verdict:
-    columns = (
-        TextColumn("[bold]{task.fields[name]}[/]"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+def _begins(part: Part) -> Iterator[str]:
+    """Say what is there of a run, and where its jobs go on."""
+    yield from part.run.notes
+    if part.run.done:
+        done = len(part.run.done)
+        yield f"{part.run.path}: {done} {'job is' if done == 1 else 'jobs are'} done already."
+    yield from _goes_on(part)
+
+
+def _interrupted(part: Part) -> Iterator[str]:
+    """Say what is saved of a run."""
+    part.run.look_again()
+    done = len(part.run.done)
+    yield (
+        f"Interrupted: {done} {'job' if done == 1 else 'jobs'} of {part.experiment.name} "
+        f"{'is' if done == 1 else 'are'} saved in "
+        f"{part.run.path}; the same command goes on from there."
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None, name=name)
-
-        def show(job: Job, row: Row | None, done: int, total: int) -> None:
-            text = f"{job.arm}, seed {job.seed}"
-            if row is None:
-                summary = run.rows[-1]
-                seconds = summary.get("seconds")
-                took = "" if seconds is None else f", {seconds:.1f} s of training"
-                console.print(f"{name} {done}/{total}: {text}{_metrics(summary)}{took}")
-            elif "step" in row:
-                text += f", step {row['step']}{_metrics(row)}"
-            progress.update(task, description=text, completed=done, total=total)
-
-        return work(on_progress=show)
+    yield from _goes_on(part)
 
 
-def _metrics(row: Row) -> str:
-    shown = [f"{name} {row[name]:.4g}" for name in SHOWN if row.get(name) is not None]
-    return "".join(f", {text}" for text in shown)
+def _goes_on(part: Part) -> Iterator[str]:
+    """Say of each job that was interrupted where it goes on."""
+    for job in part.missing():
+        place = position(part.run.folder(job))
+        if place is not None:
+            name = f"{part.experiment.name}: {called(job)}, seed {job.seed}"
+            yield f"{name}, goes on from {place}."

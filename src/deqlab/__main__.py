@@ -1,0 +1,5 @@
+"""`python -m deqlab`: the command line."""
+
+from deqlab.cli import main
+
+main()
