@@ -1,0 +1,1 @@
+"""Entrances for models that were written for other libraries; one package each."""
