@@ -20,6 +20,7 @@ _doctests = Sybil(
     parsers=[DocTestParser(optionflags=ELLIPSIS | NORMALIZE_WHITESPACE)],
     patterns=["*.py"],
     path="src",
+    fixtures=["_seeded"],
 )
 
 pytest_collect_file = (_blocks + _doctests).pytest()

@@ -114,3 +114,22 @@ def test_the_memory_of_anderson_does_not_grow_with_its_steps():
 
     # One state more: the best iterate and the current one are not always the same.
     assert peak(40) <= peak(10) + 16 * 128 * 4
+
+
+def test_a_sparse_product_costs_what_is_stored_and_a_substitution_half_a_square():
+    sparse = torch.eye(50).to_sparse_coo()
+    assert flops(lambda: sparse @ torch.ones(50, 3))[0] == 2 * 50 * 3
+    assert flops(lambda: torch.eye(50) @ torch.ones(50, 3))[0] == 2 * 50 * 50 * 3
+    upper = torch.ones(2, 5, 5).triu()
+    right = torch.ones(2, 5, 3)
+    count, _ = flops(lambda: torch.linalg.solve_triangular(upper, right, upper=True))
+    assert count == 2 * 5 * 5 * 3
+
+
+def test_complex_products_cost_four_times_those_of_real_numbers():
+    for dtype, each in ((torch.float32, 2), (torch.complex64, 8)):
+        a, b = torch.ones(2, 3, 5, dtype=dtype), torch.ones(2, 5, 7, dtype=dtype)
+        assert flops(lambda a=a, b=b: a @ b)[0] == each * 2 * 3 * 5 * 7
+        assert flops(lambda a=a, b=b: a[0] @ b[0])[0] == each * 3 * 5 * 7
+        c = torch.zeros(2, 3, 7, dtype=dtype)
+        assert flops(lambda a=a, b=b, c=c: torch.baddbmm(c, a, b))[0] == each * 2 * 3 * 5 * 7

@@ -14,18 +14,26 @@ from deqlab.cli import app
 
 ROOT = Path(deqlab.__file__).parent
 SOURCES = {str(path.relative_to(ROOT)): path for path in sorted(ROOT.rglob("*.py"))}
-PAGES = sorted(path for place in ("docs", ".") for path in (ROOT.parents[1] / place).glob("*.md"))
+PAGES = sorted([*ROOT.parents[1].glob("*.md"), *(ROOT.parents[1] / "docs").rglob("*.md")])
 COMMANDS = typer.main.get_command(app).commands
 OPTIONS = {
-    name: {"--help", *(option for parameter in command.params for option in parameter.opts)}
+    name: {
+        "--help",
+        *(
+            option
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+        ),
+    }
     for name, command in COMMANDS.items()
 }
-KNOWN = set().union(*OPTIONS.values())
+KNOWN = {"--version"}.union(*OPTIONS.values())
 OF_OTHERS = {"--always", "--dirty", "--abbrev"}
 """Options of git."""
 # Words of prose with a capital or a line in them, and names that are not Python's.
 NO_NAMES = {
     "DejaVu",
+    "RobustNeuralNetworks",
     "LeCun",
     "KiB",
     "MiB",
@@ -34,6 +42,9 @@ NO_NAMES = {
     "fashion_mnist",
     "sigma_a",
     "G_deq",
+    "max_new_tokens",  # of Transformers
+    "fixed_point_iter",  # of torchdeq
+    "simple_fixed_point_iter",
 }
 INDEX = re.compile(r"[a-z]_[0-9k]")  # s_k in a formula
 

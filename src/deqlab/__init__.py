@@ -13,6 +13,7 @@ from deqlab.moved import tell_of_moves
 from deqlab.version import __version__
 
 if TYPE_CHECKING:
+    from deqlab.diagnosis import diagnose
     from deqlab.errors import ConvergenceError, ConvergenceWarning
     from deqlab.gradients import Implicit, JacobianFree, Phantom, Shine, Unrolled
     from deqlab.nn.deq import DEQ
@@ -37,6 +38,7 @@ _HOMES = {
     "Solution": "deqlab.solution",
     "Status": "deqlab.solution",
     "Unrolled": "deqlab.gradients",
+    "diagnose": "deqlab.diagnosis",
     "fixed_point": "deqlab.solve",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "Status",
     "Unrolled",
     "__version__",
+    "diagnose",
     "fixed_point",
 ]
 

@@ -72,14 +72,30 @@ def check_kind(name: str, value: object, *kinds: type, example: str) -> None:
     """
     if isinstance(value, kinds):
         return
-    if isinstance(value, type):
-        got = f"the class {value.__name__}; an instance is made by {value.__name__}()"
-    elif isinstance(value, str):
-        got = f"the string {value!r}"
-    else:
-        got = "None" if value is None else f"an instance of {type(value).__name__}"
     wanted = " or ".join(kind.__name__ for kind in kinds)
-    raise TypeError(f"{name} must be a {wanted}, such as {example}, got {got}")
+    raise TypeError(f"{name} must be a {wanted}, such as {example}, got {_told(value)}")
+
+
+def check_function(name: str, value: object, *, example: str) -> None:
+    """Raise TypeError unless `value` can be called, and is an instance, no class.
+
+    Args:
+        name: The argument's name.
+        value: What was given for it.
+        example: An expression that is right, for the sentence.
+    """
+    if callable(value) and not isinstance(value, type):
+        return
+    raise TypeError(f"{name} must be a function, such as {example}, got {_told(value)}")
+
+
+def _told(value: object) -> str:
+    """Return what was given where something else should be."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}; an instance is made by {value.__name__}()"
+    if isinstance(value, str):
+        return f"the string {value!r}"
+    return "None" if value is None else f"an instance of {type(value).__name__}"
 
 
 def check_whole(name: str, *values: object) -> None:

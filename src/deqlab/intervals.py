@@ -8,6 +8,11 @@ that they are Gaussian nor that none of them is an outlier. With few seeds no in
 the widest one, from the least difference to the largest, has confidence 1 - 2^(1 - n). So up to
 five seeds it excludes 0 if and only if one arm is better at every seed.
 
+Differences over the folds of a cross-validation are no independent ones, since training rows are
+shared. Their mean has Student's t interval with the variance var(d) (1 / n + r), r the number of
+test rows over that of training rows (Nadeau & Bengio 2003, "Inference for the generalization
+error", section 3.2). It assumes that the differences are nearly Gaussian.
+
 Means over seeds and samples: the percentile bootstrap over seeds and, within each, over samples
 (derived choice; with one seed it says nothing about other seeds).
 """
@@ -15,9 +20,10 @@ Means over seeds and samples: the percentile bootstrap over seeds and, within ea
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from statistics import median
+from statistics import fmean, median, variance
 
 import torch
+from scipy.stats import t as student
 from torch import Tensor
 
 RESAMPLES, LEVEL = 2000, 0.95
@@ -66,6 +72,29 @@ def paired_interval(differences: Sequence[float], confidence: float = 0.95) -> I
         high=averages[-1 - cut],
         confidence=1 - 2 * missed,
     )
+
+
+def folds_interval(
+    differences: Sequence[float], test_share: float, confidence: float = 0.95
+) -> Interval:
+    """Return the mean of differences over the folds of a cross-validation, with its interval.
+
+    Args:
+        differences: One for each fold, finite, two or more; those of repeated folds together.
+        test_share: The share of the rows that a fold tests, between 0 and 1.
+        confidence: Between 0 and 1.
+
+    Raises:
+        ValueError: There are fewer than two differences.
+    """
+    n = len(differences)
+    if n < 2:
+        raise ValueError(f"an interval over folds needs two differences or more, got {n}")
+    ratio = test_share / (1 - test_share)
+    error = (variance(differences) * (1 / n + ratio)) ** 0.5
+    half = error * float(student.ppf((1 + confidence) / 2, n - 1))
+    mean = fmean(differences)
+    return Interval(estimate=mean, low=mean - half, high=mean + half, confidence=confidence)
 
 
 def _average(a: float, b: float) -> float:

@@ -140,10 +140,19 @@ def share_memory(one: Tensor, other: Tensor) -> bool:
     """Return whether writing to one tensor might change the other."""
     if one.layout != torch.strided or other.layout != torch.strided:
         return False
+    if computes_by_itself(one) or computes_by_itself(other):
+        return type(one) is type(other)  # where its numbers lie is not to be known: they might
+    if any(map(torch._C._functorch.is_functorch_wrapped_tensor, (one, other))):
+        return True  # it shows no memory: it might
     # By addresses: what went through numpy has a storage of its own, which may begin further on.
     a, b = one.untyped_storage(), other.untyped_storage()
     start, end = (max(a.data_ptr(), b.data_ptr()), min(_end(a), _end(b)))
     return one.device == other.device and start < end
+
+
+def computes_by_itself(tensor: Tensor) -> bool:
+    """Return whether a tensor is of a class that is a device, or a mesh of devices, of its own."""
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 def _end(storage: torch.UntypedStorage) -> int:

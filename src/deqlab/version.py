@@ -1,3 +1,3 @@
 """The version, in one place: packaging, environment.json and the report read it here."""
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.2.0"

@@ -173,6 +173,7 @@ def ranks(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCENARIOS)
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_two_processes_have_the_gradients_of_one(ranks, gradient, name):
