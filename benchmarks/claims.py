@@ -4,7 +4,8 @@
 
 Reads the runs under `benchmarks/results/claims` and `open-deep`; prints as Markdown the verdicts
 (each claim with its command, whose it is, the outcome, what was measured), errors on the unseen,
-and what each route to the open problems came to; and writes two SVGs to docs/figures.
+what each route to the open problems came to, and, from `sawtooth-loops`, what loops are as trained
+and as solved; and writes two SVGs to docs/figures.
 """
 
 import math
@@ -20,9 +21,10 @@ from matplotlib.lines import Line2D
 from benchmarks import figures
 from benchmarks.tables import RESULTS, markdown
 from deqlab.experiments import GROUPS
+from deqlab.experiments.comparing.evidence import percent, with_range
 from deqlab.experiments.comparing.regression import TEST_LOSS
 from deqlab.intervals import Interval, paired_interval
-from deqlab.report.arms import arms_of
+from deqlab.report.arms import Arm, arms_of
 from deqlab.report.rows import Job, Run, read_run, rows_of
 from deqlab.tasks.boolean import BooleanTask
 
@@ -33,7 +35,9 @@ OPEN = {
     "2^10 linear regions": RESULTS / "open-deep" / "open-sawtooth",
     "A ramp of slope 2^20": CLAIMS / "open-steep",
 }
+LOOPS = RESULTS / "sawtooth-loops"
 COLOURS = {"parameters": "#1f4fd8", "FLOPs per step": "#c2500a"}
+MARKERS = {"parameters": "o", "FLOPs per step": "s"}
 
 
 def read() -> list[Run]:
@@ -93,6 +97,23 @@ def routes(run: Run) -> str:
     return "\n".join(f"- {line}" for line in run.verdict.details if line.startswith("Route "))
 
 
+def loops_table(run: Run) -> list[list[str]]:
+    """Return test losses as trained and as solved, on the sawtooth and budget asked for."""
+    names = ["", "test loss as trained", "at equilibrium", "solved to the end", "converged"]
+    return [names, *(_both_losses(arm) for arm in arms_of(run))]
+
+
+def _both_losses(arm: Arm) -> list[str]:
+    rows = [job.summary for job in arm.jobs]
+    trained = with_range([row["test_loss"] for row in rows])
+    if rows[0]["family"] == "fnn":
+        return [f"{arm.label}, equal {rows[0]['matching']}", trained, "", "", ""]
+    solved = with_range([row["solved_loss"] for row in rows])
+    shares = (min(row[name] for row in rows) for name in ("converged", "solved_converged"))
+    before, after = map(percent, shares)
+    return [arm.label, trained, before, solved, after]
+
+
 def gains(run: Run) -> Iterator[tuple[str, Interval]]:
     """Yield at which cost an FNN matches the DEQ, and the logarithm of how much worse it is."""
     deq, *others = arms_of(run)
@@ -120,14 +141,16 @@ def draw_gains(runs: list[Run]) -> None:
             height = y + 0.6 * ((i + 0.5) / len(found) - 0.5)
             colour = COLOURS[matching]
             axis.hlines(height, math.exp(gain.low), math.exp(gain.high), color=colour, lw=1.4)
-            axis.plot(math.exp(gain.estimate), height, "o", markersize=3.5, color=colour)
+            axis.plot(
+                math.exp(gain.estimate), height, MARKERS[matching], markersize=3.5, color=colour
+            )
     axis.axvline(1, color="0.4", linewidth=0.8)
     label = "test loss of an FNN / of the DEQ: right of 1 the DEQ is better (bars: 96 % intervals)"
     axis.set(xscale="log", xlabel=label)
     axis.set_yticks(range(len(runs)), [run.config["experiment"] for run in runs])
     axis.invert_yaxis()
     axis.grid(axis="x", alpha=0.3)
-    lines = [Line2D([], [], color=colour) for colour in COLOURS.values()]
+    lines = [Line2D([], [], color=COLOURS[name], marker=MARKERS[name]) for name in COLOURS]
     names = [f"at equal {name}" for name in COLOURS]
     figure.legend(lines, names, loc="outside upper right", ncols=2, frameon=False)
     figures.save(figure, "claims.svg")
@@ -140,11 +163,12 @@ def draw_norms(run: Run) -> None:
         norms = norms_of(arm.jobs)
         label = arm.label + ("" if norms else ": never gets there")
         kind, _, depth = arm.name.partition("-")
-        style, colour = "--" if kind == "bound" else "-", f"C{depth[:1] or 0}"
+        number = int(depth[:1] or 0)
+        style, colour, marker = "--" if kind == "bound" else "-", f"C{number}", "Dos^v"[number]
         for d, found in norms.items():
             axis.plot([d] * len(found), found, ".", color=colour, alpha=0.5)
         medians = [median(found) for found in norms.values()]
-        axis.plot(list(norms), medians, style, label=label, color=colour)
+        axis.plot(list(norms), medians, style, label=label, color=colour, marker=marker)
     axis.set(yscale="log", xlabel="d: the step has width 2^-d", ylabel="largest infinity norm")
     axis.set_xticks(run.config["config"]["log2_steepness"])
     axis.grid(alpha=0.3)
@@ -176,6 +200,7 @@ def main() -> None:
     print(f"\n{markdown(unseen_table(unseen))}")
     for problem, folder in OPEN.items():
         print(f"\n**{problem}:**\n\n{routes(read_run(folder))}")
+    print(f"\n{markdown(loops_table(read_run(LOOPS)))}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Residual and gradient error against time, over tolerances: the pictures of docs/choosing-*.md.
 
     python -m benchmarks.curves [--threads 1] [--repeats 5] [--workloads a,b] [--out FOLDER]
+    python -m benchmarks.curves --draw benchmarks/results/curves_....json
 
 One results file, and one SVG a question in docs/figures. Times are medians over interleaved rounds.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -96,31 +98,34 @@ def _times(runs: dict[Any, Callable[[], object]], repeats: int) -> dict[Any, flo
 
 def picture(file: str, label: str, panels: dict[str, list[Row]]) -> None:
     """Draw one panel a workload: error against time, one line a contender."""
+    height = (len(panels) + 1) // 2
     figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.2 * len(panels), 3.6), sharey=True, layout="constrained"
+        height, 2, figsize=(7, 2.7 * height + 0.8), sharey=True, layout="constrained", squeeze=False
     )
-    for axis, (title, rows) in zip(_each(axes), panels.items(), strict=True):
+    for axis, (title, rows) in zip(axes.flat, panels.items(), strict=False):
         for i, name in enumerate(dict.fromkeys(row["name"] for row in rows)):
             points = [(row["milliseconds"], row["error"]) for row in rows if row["name"] == name]
-            style = {"marker": "osD^vPX*"[i % 8], "markersize": 4, "linewidth": 1.2}
-            axis.plot(*zip(*points, strict=True), label=name, **style)
-        axis.set(xscale="log", yscale="log", title=title, xlabel="milliseconds")
+            style = {"marker": "osD^vPX*"[i % 8], "linestyle": ("-", "--")[i % 2]}
+            axis.plot(*zip(*points, strict=True), label=name, markersize=4, linewidth=1.2, **style)
+        axis.set(xscale="log", yscale="log", title=title)
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
-    _each(axes).__next__().set_ylabel(label)
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    for axis in axes[-1]:
+        axis.set_xlabel("milliseconds")
+    figure.supylabel(label)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figures.save(figure, file)
-
-
-def _each(axes: Any) -> Iterator[Any]:  # noqa: ANN401
-    return iter(axes.ravel() if hasattr(axes, "ravel") else [axes])
 
 
 def main() -> None:
     parser = results.parser(__doc__, repeats=5)
     parser.set_defaults(workloads="b,e,f,g")
+    parser.add_argument("--draw", type=Path, help="draw this results file, and measure nothing")
     options = parser.parse_args()
+    if options.draw:
+        draw(json.loads(options.draw.read_text(encoding="utf-8")))
+        return
     environment = results.start("python -m benchmarks.curves", options)
     forward, training = {}, {}
     for workload in workloads(results.letters(options.workloads)):
@@ -130,8 +135,13 @@ def main() -> None:
         training[title] = gradient_rows(workload, options.repeats)
     content = {"environment": environment, "forward": forward, "training": training}
     results.save("curves", options, json.loads(json.dumps(content)))
-    picture("solvers.svg", "true residual / |f(z)|, worst row", forward)
-    picture("gradients.svg", "error of the gradient", training)
+    draw(content)
+
+
+def draw(content: dict[str, Any]) -> None:
+    """Draw both pictures."""
+    picture("solvers.svg", "true residual / |f(z)|, worst row", content["forward"])
+    picture("gradients.svg", "error of the gradient", content["training"])
 
 
 if __name__ == "__main__":

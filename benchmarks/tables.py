@@ -2,7 +2,8 @@
 
     python -m benchmarks.tables [--threads 1]
 
-Prints Markdown: how long each solver takes over `Auto`, and how each gradient does beside torchdeq.
+Prints Markdown: how long each solver takes over `Auto`, how each gradient does beside torchdeq, and
+what could save products of the adjoint.
 """
 
 import argparse
@@ -33,6 +34,12 @@ WHAT = {
     "g": "4 rows of 64 at .97",
     "h": "1 row of 256 at .999",
 }
+
+USES = ("preconditioner", "start")
+"""What the inverse of the forward solve may be to the adjoint."""
+
+STARTS = ("v of last step", "its best multiple", "its span", "mean v, best multiple")
+"""The ideas of `adjoint_ideas` that know an earlier v."""
 
 NEAR = 1.005e-4
 """A true residual that counts as 1e-4: the solvers judge in float32."""
@@ -119,10 +126,70 @@ def gradient_table(rows: list[Row]) -> list[list[str]]:
     return table
 
 
+def inverse_table(rows: list[Row]) -> list[list[str]]:
+    """Return products of the adjoint by what the forward solve knew, a workload a line."""
+    kinds = [
+        ("Anderson", "nothing"),
+        *((s, f"inverse as {use}") for use in USES for s in ("Anderson", "Broyden")),
+    ]
+    heads = ["nothing", *(f"inverse of {s}, {idea[11:]}" for s, idea in kinds[1:])]
+    table = [["products to an error of 1e-2, 1e-3", *heads]]
+    for on in dict.fromkeys(row["on"] for row in rows):
+        found = {(row["solver"], row["idea"]): row for row in rows if row["on"] == on}
+        table.append([on, *(_products(found.get(kind)) for kind in kinds)])
+    return table
+
+
+def start_table(rows: list[Row]) -> list[list[str]]:
+    """Return products of the adjoint by the start that an earlier v makes, a training a line."""
+    ideas = ("nothing", *STARTS)
+    table = [["products to an error of 1e-2, 1e-3", *ideas]]
+    for on in dict.fromkeys(row["on"] for row in rows if row["idea"] in STARTS):
+        found = {row["idea"]: row for row in rows if row["on"] == on}
+        table.append([on, *(_products(found.get(idea)) for idea in ideas)])
+    return table
+
+
+def warm_table(rows: list[Row]) -> list[list[str]]:
+    """Return what steps of training took without a warm start and with one."""
+    table = [["training", "products", "with warm_start", "error of v", "with", "time with/without"]]
+    for row in rows:
+        cells = [row["on"], *(f"{row[f'products_{name}']:.1f}" for name in ("cold", "warm"))]
+        cells += [f"{row[f'error_{name}']:.1e}" for name in ("cold", "warm")]
+        table.append([*cells, f"{row['time_warm/cold']:.2f}"])
+    return table
+
+
+def times_table(rows: list[Row]) -> list[list[str]]:
+    """Return what a preconditioned adjoint takes beside a plain one, a workload a line."""
+    table = [["workload", "products", "preconditioned", "time over plain"]]
+    keys = {"products": "d", "products_preconditioned": "d", "time_preconditioned/plain": ".2f"}
+    for row in rows:
+        table.append([row["workload"], *(format(row[key], form) for key, form in keys.items())])
+    return table
+
+
+def _products(row: Row | None) -> str:
+    if row is None:
+        return ""
+    counts = [row[key] for key in ("to 0.01", "to 0.001")]
+    return ", ".join("over 40" if count is None else f"{count:.3g}" for count in counts)
+
+
 def markdown(table: list[list[str]]) -> str:
     """Return a table in Markdown; its first line is the head."""
     head, *lines = ["| " + " | ".join(cells) + " |" for cells in table]
     return "\n".join([head, "|" + "---|" * len(table[0]), *lines])
+
+
+def adjoint_tables() -> list[list[list[str]]]:
+    """Return the tables of the latest results of `benchmarks.adjoint` and `adjoint_times`."""
+    found, times = (
+        json.loads(max(RESULTS.glob(f"{what}_*.json")).read_text(encoding="utf-8"))
+        for what in ("adjoint", "adjoint-times")
+    )
+    ideas, warm = found["ideas"], found["warm_starts"]
+    return [warm_table(warm), start_table(ideas), inverse_table(ideas), times_table(times["rows"])]
 
 
 def main() -> None:
@@ -134,6 +201,7 @@ def main() -> None:
         solver_table(forward),
         leaving_table(forward),
         gradient_table(rows_of("training", threads)),
+        *adjoint_tables(),
     ):
         print(markdown(table), end="\n\n")
 
