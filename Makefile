@@ -14,7 +14,7 @@ PROJECT := pyproject.toml constraints.txt
 # Test workers share the cores: one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-.PHONY: help demo test test-slow lint format types docs bench clean
+.PHONY: help demo test test-slow test-shapes lint format types docs bench dist clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: $(VENV)/.installed-test ## fast tests, doctests, code blocks of README and
 test-slow: $(VENV)/.installed-test $(VENV)/.installed-lint $(VENV)/.installed-dask $(VENV)/.installed-ray $(VENV)/.installed-integrations ## the slow tests, which `make test` leaves out
 	$(PYTEST) -m slow
 
+test-shapes: $(VENV)/.installed-test ## the fast tests, with every annotated shape and type checked at run time
+	$(PYTEST) --jaxtyping-packages=deqlab,beartype.beartype
+
 lint: $(VENV)/.installed-lint ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,7 +44,12 @@ types: $(VENV)/.installed-lint ## static types
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-docs ## build the documentation into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/sphinx-build -W --keep-going --quiet -d .sphinx docs site
+
+dist: $(VENV)/.installed-release ## wheel and sdist in dist/, as a package index takes them
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/.installed ## time and memory of solvers and gradients, into benchmarks/results/
 	$(BIN)/python -m benchmarks.forward
@@ -50,7 +58,7 @@ bench: $(VENV)/.installed ## time and memory of solvers and gradients, into benc
 	$(BIN)/python -m benchmarks.curves
 
 clean: ## remove what these targets made, but for runs/
-	rm -rf $(VENV) site dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .sphinx docs/reference/api dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: $(PROJECT)
 	$(PYTHON) -m venv $(VENV)
