@@ -58,7 +58,7 @@ bench: $(VENV)/.installed ## time and memory of solvers and gradients, into benc
 	$(BIN)/python -m benchmarks.curves
 
 clean: ## remove what these targets made, but for runs/
-	rm -rf $(VENV) site .sphinx docs/reference/api dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site .sphinx docs/reference/api docs/notebooks dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.installed: $(PROJECT)
 	$(PYTHON) -m venv $(VENV)
