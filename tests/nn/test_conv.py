@@ -48,8 +48,10 @@ def test_the_cell_is_its_formula_with_all_gradients(arrangement):
     for value in (cell(z, x), formula(cell, z, x)):
         both.append([value, *torch.autograd.grad((weight * value).sum(), [x, *cell.parameters()])])
     for found, expected in zip(*both, strict=True):
-        # The singular vector is that of a start in float32.
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+        # The singular vector is that of a start in float32: entries that are small among the others
+        # are no more accurate than these.
+        size = expected.abs().max().item()
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * size)
 
 
 @pytest.mark.parametrize("arrangement", ["inner", "outer"])

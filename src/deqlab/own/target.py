@@ -16,13 +16,6 @@ from typing import Any
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
-_OF_OTHERS = (
-    "<",  # importlib's own
-    str(Path(__file__).parents[1]),
-    *(sysconfig.get_path(place) for place in ("stdlib", "purelib", "platlib")),
-)
-"""How the paths of code begin that is not the user's."""
-
 
 class OwnCodeError(ValueError):
     """What the user names is not there, cannot be imported, or is of another kind."""
@@ -81,8 +74,13 @@ def first_line(error: BaseException) -> str:
 
 def told(error: BaseException) -> str:
     """Return the first line of an error, and the last line of the user's that led to it."""
+    others = (
+        "<",  # importlib's own
+        str(Path(__file__).parents[1]),
+        *(sysconfig.get_path(place) for place in ("stdlib", "purelib", "platlib")),
+    )
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(_OF_OTHERS):
+        if not frame.filename.startswith(others):
             return f"{first_line(error)} ({Path(frame.filename).name}, line {frame.lineno})"
     return first_line(error)
 
