@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from deqlab.arguments import check_count, check_function
+from deqlab.errors import speak
 from deqlab.training.checkpoints.checkpoint import SHORT, Checkpoint
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.early_stop import EarlyStop
@@ -120,7 +121,8 @@ def fit_rows(
         batches: The batches of the steps in order; training ends with them.
         steps: The number of steps after which it ends before; None is no such number.
         control: Keeps its layers at their equilibrium.
-        log: Keeps what their solves tell; its policies may end training.
+        log: Keeps what their solves tell; its policies may end training. Of missed samples each
+            layer warns once, and the end of training says in how many steps there were some.
         average: A moving average of the weights, which is then what is evaluated.
         evaluate: Returns metrics of a network, called in eval mode and without a tape.
         every: Steps from one evaluation to the next; None is one evaluation, at the end.
@@ -184,6 +186,8 @@ def fit_rows(
             )
         if state.losses:
             yield row()
+    for sentence in [] if log is None else log.missed():
+        speak(sentence, sentence, on_failure="warn")
     if checkpoint is not None and checkpoint.unsaved >= SHORT:
         checkpoint.save(asdict(state))
 
