@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from deqlab.arguments import check_count, check_function, check_number
+from deqlab.errors import speak
 from deqlab.nn.deq import DEQ
 from deqlab.training.layers import Watch
 from deqlab.training.policies import Policy, Slip, Warn
@@ -130,14 +131,16 @@ class ConvergenceLog:
             for last in list(layer.recent)[-1:]
         ]
 
-    def missed(self) -> list[str]:
-        """Return for each layer that warns in how many steps samples missed their tolerance."""
-        return [
-            f"{layer.layer.called}: samples missed the tolerance in {layer.missed} of {self.steps} "
-            "steps of training; the rows of the log say how many, and by how much."
-            for layer in self._layers.values()
-            if layer.missed > 1 and layer.layer.on_failure == "warn"
-        ]
+    def say_missed(self) -> None:
+        """Warn, at the end, of each layer that warns: in how many steps samples were missed."""
+        for layer in self._layers.values():
+            if layer.missed > 1 and layer.layer.on_failure == "warn":
+                text = (
+                    f"{layer.layer.called}: samples missed the tolerance in {layer.missed} of "
+                    f"{self.steps} steps of training; the rows of the log say how many, and by how "
+                    "much."
+                )
+                speak(text, text, on_failure="warn")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was logged, and what was changed of the solvers, for a checkpoint."""

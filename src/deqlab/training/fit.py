@@ -20,7 +20,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
 from deqlab.arguments import check_count, check_function
-from deqlab.errors import speak
 from deqlab.training.checkpoints.checkpoint import SHORT, Checkpoint
 from deqlab.training.convergence_log import ConvergenceLog
 from deqlab.training.early_stop import EarlyStop
@@ -186,8 +185,8 @@ def fit_rows(
             )
         if state.losses:
             yield row()
-    for sentence in [] if log is None else log.missed():
-        speak(sentence, sentence, on_failure="warn")
+    if log is not None:
+        log.say_missed()
     if checkpoint is not None and checkpoint.unsaved >= SHORT:
         checkpoint.save(asdict(state))
 
