@@ -21,6 +21,7 @@ LAYERS = [
         "arguments",
         "tracing",
         "graph_break",
+        "named_parts",
         "own",
     },
     {"residual_plot"},

@@ -120,7 +120,7 @@ def solve_for(
     rows_independent: bool | Sequence[bool],
     batched: bool,
     has_aux: bool = False,
-    remember: Callable[[Solution[Any]], None] | None = None,
+    remember: Callable[[Solution[Any]], object] | None = None,
 ) -> Solution[StateT]:
     """`fixed_point` for a caller that has a name.
 
@@ -135,7 +135,7 @@ def solve_for(
         rows_independent: Likewise.
         batched: Likewise.
         has_aux: Likewise.
-        remember: Called with the solution before anything raises because of it.
+        remember: Called with the solution before anything raises because of it; see `solving`.
     """
     check_solver(solver)
     check_gradient(gradient)

@@ -16,9 +16,11 @@ from deqlab.solution import Solution, Status
 def solved(
     problem: Problem,
     gradient: Gradient,
-    remember: Callable[[Solution[Any]], None] | None,
+    remember: Callable[[Solution[Any]], object] | None,
 ) -> Solution[Tensor]:
     """Return the solution of a problem.
+
+    What `remember` returns is True where somebody speaks of missed samples in place of warnings.
 
     Raises:
         ConvergenceError: A sample missed the tolerance, and the problem says to raise.
@@ -26,12 +28,11 @@ def solved(
     f = problem.f
     assert isinstance(f, FlatMap)
     solution = gradient.solve(problem)
-    if remember is not None:
-        remember(solution)
+    spoken_of = remember is not None and remember(solution) is True
     if f.loses_gradient:
         report_lost_gradient(problem.what)
     if problem.on_failure != "ignore" and bool(gradient.failed(solution).any()):
-        _report(problem, f, solution, gradient.allowed_error)
+        _report(problem, f, solution, gradient.allowed_error, spoken_of=spoken_of)
     # Where f is not finite there is no evaluation at a solution.
     if f.writes_buffers and not bool((solution.status == Status.NONFINITE).any()):
         f.update_buffers(solution.matrix.detach(), *problem.args)
@@ -39,7 +40,12 @@ def solved(
 
 
 def _report(
-    problem: Problem, f: FlatMap, solution: Solution[Tensor], allowed_error: float | None
+    problem: Problem,
+    f: FlatMap,
+    solution: Solution[Tensor],
+    allowed_error: float | None,
+    *,
+    spoken_of: bool,
 ) -> None:
     """Raise or warn because samples missed the tolerance, or the accuracy; see `failures`."""
     what, on_failure = problem.what, problem.on_failure
@@ -48,6 +54,7 @@ def _report(
     if couples_rows(lambda z: f(z, *problem.args), solution.matrix.detach(), bits=bits):
         report_coupled_value(what, on_failure=on_failure)
     else:
-        report_failure(solution, what=what, on_failure=on_failure, lowered=f.lowered)
+        if on_failure == "raise" or not spoken_of:
+            report_failure(solution, what=what, on_failure=on_failure, lowered=f.lowered)
         if allowed_error is not None:
             report_error(solution, allowed_error, what=what, on_failure=on_failure)

@@ -28,7 +28,7 @@ def solve_in_levels(
     problem: Problem,
     f: FlatMap,
     gradient: Gradient,
-    remember: Callable[[Solution[Any]], None] | None,
+    remember: Callable[[Solution[Any]], object] | None,
 ) -> Solution[Tensor]:
     """Return the solution of a problem within the levels of the caller.
 
@@ -58,7 +58,7 @@ def _spread(
     f: FlatMap,
     levels: Levels,
     gradient: Gradient,
-    remember: Callable[[Solution[Any]], None] | None,
+    remember: Callable[[Solution[Any]], object] | None,
 ) -> Solution[Tensor]:
     """Solve for all rows of the batches in `levels`; return what one caller sees."""
     start = levels.rows(problem.z0)

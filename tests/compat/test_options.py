@@ -1,7 +1,11 @@
 """Options under their names there: read, refused, translated."""
 
 import argparse
+import importlib
 import inspect
+import pkgutil
+import subprocess
+import sys
 import types
 
 import pytest
@@ -63,6 +67,54 @@ def test_every_public_name_of_torchdeq_is_here_or_says_what_to_use():
             exec(f"from deqlab.compat.torchdeq import {name}")
     with pytest.raises(ImportError, match="cannot import name 'get_dqe'"):
         exec("from deqlab.compat.torchdeq import get_dqe")
+
+
+def modules_of_torchdeq():
+    found = pkgutil.walk_packages(torchdeq.__path__, "torchdeq.")
+    return [importlib.import_module(each.name) for each in found]
+
+
+def test_every_name_of_every_submodule_of_torchdeq_is_here_or_says_what_to_use():
+    seen = []
+    for module in modules_of_torchdeq():
+        place = f"deqlab.compat.{module.__name__}"
+        names = {
+            name
+            for name, value in vars(module).items()
+            if name[0] != "_" and getattr(value, "__module__", "").startswith("torchdeq")
+        }
+        for name in names:
+            seen.append(f"{place}.{name}")
+            if name in compat.__all__:
+                here = getattr(importlib.import_module(place), name)
+                assert here is getattr(compat, name), seen[-1]
+            elif name != "DEQBase":  # what both layers share stands in `core` here as there
+                with pytest.raises(ImportError, match=f"deqlab has no {name} of torchdeq: "):
+                    exec(f"from {place} import {name}")
+        with pytest.raises(ImportError, match="cannot import name 'no_such'"):
+            exec(f"from {place} import no_such")
+    assert len(modules_of_torchdeq()) > 20
+    assert len(seen) > 80
+
+
+def test_submodules_are_there_before_anything_else_is_imported():
+    """Each in a fresh interpreter: here the package has been imported already."""
+    code = """
+from deqlab.compat.torchdeq.utils.arg_utils import add_deq_args
+from deqlab.compat.torchdeq.loss.jacobian import *
+import deqlab.compat.torchdeq as torchdeq
+assert torchdeq.utils.add_deq_args is add_deq_args is torchdeq.add_deq_args
+assert jac_reg is torchdeq.jac_reg
+try:
+    from deqlab.compat.torchdeq.utils.config import DEQConfig
+except ImportError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == (
+        "deqlab has no DEQConfig of torchdeq: get_deq, apply_norm and translate take a Namespace, "
+        "a dict, or keywords; Options has them checked\n"
+    )
 
 
 def test_misspelt_and_misplaced_options_are_refused():

@@ -159,7 +159,7 @@ def test_a_layer_is_diagnosed_with_what_its_model_gives_it():
     model = nn.Sequential(nn.Linear(2, 3, dtype=F64), DEQ(DenseCell(3, 4).double()))
     x = normal(5, 2, seed=0)
     whole, alone = diagnose(model, x, starts=0), diagnose(model[1], model[0](x), starts=0)
-    assert whole.name == "Sequential.1"
+    assert whole.name == "Sequential: DEQ(DenseCell) (1)"
     one, two = (of.measurements.equilibria.value for of in (whole, alone))
     torch.testing.assert_close(one, two)
 

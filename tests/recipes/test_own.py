@@ -9,11 +9,12 @@ from torch import nn
 from deqlab import DEQ
 from deqlab.nn import Cell, Knob, Prepared
 from deqlab.own.target import OwnCodeError
-from deqlab.recipes import RECIPES, trained
+from deqlab.recipes import RECIPES, card, trained
 from deqlab.recipes.attempt import Attempt
 from deqlab.recipes.base import chosen_of
-from deqlab.recipes.weights import write_weights
+from deqlab.recipes.weights import read_weights, write_weights
 from deqlab.runs.records import Job
+from deqlab.training.checkpoints.file import write
 from deqlab.training.layers import layers_of
 
 HERE = __name__
@@ -122,3 +123,29 @@ def test_weights_of_a_recipe_of_the_users(tmp_path):
     with pytest.raises(ValueError, match="a recipe of your own is named by own="):
         trained(path)
     trained(path, own=[mine("RECIPE")])
+
+
+def test_one_sentence_names_every_part_of_the_users_that_weights_need(tmp_path):
+    needed = [mine("Turned"), mine("network"), mine("DATA")]
+    task = CONV.task(SMOKE)
+    attempt = Attempt(CONV.arms["deq"].make(SMOKE, task.data), task, 1e-2)
+    path = tmp_path / "w.safetensors"
+    write_weights(path, CONV.name, Job(arm="deq", seed=0), attempt, [])
+    found = read_weights(path)
+    found["config"] |= dict(zip(("cell", "model", "dataset"), needed, strict=True))
+    write(path, found)
+    for ask in (trained, card):
+        with pytest.raises(OwnCodeError) as caught:
+            ask(path)
+        assert f"made with {needed[0]}, {needed[1]} and {needed[2]}, which is code" in str(
+            caught.value
+        )
+        assert str(caught.value).endswith(f"say so by own={needed!r}")
+    with pytest.raises(OwnCodeError, match=r"made with [^ ]*:DATA, which is code") as caught:
+        trained(path, own=needed[:2])
+    assert str(caught.value).endswith(f"own={needed!r}")  # what is typed next, whole
+
+    write(path, found | {"recipe": RECIPE.name})
+    with pytest.raises(OwnCodeError, match="and the recipe 'of-mine', which is code") as caught:
+        trained(path)
+    assert str(caught.value).endswith("'MODULE:NAME'], with the MODULE:NAME of the recipe")

@@ -226,3 +226,13 @@ def test_an_order_is_promised_only_with_a_margin():
         assert verdict.sentence.startswith("On digits, the DEQ reaches an accuracy of 80.00 %")
         assert verdict.outcome == outcome
         assert "DEQ less this -2.00 points" in verdict.details[0]
+
+
+def test_claims_say_by_how_much_a_deq_may_be_worse():
+    claims = {name: recipe.claim for name, recipe in RECIPES.items()}
+    assert claims["pendulum"].endswith(
+        "trains, and imitates at least as well as explicit networks of equal cost."
+    )
+    assert claims["lqr"].endswith("equal cost, or at most 1 point worse.")
+    assert claims["conv-fashion"].endswith("equal cost, or at most 0.5 points worse.")
+    assert not [claim for claim in claims.values() if "equal cost, to" in claim]

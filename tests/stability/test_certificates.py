@@ -29,6 +29,7 @@ from deqlab.stability import (
     triangular,
     two_norm,
 )
+from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 from deqlab.stability.certificates.multipliers import search
 from tests.problems import F64, matrix, normal, rotation
 
@@ -297,3 +298,31 @@ def test_wide_weights_are_not_searched_unasked(monkeypatch):
     monkeypatch.setattr("deqlab.stability.certificates.strongest.WIDEST", 3)
     found = every_certificate(torch.zeros(4, 4))
     assert "not searched above a width of 3" in found["lipschitz_inequality"].theorem
+
+
+def test_a_certificate_is_printed_as_lines_for_people():
+    weight = torch.tensor([[0.2, -3.0], [3.0, 0.2]], dtype=F64)
+    certificate = best_certificate(weight)  # I - (W + W') / 2 = 0.8 I
+    assert str(certificate).splitlines() == [
+        "Proved for every input: there is exactly one fixed point.",
+        "Theorem: monotone: I - L (W + W') / 2 > 0 (Winston & Kolter 2020).",
+        "Margin of the condition: 0.8.",
+        "Still proved after any change of the weights whose spectral norm is below 0.8.",
+        "Lipschitz bound: z* moves by at most 1.25 times what is added to the feedback (U x + b).",
+        "Rate of plain iteration: not bounded by this theorem.",
+    ]
+    assert repr(certificate).startswith("Certificate(theorem=")
+    contracts = two_norm(torch.diag(torch.tensor([0.25, 0.5])))
+    assert "Rate of plain iteration: at most 0.5 a step." in str(contracts)
+
+
+def test_what_is_not_proved_is_printed_as_unknown():
+    unknown = str(two_norm(2 * torch.eye(2)))
+    assert unknown.splitlines()[0] == "Nothing is proved. The map may be well-posed all the same."
+    assert "Reason: 2-norm: L |W|_2 = 2 is not below 1." in unknown
+    assert "Margin of the condition: -1." in unknown
+    assert "Lipschitz" not in unknown
+    exists = str(maps_into_itself("the unit ball"))
+    assert "a fixed point exists" in exists
+    assert "exactly one" not in exists
+    assert "Margin" not in exists  # there is nothing to measure

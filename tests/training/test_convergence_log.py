@@ -4,11 +4,13 @@ import json
 import math
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import deqlab
 from deqlab import DEQ, Anderson, ConvergenceWarning, Implicit, Picard
 from deqlab.gradients import GMRES
 from deqlab.nn import DenseCell
@@ -282,3 +284,19 @@ def test_a_checkpoint_has_what_training_changed_and_leaves_what_the_user_did():
 def test_what_is_no_policy_is_refused_when_the_log_is_made(policy):
     with pytest.raises(TypeError, match=r"policy must be a function, such as training.Raise\(\)"):
         ConvergenceLog(layer(), policy=policy)
+
+
+def test_every_field_of_a_row_is_explained_on_the_page():
+    deq = layer()
+    deq.gradient = Implicit(accuracy=1e-2)
+    log = ConvergenceLog(deq)
+    steps(log, deq, 1)
+    log.row()
+    root = Path(deqlab.__file__).parents[2] / "docs"
+    page = (root / "training.md").read_text(encoding="utf-8")
+    on_disk = (root / "run-directory.md").read_text(encoding="utf-8")
+    fields = log.rows[0].keys() - {"step", "layer"}
+    assert "gradient_error" in fields
+    assert {field for field in fields if f"\n| `{field}` |" not in page} == set()
+    assert {field for field in fields if f"`{field}`" not in on_disk} == set()
+    assert "| excess |" in (root.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")

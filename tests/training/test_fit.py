@@ -2,6 +2,7 @@
 
 import copy
 import io
+import warnings
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from deqlab import DEQ, ConvergenceWarning, Picard
+from deqlab.nn import DenseCell
 from deqlab.training import (
     Checkpoint,
     ConvergenceLog,
@@ -351,3 +353,40 @@ def test_what_cannot_train_is_refused_in_a_sentence(arguments, error, sentence):
     usual["optimizer"] = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(error, match=sentence):
         fit(model, progress=False, **usual | arguments)
+
+
+def test_a_network_off_its_equilibrium_is_said_once_and_counted_at_the_end():
+    torch.manual_seed(0)
+    # Its solves end in several ways: too few steps, growing residuals, and those that stagnate.
+    model = DEQ(DenseCell(2, 8, gain=4.0), solver=Picard(max_steps=12), name="core")
+    x, seen = torch.randn(16, 2), []
+    model.observers.append(lambda solve: seen.append(bool(solve.converged.all())))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        log = ConvergenceLog(model, window=100)
+        fit(
+            model,
+            lambda x: model(x).square().mean(),
+            [x] * 30,
+            optimizer=optimizer,
+            log=log,
+            progress=False,
+        )
+    said = [str(each.message) for each in caught]
+    forward = [text for text in said if text.startswith("core: samples missed the tolerance, ")]
+    missed = seen.count(False)
+    assert missed > 1
+    assert len(forward) == 1
+    assert said[-1] == (
+        f"core: samples missed the tolerance in {missed} of 30 steps of training; the rows of the "
+        "log say how many, and by how much."
+    )
+    with pytest.warns(ConvergenceWarning, match="samples missed the tolerance"):
+        model.eval()(x)  # what is not trained is not the log's to speak of
+    model.train()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(30):  # nobody asks the log any more
+            model(x)
+    assert caught

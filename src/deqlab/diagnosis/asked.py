@@ -49,7 +49,7 @@ def subject_of(
     called = name or str(getattr(asked, "__name__", type(asked).__name__))
     if isinstance(asked, nn.Module):
         asked, inputs, keywords, path = _layer(asked, inputs, layer)
-        called = f"{called}.{path}" if path else called
+        called = f"{called}: {asked.name} ({path})" if path else called
     elif layer is not None:
         raise DiagnosisError(
             f"layer={layer!r} names a layer of a model, and {called} is a function"
@@ -93,6 +93,7 @@ def _layer(
             f"name it by layer=, one of {', '.join(map(repr, layers))}"
         )
     path = next(iter(layers)) if wanted is None else wanted
+    layers[path].path = path
     given, keywords = _inputs_of(layers[path], path, model, inputs)
     return layers[path], given, keywords, path
 

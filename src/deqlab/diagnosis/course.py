@@ -19,6 +19,7 @@ from deqlab.diagnosis.probes.derivatives import derivatives
 from deqlab.diagnosis.probes.equilibria import Equilibria, equilibria
 from deqlab.diagnosis.probes.finiteness import finiteness
 from deqlab.diagnosis.probes.gradients import gradient_errors
+from deqlab.diagnosis.probes.inputs import hidden_gradients
 from deqlab.diagnosis.probes.repeatability import repeatability
 from deqlab.diagnosis.probes.solvers import rivals, run_of
 from deqlab.diagnosis.probes.tolerance import sensitivity
@@ -133,6 +134,10 @@ def _measure_solves(
     measured.equilibria = found
     measured.derivatives = attempt(
         "derivatives", lambda: derivatives(problem, _present(problem, found), seed)
+    )
+    measured.hidden = attempt(
+        "derivatives by inputs and parameters",
+        lambda: hidden_gradients(subject, problem, _present(problem, found), seed),
     )
     there_is_one = found is None or bool((found.count > 0).any())
     for name, rival in rivals(solver).items():

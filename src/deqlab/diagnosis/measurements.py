@@ -8,6 +8,7 @@ from deqlab.diagnosis.probes.derivatives import Derivatives
 from deqlab.diagnosis.probes.equilibria import Equilibria
 from deqlab.diagnosis.probes.finiteness import Finiteness
 from deqlab.diagnosis.probes.gradients import GradientErrors
+from deqlab.diagnosis.probes.inputs import HiddenGradients
 from deqlab.diagnosis.probes.repeatability import Repeatability
 from deqlab.diagnosis.probes.solvers import SolverRun
 from deqlab.diagnosis.probes.tolerance import Sensitivity
@@ -30,6 +31,7 @@ class Measurements:
         certificates: What is proved of it, by layer.
         equilibria: Its fixed points from several starts.
         derivatives: Whether autograd sees how f depends on z, and whether it does.
+        hidden: The inputs and parameters that autograd does not see f depend on.
         solvers: What each solver takes, by its name; the first is the one that is diagnosed.
         gradients: The true error of gradients.
         cost: What a step costs, and of what.
@@ -48,6 +50,7 @@ class Measurements:
     certificates: dict[str, Certificate] = field(default_factory=dict)
     equilibria: Equilibria | None = None
     derivatives: Derivatives | None = None
+    hidden: HiddenGradients | None = None
     solvers: dict[str, SolverRun] = field(default_factory=dict)
     gradients: GradientErrors | None = None
     cost: Cost | None = None

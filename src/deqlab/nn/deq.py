@@ -47,8 +47,10 @@ class DEQ(nn.Module, Generic[StateT]):
         last: The verdicts of the last solve that ended, without its value; None before the first.
             They hold no graph, and are not saved or copied with the layer. A replica that
             `nn.DataParallel` makes has its own.
-        observers: Functions that are told the verdicts of each solve as it ends, in order. They
-            are not saved or copied with the layer.
+        path: Its dotted path in the model, once a log, a control or a diagnosis has looked at one.
+        observers: Functions that are told the verdicts of each solve as it ends, in order. One that
+            returns True speaks of missed samples itself, and they are not warned of. They are not
+            saved or copied with the layer.
 
     Example:
         >>> import torch
@@ -116,7 +118,14 @@ class DEQ(nn.Module, Generic[StateT]):
         self.start = start
         self.name = f"DEQ({type(unwrapped(cell)).__name__})" if name is None else name
         self.last: Solution[None] | None = None
-        self.observers: list[Callable[[Solution[None]], None]] = []
+        self.observers: list[Callable[[Solution[None]], object]] = []
+
+    path = ""
+
+    @property
+    def called(self) -> str:
+        """What a sentence calls it: its name, with its path in the model where that is known."""
+        return f"{self.name} ({self.path})" if self.path else self.name
 
     if TYPE_CHECKING:
 
@@ -186,13 +195,16 @@ class DEQ(nn.Module, Generic[StateT]):
         """
         return Equation.of(self.cell, inputs, keywords, z)
 
-    def remember(self, solution: Solution[Any]) -> None:
-        """Keep the verdicts of a solve, and tell the observers."""
+    def remember(self, solution: Solution[Any]) -> bool:
+        """Keep the verdicts of a solve, and tell the observers.
+
+        Returns:
+            Whether one of them speaks of missed samples, so that no warning need.
+        """
         if torch.compiler.is_exporting():
-            return  # a program has no attributes to keep them in
+            return False  # a program has no attributes to keep them in
         self.last = solution.verdicts()
-        for observe in self.observers:
-            observe(self.last)
+        return True in [observe(self.last) for observe in self.observers]
 
     def __prepare_scriptable__(self) -> None:
         refuse_script(type(self).__name__)

@@ -27,11 +27,14 @@ class Layer(Protocol):
     rows_independent: bool
     batched: bool
     start: Callable[..., Any] | None
-    name: str
     training: bool
 
-    def remember(self, solution: Solution[Any]) -> None:
-        """Keep the verdicts of a solve."""
+    @property
+    def called(self) -> str:
+        """What sentences call it."""
+
+    def remember(self, solution: Solution[Any]) -> bool:
+        """Keep the verdicts of a solve; return whether an observer speaks of missed samples."""
 
 
 def solved(
@@ -90,7 +93,7 @@ def _from(
                 "row per sample: return it as Prepared(rows=...)"
             )
         solution: Solution[Any] = solve_for(
-            layer.name,
+            layer.called,
             equation.f,
             equation.z0,
             equation.args,
@@ -104,10 +107,10 @@ def _from(
         )
     except (RuntimeError, TypeError, ValueError) as error:
         inner = unwrapped(layer.cell)
-        other = described(error, layer.name, inner, inputs, keywords, z0)
+        other = described(error, layer.called, inner, inputs, keywords, z0)
         if other is None:
-            if layer.name not in str(error):
-                error.add_note(f"It was raised in a solve of {layer.name}.")
+            if layer.called not in str(error):
+                error.add_note(f"It was raised in a solve of {layer.called}.")
             raise
         raise other from error
     return equation.restored(_counted(solution, spent))

@@ -25,7 +25,7 @@ from deqlab.recipes.certificates import certificates
 from deqlab.recipes.config import RecipeConfig
 from deqlab.recipes.page import page_of
 from deqlab.recipes.task import Metric, Task
-from deqlab.recipes.verdict import judge
+from deqlab.recipes.verdict import judge, promised
 from deqlab.recipes.weights import FILE, write_weights
 from deqlab.training.equilibrium import MAX_STEPS
 
@@ -133,7 +133,7 @@ def recipe(
             `Task.steps_between_tunings`.
     """
     if margin is not None:
-        claim += f", and {what} as well as explicit networks of equal cost, to {margin:.1%}"
+        claim += f", and {promised(what, margin)}"
     return Recipe(
         arms=arms,
         task=task,

@@ -141,15 +141,10 @@ def _read(name: str | Path, own: Collection[str]) -> tuple[Weights, Recipe, Any]
     """Return what a file holds, its recipe and the config of that."""
     path = _path(name)
     found = read_weights(path)
-    places = (found["config"].get(field) for field in OWN_FIELDS)
-    for place in places:
-        if isinstance(place, str) and is_target(place) and place not in own:
-            raise OwnCodeError(
-                f"{path} was made with {place}, which is code that loading it would run: if it is "
-                f"yours, say so by own=[{place!r}]"
-            )
+    recipes = {**RECIPES, **_recipes(own)}
+    _check_own(path, found, own, recipes)
     try:
-        recipe = {**RECIPES, **_recipes(own)}[found["recipe"]]
+        recipe = recipes[found["recipe"]]
         config = next(iter(recipe.presets.values()))
         config = type(config)(**found["config"])
         with_own(recipe.arms, config)[found["arm"]]  # KeyError
@@ -160,6 +155,28 @@ def _read(name: str | Path, own: Collection[str]) -> tuple[Weights, Recipe, Any]
             "recipe of your own is named by own=['MODULE:NAME']"
         ) from error
     return found, recipe, config
+
+
+def _check_own(path: Path, found: Weights, own: Collection[str], recipes: Collection[str]) -> None:
+    """Refuse a file that names code which the caller does not, with all of it in one sentence."""
+    places = (found["config"].get(field) for field in OWN_FIELDS)
+    missing = [
+        place
+        for place in dict.fromkeys(places)
+        if isinstance(place, str) and is_target(place) and place not in own
+    ]
+    if not missing:
+        return
+    parts, wanted, where = list(missing), [*own, *missing], ""
+    if found["recipe"] not in recipes:
+        parts.append(f"the recipe {found['recipe']!r}")
+        wanted.append("MODULE:NAME")
+        where = ", with the MODULE:NAME of the recipe"
+    *most, last = parts
+    raise OwnCodeError(
+        f"{path} was made with {', '.join(most) + ' and ' if most else ''}{last}, which is code "
+        f"that loading it would run: if it is yours, say so by own={wanted!r}{where}"
+    )
 
 
 def _recipes(own: Collection[str]) -> dict[str, Recipe]:

@@ -76,6 +76,25 @@ def judge(
     )
 
 
+def promised(what: str, margin: float) -> str:
+    """Return what `judge` asks of the medians of a DEQ and its twins, in words.
+
+    Args:
+        what: What they do, such as "classifies".
+        margin: As in `judge`, of a metric in per cent.
+
+    Example:
+        >>> promised("classifies", 0.005)
+        'classifies as well as explicit networks of equal cost, or at most 0.5 points worse'
+        >>> promised("imitates", 0.0)
+        'imitates at least as well as explicit networks of equal cost'
+    """
+    if not margin:
+        return f"{what} at least as well as explicit networks of equal cost"
+    points = f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
+    return f"{what} as well as explicit networks of equal cost, or at most {points} worse"
+
+
 def _rival(row: Row, leads: Sequence[float]) -> Rival:
     """Return a rival from its summary row and by how much the DEQ is better at each seed."""
     lead = paired_interval(leads)

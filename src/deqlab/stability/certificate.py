@@ -4,6 +4,8 @@ A measurement says what was seen at one point; a certificate says what cannot ha
 an answer: no theorem that was tried applies, and the map may be well-posed all the same.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -36,6 +38,38 @@ class Certificate:
     rate: float | None = None
     lipschitz: float | None = None
     perturbation: float | None = None
+
+    def __str__(self) -> str:
+        """Return what is proved in a few lines, for people; `repr` has the fields."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        if self.unique:
+            yield "Proved for every input: there is exactly one fixed point."
+        elif self.exists:
+            yield "Proved for every input: a fixed point exists. There may be others."
+        else:
+            yield "Nothing is proved. The map may be well-posed all the same."
+        yield f"{'Theorem' if self.holds else 'Reason'}: {self.theorem}."
+        if not math.isnan(self.margin):
+            yield f"Margin of the condition: {self.margin:.4g}."
+        if not self.holds:
+            return
+        if self.perturbation is not None:
+            yield (
+                "Still proved after any change of the weights whose spectral norm is below "
+                f"{self.perturbation:.4g}."
+            )
+        if self.lipschitz is not None:
+            yield (
+                f"Lipschitz bound: z* moves by at most {self.lipschitz:.4g} times what is added to "
+                "the feedback (U x + b)."
+            )
+        yield (
+            "Rate of plain iteration: not bounded by this theorem."
+            if self.rate is None
+            else f"Rate of plain iteration: at most {self.rate:.4g} a step."
+        )
 
     def __post_init__(self) -> None:
         if not self.holds and (self.exists or self.unique):

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from deqlab.arguments import check_count, check_function, check_number
+from deqlab.errors import speak
 from deqlab.nn.deq import DEQ
 from deqlab.training.layers import Watch
 from deqlab.training.policies import Policy, Slip, Warn
@@ -87,7 +88,10 @@ class ConvergenceLog:
         """
         self.steps += 1
         for name, solves in self._watch.take().items():
-            self._layers[name].add(SolveSummary.of(solves))
+            summary = SolveSummary.of(solves)
+            self._layers[name].add(summary)
+            if summary.converged < 1:  # the layer has warned; from now on they are counted
+                self._watch.speak_of(name)
         goes_on = True
         for name, layer in self._layers.items():
             if len(layer.recent) == self.window:
@@ -126,6 +130,17 @@ class ConvergenceLog:
             for name, layer in self._layers.items()
             for last in list(layer.recent)[-1:]
         ]
+
+    def say_missed(self) -> None:
+        """Warn, at the end, of each layer that warns: in how many steps samples were missed."""
+        for layer in self._layers.values():
+            if layer.missed > 1 and layer.layer.on_failure == "warn":
+                text = (
+                    f"{layer.layer.called}: samples missed the tolerance in {layer.missed} of "
+                    f"{self.steps} steps of training; the rows of the log say how many, and by how "
+                    "much."
+                )
+                speak(text, text, on_failure="warn")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was logged, and what was changed of the solvers, for a checkpoint."""
@@ -179,6 +194,7 @@ class _Layer:
     recent: deque[SolveSummary]
     since: list[SolveSummary] = field(default_factory=list)
     slips: int = 0
+    missed: int = 0
 
     @property
     def converged(self) -> float:
@@ -187,12 +203,14 @@ class _Layer:
     def add(self, solves: SolveSummary) -> None:
         self.recent.append(solves)
         self.since.append(solves)
+        self.missed += solves.converged < 1
 
     def state(self) -> dict[str, Any]:
         return {
             "recent": [asdict(each) for each in self.recent],
             "since": [asdict(each) for each in self.since],
             "slips": self.slips,
+            "missed": self.missed,
             "solvers": self.changes.found(),
         }
 
@@ -200,7 +218,7 @@ class _Layer:
         self.recent.clear()
         self.recent.extend(SolveSummary(**each) for each in state["recent"])
         self.since = [SolveSummary(**each) for each in state["since"]]
-        self.slips = state["slips"]
+        self.slips, self.missed = state["slips"], state.get("missed", 0)
         self.changes.apply(state["solvers"])
 
     def row(self) -> dict[str, Any]:

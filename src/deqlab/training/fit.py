@@ -120,7 +120,8 @@ def fit_rows(
         batches: The batches of the steps in order; training ends with them.
         steps: The number of steps after which it ends before; None is no such number.
         control: Keeps its layers at their equilibrium.
-        log: Keeps what their solves tell; its policies may end training.
+        log: Keeps what their solves tell; its policies may end training. Of missed samples each
+            layer warns once, and the end of training says in how many steps there were some.
         average: A moving average of the weights, which is then what is evaluated.
         evaluate: Returns metrics of a network, called in eval mode and without a tape.
         every: Steps from one evaluation to the next; None is one evaluation, at the end.
@@ -184,6 +185,8 @@ def fit_rows(
             )
         if state.losses:
             yield row()
+    if log is not None:
+        log.say_missed()
     if checkpoint is not None and checkpoint.unsaved >= SHORT:
         checkpoint.save(asdict(state))
 

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from deqlab.errors import speak
+from deqlab.named_parts import named_parts
 from deqlab.nn.deq import DEQ
 from deqlab.nn.equation import unwrapped
 from deqlab.nn.knob import Knob
@@ -15,8 +16,8 @@ UNSEEN = 20
 
 
 def layers_of(model: nn.Module) -> dict[str, DEQ[Any]]:
-    """Return the DEQ layers of a model by their dotted names; the model itself is ""."""
-    return {name: part for name, part in model.named_modules() if isinstance(part, DEQ)}
+    """Return the DEQ layers of a model by their names; see `named_parts`."""
+    return {name: part for name, part in named_parts(model) if isinstance(part, DEQ)}
 
 
 def knob_of(layer: DEQ[Any]) -> Knob | None:
@@ -28,8 +29,9 @@ def knob_of(layer: DEQ[Any]) -> Knob | None:
 class Watch:
     """The verdicts of the solves that the layers of a model take in train mode.
 
-    It warns once if it sees none for some steps: a layer in eval mode and a copy of a layer are
-    not watched, and nothing would be controlled or logged.
+    Each layer learns its path, which its own warnings then say too. It warns once if it sees none
+    for some steps: a layer in eval mode and a copy of a layer are not watched, and nothing would be
+    controlled or logged.
 
     Args:
         model: The model, whose layers tell of their solves from now on.
@@ -48,8 +50,14 @@ class Watch:
                 f"{type(model).__name__} has no DEQ layer: pass the model (or the layer) that is "
                 "trained, not its output or its optimiser"
             )
+        for name, layer in self.layers.items():
+            layer.path = name
         self._told = {name: _Told(layer) for name, layer in self.layers.items()}
         self._unseen = 0
+
+    def speak_of(self, name: str) -> None:
+        """Let a layer warn no more of missed samples in train mode, while its solves are taken."""
+        self._told[name].speaks = True
 
     def take(self) -> dict[str, list[Solution[None]]]:
         """Return the verdicts since the last call in order, of each layer that has any."""
@@ -57,7 +65,7 @@ class Watch:
         found = {name: solves for name, solves in taken.items() if solves}
         self._unseen = -1 if found or self._unseen < 0 else self._unseen + 1
         if self._unseen == UNSEEN:
-            names = ", ".join(layer.name for layer in self.layers.values())
+            names = ", ".join(layer.called for layer in self.layers.values())
             text = (
                 f"{names}: no solve in train mode was seen in {UNSEEN} steps, so that nothing is "
                 "controlled or logged: call model.train(), and watch the model that is called, "
@@ -76,7 +84,7 @@ class _Told:
     """What one layer tells."""
 
     def __init__(self, layer: DEQ[Any]) -> None:
-        self._layer = layer
+        self._layer, self.speaks = layer, False
         self._solves: list[Solution[None]] = []
         layer.observers.append(self._see)
 
@@ -88,6 +96,8 @@ class _Told:
         if self._see in self._layer.observers:
             self._layer.observers.remove(self._see)
 
-    def _see(self, solve: Solution[None]) -> None:
+    def _see(self, solve: Solution[None]) -> bool:
         if self._layer.training:
             self._solves.append(solve)
+        # Whom nobody asks any more, as a log that is not closed, speaks of nothing.
+        return self.speaks and self._layer.training and len(self._solves) <= UNSEEN

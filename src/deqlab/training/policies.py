@@ -45,18 +45,13 @@ class Slip:
     rate: float
     times: int
 
-    @property
-    def where(self) -> str:
-        """The name of the layer, for sentences."""
-        return f"{self.layer.name} ({self.name})" if self.name else self.layer.name
-
     def __str__(self) -> str:
         converged, wanted = 100 * self.converged, 100 * self.wanted
         return (
-            f"{self.where} is off its equilibrium at step {self.step}: in the last {self.window} "
-            f"steps {converged:.1f} % of the samples converged ({wanted:g} % are wanted), "
-            f"residuals are up to {self.excess:.2g} times their tolerance (90 % quantile) and fall "
-            f"by a factor of {self.rate:.2g} a step. {ADVICE}"
+            f"{self.layer.called} is off its equilibrium at step {self.step}: in the last "
+            f"{self.window} steps {converged:.1f} % of the samples converged ({wanted:g} % are "
+            f"wanted), residuals are up to {self.excess:.2g} times their tolerance (90 % quantile) "
+            f"and fall by a factor of {self.rate:.2g} a step. {ADVICE}"
         )
 
 
@@ -121,7 +116,7 @@ class MoreSteps:
         """Act."""
         solver = slip.layer.solver
         if solver.max_steps >= self.most:
-            text = f"{slip.where} may take {solver.max_steps} steps, and gets no more"
+            text = f"{slip.layer.called} may take {solver.max_steps} steps, and gets no more"
             speak(str(slip), f"{text}. {ADVICE}", on_failure="warn")
             return True
         steps = min(self.most, self.factor * solver.max_steps)

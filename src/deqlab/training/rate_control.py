@@ -95,10 +95,9 @@ class RateControl:
         layer = self._watch.layers[name]
         knob = knob_of(layer)
         if knob is None:
-            where = f"the layer {name!r}, {layer.name}," if name else layer.name
             raise ValueError(
-                f"rate control: {where} has a cell without a knob, so that there is nothing to "
-                "turn: give the cell one (`Cell.knob`), or pass only layers that have one"
+                f"rate control: {layer.called} has a cell without a knob, so that there is nothing "
+                "to turn: give the cell one (`Cell.knob`), or pass only layers that have one"
             )
         return knob
 

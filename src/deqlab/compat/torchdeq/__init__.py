@@ -5,8 +5,6 @@ what a model calls stays as it is. `translate` says what a set of options is in 
 wants to leave this package behind. What differs stands in docs/from-torchdeq.md.
 """
 
-from typing import NoReturn
-
 from deqlab.compat.torchdeq.core import DEQIndexing, DEQSliced, get_deq, reset_deq
 from deqlab.compat.torchdeq.dropout import (
     VariationalDropout,
@@ -19,10 +17,12 @@ from deqlab.compat.torchdeq.dropout import (
     reset_dropout,
 )
 from deqlab.compat.torchdeq.info import SolverStat
+from deqlab.compat.torchdeq.left_out import found_by
 from deqlab.compat.torchdeq.loss import fp_correction, jac_reg, power_method
 from deqlab.compat.torchdeq.norm import apply_norm, remove_norm, reset_norm
 from deqlab.compat.torchdeq.options import Options
 from deqlab.compat.torchdeq.parser import add_deq_args
+from deqlab.compat.torchdeq.submodules import make_submodules
 from deqlab.compat.torchdeq.translation import Translation, translate
 
 __all__ = [
@@ -51,22 +51,5 @@ __all__ = [
     "translate",
 ]
 
-LEFT_OUT = {
-    "get_solver": "a solver is a value: translate(f_solver=...).solver, with a method solve(f, z)",
-    "register_solver": "a solver is a subclass of deqlab.solvers.Solver, passed as a value",
-    "register_deq": "a layer is a module that calls deqlab.fixed_point",
-    "register_norm": "a norm is a parametrisation of torch (torch.nn.utils.parametrize)",
-    "register_norm_module": "a norm is a parametrisation of torch (torch.nn.utils.parametrize)",
-    "register_weight_func": "pass the function itself: fp_correction(..., weight_func=function)",
-    "backward_factory": "a gradient is a value: translate(ift=...).gradient",
-    "solver_stat_from_final_step": "every solve has its verdicts: info.solution",
-    "mixed_init": "torch.randn(shape) * torch.empty(shape).bernoulli_(0.5)",
-    "mem_gc": "torch.utils.checkpoint.checkpoint(module, *inputs, use_reentrant=False)",
-}
-"""Names of torchdeq that are not here, and what to use."""
-
-
-def __getattr__(name: str) -> NoReturn:
-    if name in LEFT_OUT:
-        raise ImportError(f"deqlab has no {name} of torchdeq: {LEFT_OUT[name]}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = found_by(__name__)
+make_submodules()

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from deqlab.compat.torchdeq.dropout import reset_dropout
 from deqlab.compat.torchdeq.info import MeasuredMap, SolverStat
+from deqlab.compat.torchdeq.left_out import found_by
 from deqlab.compat.torchdeq.norm import reset_norm
 from deqlab.compat.torchdeq.options import NAMES, Config, Options, read
 from deqlab.compat.torchdeq.translation import Translation, checked_settings, native, translate
@@ -28,6 +29,8 @@ from deqlab.nn.deq import DEQ
 from deqlab.solution import Solution
 from deqlab.solve import fixed_point
 from deqlab.stability.spectral import spectral_radius
+
+__getattr__ = found_by(__name__)
 
 
 class DEQBase(nn.Module, ABC):

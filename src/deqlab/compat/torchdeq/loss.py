@@ -8,7 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from deqlab.arguments import check_count
+from deqlab.compat.torchdeq.left_out import found_by
 from deqlab.linalg.arnoldi import hessenberg
+
+__getattr__ = found_by(__name__)
 
 WEIGHTS: dict[str, Callable[..., float]] = {
     "exp": lambda n, k, gamma=0.8: float(gamma ** (n - k - 1)),

@@ -15,8 +15,11 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from deqlab.arguments import check_positive
+from deqlab.compat.torchdeq.left_out import found_by
 from deqlab.compat.torchdeq.options import Config
 from deqlab.compat.torchdeq.parametrisations import SpectralNorm, WeightNorm
+
+__getattr__ = found_by(__name__)
 
 ROWS: dict[type[nn.Module], int] = {
     nn.Linear: 0,

@@ -127,6 +127,24 @@ def differentiable(measured: Measurements) -> Finding | None:
     )
 
 
+def learns(measured: Measurements) -> Finding | None:
+    """Whether autograd sees how f depends on its inputs and parameters."""
+    seen = measured.hidden
+    if seen is None or not (seen.inputs or seen.parameters):
+        return None
+    hidden = (*seen.inputs, *seen.parameters)
+    return Finding(
+        rank=Rank.ALARM if seen.parameters else Rank.WARNING,
+        name="hidden-gradient",
+        sentence=f"f depends on {listed(hidden)}, and autograd does not see it, or not as it is: "
+        "difference quotients of f say otherwise. Gradients to "
+        f"{'it' if len(hidden) == 1 else 'them'} through the fixed point are wrong, or zero.",
+        advice="Look for detach, torch.no_grad, .data, .item() or numpy between "
+        f"{'it' if len(hidden) == 1 else 'them'} and what f returns; where that is meant, set "
+        "requires_grad_(False), or detach before the call.",
+    )
+
+
 def implicit(measured: Measurements) -> Finding | None:
     """Whether f depends on z at all."""
     seen = measured.derivatives

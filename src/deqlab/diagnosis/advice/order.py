@@ -19,6 +19,7 @@ QUESTIONS: tuple[Question, ...] = (
     on_f.random,
     on_fixed_points.exists,
     on_f.differentiable,
+    on_f.learns,
     on_solves.precise,
     on_fixed_points.solved,
     on_f.implicit,

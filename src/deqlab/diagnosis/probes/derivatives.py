@@ -6,7 +6,9 @@ u'(f(z + hv) - f(z - hv)) / 2h, for random u and v. An entry of f has a say only
 to both sides and of two step sizes agree, as they do not at a kink.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -64,12 +66,14 @@ def derivatives(problem: Problem, z: Float[Tensor, "B D"], seed: int) -> Derivat
 
     _, image, product = linearize(problem.map, z)
     image = image.detach()
-    size = torch.maximum(_rms(z), _rms(image).nan_to_num(0, 0, 0))[:, None]
+    size = torch.maximum(rms(z), rms(image).nan_to_num(0, 0, 0))[:, None]
     size = torch.where(size > 0, size, 1.0)
     errors = []
     for _ in range(DIRECTIONS):
         v, u = drawn(), drawn()
-        quotient, trusted, noise = _quotient(problem, z, image, v, size)
+        eps = torch.finfo(problem.f.lowered or z.dtype).eps
+        along = partial(_moved, problem, z, v)
+        quotient, trusted, noise = quotients(along, image, eps ** (1 / 3) * size, eps * size)
         u = torch.where(trusted, u, 0.0)
         by_autograd = (product(u) * v).double()
         by_quotient = (u * torch.where(trusted, quotient, 0.0)).double()
@@ -85,35 +89,42 @@ def derivatives(problem: Problem, z: Float[Tensor, "B D"], seed: int) -> Derivat
     )
 
 
-def _quotient(
-    problem: Problem,
-    z: Float[Tensor, "B D"],
+def quotients(
+    along: Callable[[Tensor], Tensor],
     image: Float[Tensor, "B D"],
-    v: Float[Tensor, "B D"],
-    size: Float[Tensor, "B 1"],
+    h: Float[Tensor, "B 1"],
+    rounding: Float[Tensor, "B 1"],
 ) -> tuple[Float[Tensor, "B D"], Bool[Tensor, "B D"], Float[Tensor, "B 1"]]:
-    """Return the central quotient along v, which entries to trust, and what rounding does to it."""
-    eps = torch.finfo(problem.f.lowered or z.dtype).eps
-    h = eps ** (1 / 3) * size
-    wide, _ = _both_sides(problem, z, image, v, h)
-    narrow, apart = _both_sides(problem, z, image, v, h / 4)
-    noise = NOISE * eps * size / (h / 4)
+    """Return central quotients of f, which entries to trust, and what rounding does to them.
+
+    Args:
+        along: Returns f where its argument has moved by so much, (B, 1), along some direction.
+        image: f where it has not moved.
+        h: The step.
+        rounding: What an entry of f is off by.
+    """
+    wide, _ = _both_sides(along, image, h)
+    narrow, apart = _both_sides(along, image, h / 4)
+    noise = NOISE * rounding / (h / 4)
     trusted = (wide - narrow).abs() <= AGREE * narrow.abs() + noise
     trusted &= apart <= 4 * AGREE * narrow.abs() + noise
     return narrow, trusted, noise
 
 
 def _both_sides(
-    problem: Problem,
-    z: Float[Tensor, "B D"],
-    image: Float[Tensor, "B D"],
-    v: Float[Tensor, "B D"],
-    h: Float[Tensor, "B 1"],
+    along: Callable[[Tensor], Tensor], image: Float[Tensor, "B D"], h: Float[Tensor, "B 1"]
 ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B D"]]:
     """Return the central quotient, and how far apart those to both sides are."""
-    ahead, behind = problem.at(z + h * v), problem.at(z - h * v)
+    ahead, behind = along(h), along(-h)
     return (ahead - behind) / (2 * h), (ahead - 2 * image + behind).abs() / h
 
 
-def _rms(matrix: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+def _moved(
+    problem: Problem, z: Float[Tensor, "B D"], v: Float[Tensor, "B D"], h: Float[Tensor, "B 1"]
+) -> Float[Tensor, "B D"]:
+    return problem.at(z + h * v)
+
+
+def rms(matrix: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+    """Return the root mean square of each row."""
     return matrix.square().mean(dim=1).sqrt()

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from deqlab.named_parts import held
 from deqlab.stability.certificate import Certificate
 
 WRAPPED = ("_orig_mod", "module")
@@ -28,7 +29,8 @@ def certify(module: object) -> dict[str, Certificate]:
             its own name.
 
     Returns:
-        One certificate for each DEQ, and for each cell outside of one, by its path in the model. A
+        One certificate for each DEQ, and for each cell outside of one, by its path in the model, as
+        `named_parts` has it. A
         layer whose cell says nothing is there as unknown.
 
     Raises:
@@ -58,7 +60,10 @@ def certify(module: object) -> dict[str, Certificate]:
 
 def _layers(module: nn.Module, path: str) -> Iterator[tuple[str, Certificate]]:
     """Yield the layers at and below a module, and what is proved of them."""
-    if hasattr(module, "cell") and hasattr(module, "solver"):
+    inner = held(module)
+    if inner is not None:
+        yield from _layers(inner, path)
+    elif hasattr(module, "cell") and hasattr(module, "solver"):
         yield path or str(getattr(module, "name", type(module).__name__)), _of(module.cell)
     elif callable(getattr(type(module), "certificate", None)):
         yield path or type(module).__name__, _of(module)
@@ -71,10 +76,10 @@ def _of(cell: Any) -> Certificate:  # noqa: ANN401, whatever a DEQ was given
     """Return what a cell says of itself, if it is still the map that it speaks of."""
     if any(getattr(cell, hooks, None) for hooks in HOOKS):
         return Certificate.unknown(f"hooks of {type(cell).__name__} may change what it computes")
-    held = getattr(cell, "_modules", {})
+    parts = getattr(cell, "_modules", {})
     for name in WRAPPED:
-        if name in held and not hasattr(type(cell), "certificate"):
-            return _of(held[name])
+        if name in parts and not hasattr(type(cell), "certificate"):
+            return _of(parts[name])
     if not callable(getattr(cell, "certificate", None)):
         return Certificate.unknown(f"{type(cell).__name__} has no method certificate()")
     certificate = cell.certificate()
