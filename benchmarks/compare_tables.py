@@ -1,11 +1,11 @@
 """`deqlab compare` as a user calls it, on tables whose answers can be judged.
 
-    python -m benchmarks.compare_tables [--tables wine,churn] [--runs FOLDER]
+    python -m benchmarks.compare_tables [--tables wine,churn] [--runs FOLDER] [--judge]
 
 Three classifications and a regression that scikit-learn brings, a made table of customers, and the
 same with the target among its features; each is asked about twice, with seeds that draw all folds,
-weights and searches anew. What was run lies in FOLDER, and is judged and not run again. It ends
-with the table of docs/compare.md.
+weights and searches anew. What was run lies in FOLDER, and is judged and not run again; --judge
+runs nothing. It ends with the table of docs/compare.md, which it writes.
 """
 
 import json
@@ -29,6 +29,9 @@ from deqlab.inputs.table.leaks import suspects
 from deqlab.runs.reading import read_rows, read_sessions
 
 TABLES = ("breast_cancer", "wine", "digits", "diabetes", "churn", "churn-leak")
+PAGE = Path(__file__).parent.parent / "docs" / "compare.md"
+BEGIN, END = "<!-- benchmarks.compare_tables -->", "<!-- end -->"
+
 MADE = {"churn": False, "churn-leak": True}
 """Whether a table that is made has the leak."""
 
@@ -127,6 +130,15 @@ def _each(cells: list[str], alike: str = "") -> str:
     return "; ".join(cells)
 
 
+def written(page: str, rows: list[Row]) -> str:
+    """Return the text of the page with the table of these rows."""
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{PAGE} has no place for the table: {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n\n{markdown(table_of_results(rows))}\n\n{END}{after}"
+
+
 def latest() -> Row:
     """Return the latest results."""
     found: Row = json.loads(max(RESULTS.glob("compare-tables_*.json")).read_text("utf-8"))
@@ -137,6 +149,7 @@ def main() -> None:
     options = results.parser(__doc__, repeats=2, workloads=False)
     options.add_argument("--tables", default=",".join(TABLES), help="names, as in wine,churn")
     options.add_argument("--runs", type=Path, default=Path("runs/compare-tables"))
+    options.add_argument("--judge", action="store_true", help="only what was run")
     asked = options.parse_args()
     header = results.header("python -m benchmarks.compare_tables", asked) | {"jobs": JOBS}
     asked.runs.mkdir(parents=True, exist_ok=True)
@@ -145,12 +158,15 @@ def main() -> None:
         for table in asked.tables.split(","):
             name, file = f"{table}-{seed}", asked.runs / f"{table}-{seed}.json"
             if not file.exists():
+                if asked.judge:
+                    continue
                 file.write_text(json.dumps(ask(table, seed, asked.runs), indent=1) + "\n", "utf-8")
-            took = json.loads(file.read_text("utf-8"))
+            took = json.loads(file.read_text("utf-8").replace(str(asked.runs), "FOLDER"))
             rows.append({"table": table, "seed": seed} | took | judged(asked.runs / name))
             results.console.print(f"{name}: {took['seconds']:.0f} s, {rows[-1]['answer']}")
     results.save("compare-tables", asked, {"environment": header, "rows": rows})
-    print(markdown(table_of_results(rows)))
+    if asked.out == RESULTS:
+        PAGE.write_text(written(PAGE.read_text("utf-8"), rows), "utf-8")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,15 @@ def test_what_is_called_better_than_the_deq_is_better():
     assert "Advised: the linear model" in verdict.details[-2]
 
 
+def test_the_answer_names_what_is_advised():
+    """The linear model and the trees both beat the DEQ, and nothing tells the two apart."""
+    for lead in (0.001, -0.001):
+        scores, verdict = judged(ALL | {"deq": 0.7, LINEAR: 0.9, TREES: 0.9 + lead}, noise=0.01)
+        assert scores.beats(TREES, "deq")
+        assert scores.advised == LINEAR
+        assert verdict.sentence == "Not a DEQ: churn is better predicted by the linear model."
+
+
 def test_a_model_that_is_not_shown_to_beat_a_constant_is_not_called_as_bad():
     scores, verdict = judged({LINEAR: 0.56, TREES: 0.4}, noise=0.1)
     assert scores.advised is None

@@ -150,7 +150,8 @@ def _answer(scores: Scores, rivals: Sequence[str], target: str) -> tuple[str, Ou
     if all(scores.beats(DEQ, arm) for arm in rivals):
         return f"Use the DEQ: it predicts {target} better than all others.", "holds"
     if better:
-        label = ARMS[max(better, key=scores.mean)].label
+        # What is advised, if it is one of them: the best by its mean may be another with each seed.
+        label = ARMS[advised if advised in better else max(better, key=scores.mean)].label
         return f"Not a DEQ: {target} is better predicted by the {label}.", "does not hold here"
     if advised == DEQ:
         return f"Use the DEQ: nothing simpler predicts {target} as well.", "holds partly"
