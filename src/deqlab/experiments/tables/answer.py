@@ -206,7 +206,7 @@ def _against(scores: Scores, arm: str) -> str:
 def _beside(scores: Scores, rivals: Sequence[str], target: str) -> str:
     """Return what would be answered by a metric that does not decide."""
     answer, _ = _answer(scores, rivals, target)
-    told = ", ".join(f"{ARMS[arm].label} {scores.show(scores.mean(arm))}" for arm in scores.of)
+    told = "; ".join(f"{ARMS[arm].label} {scores.show(scores.mean(arm))}" for arm in scores.of)
     return f"Beside it, and deciding nothing, {METRICS[scores.metric]} ({told}): {answer}"
 
 
