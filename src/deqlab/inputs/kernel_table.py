@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deqlab.inputs.table.columns import as_texts, columns_of, preprocessing
+from deqlab.inputs.table.cells import as_texts, refuse_lists
+from deqlab.inputs.table.columns import columns_of, preprocessing
 from deqlab.inputs.table.extremes import refuse_extremes
 from deqlab.inputs.table.frames import BUNDLED, OPENML, read_frame
 from deqlab.inputs.table.table import (
@@ -121,6 +122,7 @@ def _numbers(table: Table, asked: KernelTable) -> np.ndarray:
 
 def _unlabelled(frame: "pd.DataFrame", name: str, asked: KernelTable) -> tuple[np.ndarray, str]:
     """Return the samples of a table without classes, and what was understood."""
+    refuse_lists(frame, name)
     refuse_extremes(frame)
     drawn = ""
     if len(frame) > MOST_ROWS:

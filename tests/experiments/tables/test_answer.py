@@ -43,14 +43,19 @@ ALL = {arm: 0.8 for arm in ARMS if arm != "constant"}
             "does not hold here",
             "No DEQ needed: nothing is surely better than the linear",
         ),
-        (ALL | {TREES: 0.9}, TREES, "does not hold here", "Not a DEQ: the boosted trees predicts"),
+        (
+            ALL | {TREES: 0.9},
+            TREES,
+            "does not hold here",
+            "Not a DEQ: churn is better predicted by the boosted trees.",
+        ),
         (
             ALL | {"deq": 0.9, TREES: 0.9},
             TREES,
             "does not hold here",
             "No DEQ needed: nothing is surely better than the boosted",
         ),
-        (ALL | {"deq": 0.7}, LINEAR, "does not hold here", "Not a DEQ: the"),
+        (ALL | {"deq": 0.7}, LINEAR, "does not hold here", "Not a DEQ: churn is better"),
         ({}, None, "undecided", "No model here surely predicts churn better than a const"),
     ],
 )
@@ -119,8 +124,17 @@ def test_what_is_called_better_than_the_deq_is_better():
     verdict = judge(scores, rows, target="churn", leaks=())
     assert scores.advised == LINEAR
     assert not scores.beats(LINEAR, "deq")
-    assert verdict.sentence == "Not a DEQ: the boosted trees predicts churn better."
+    assert verdict.sentence == "Not a DEQ: churn is better predicted by the boosted trees."
     assert "Advised: the linear model" in verdict.details[-2]
+
+
+def test_the_answer_names_what_is_advised():
+    """The linear model and the trees both beat the DEQ, and nothing tells the two apart."""
+    for lead in (0.001, -0.001):
+        scores, verdict = judged(ALL | {"deq": 0.7, LINEAR: 0.9, TREES: 0.9 + lead}, noise=0.01)
+        assert scores.beats(TREES, "deq")
+        assert scores.advised == LINEAR
+        assert verdict.sentence == "Not a DEQ: churn is better predicted by the linear model."
 
 
 def test_a_model_that_is_not_shown_to_beat_a_constant_is_not_called_as_bad():
@@ -147,6 +161,22 @@ def test_leaks_come_first():
     _, verdict = judged(ALL, leaks=("Suspicion of a leak: a",))
     assert verdict.details[0] == "Suspicion of a leak: a"
     assert "leaving out what may be a leak" in verdict.details[2]
+
+
+def test_what_does_not_decide_is_told_beside():
+    """By ranks the DEQ leads; by accuracy nothing does, and that changes no answer."""
+    by_rank = rows_of(ALL | {"deq": 0.9}, metric="auc")
+    by_accuracy = rows_of(dict.fromkeys(ARMS, 0.95))
+    rows = [a | b for a, b in zip(by_rank, by_accuracy, strict=True)]
+    scores, other = (scores_of(rows, metric, 500) for metric in ("auc", "test_accuracy"))
+    alone = judge(scores, rows, target="churn")
+    both = judge(scores, rows, target="churn", why="Why: b.", beside=other)
+    assert (both.sentence, both.outcome) == (alone.sentence, alone.outcome)
+    assert both.sentence.startswith("Use the DEQ")
+    why, beside = (line for line in both.details if line not in alone.details)
+    assert why == "Why: b."
+    assert beside.startswith("Beside it, and deciding nothing, accuracy (constant 9")
+    assert beside.endswith("No model here surely predicts churn better than a constant.")
 
 
 def test_a_regression_is_told_in_its_own_numbers():

@@ -11,7 +11,7 @@ from deqlab.cli.compare import MODEL, compare_on
 from deqlab.experiments.base import Job
 from deqlab.experiments.tables.arms import ARMS, search
 from deqlab.experiments.tables.config import TablesConfig, config_for, folds_of, table_of
-from deqlab.experiments.tables.folds import metric_of, plan, run
+from deqlab.experiments.tables.folds import plan, run
 from deqlab.report.html import render
 from deqlab.tasks.files.errors import DataError
 
@@ -96,12 +96,6 @@ def test_every_arm_of_a_search_has_four_settings():
         assert np.prod(sizes) == (1 if name == "constant" else 4)
 
 
-def test_what_decides():
-    assert metric_of(np.array([1.0, 2.0])) == "r2"
-    assert metric_of(np.array(["a"] * 8 + ["b"] * 2)) == "test_accuracy"
-    assert metric_of(np.array(["a"] * 9 + ["b"])) == "auc"
-
-
 @pytest.mark.slow
 def test_from_the_file_to_the_model(churn, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("deqlab.experiments.tables.config.TWICE", 0)
@@ -113,6 +107,7 @@ def test_from_the_file_to_the_model(churn, tmp_path, capsys, monkeypatch):
     assert said.startswith("my.csv: 80 rows, 3 numeric + 1 text one-hot columns,")
     assert "compare: " in said
     assert "How sure: accuracy on 5 held-out folds of 80 rows." in said
+    assert "Beside it, and deciding nothing, area under the ROC curve (constant 0.500, " in said
     frame = pd.read_csv(churn)
     model = joblib.load(out / MODEL)
     assert model.score(frame, frame["churn"]) > 0.6

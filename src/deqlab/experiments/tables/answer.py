@@ -13,6 +13,7 @@ from deqlab.experiments.base import Outcome, Row, Verdict
 from deqlab.experiments.comparing.evidence import WELL_SOLVED, least_converged, percent, select
 from deqlab.experiments.tables.arms import ARMS, CONSTANT, DEQ
 from deqlab.experiments.tables.config import FOLDS
+from deqlab.experiments.tables.metric import METRICS
 from deqlab.intervals import Interval, folds_interval
 
 ERRORS = 0.05
@@ -20,9 +21,6 @@ ERRORS = 0.05
 
 MOST_TIMES = 20
 """Of a lead that is so many times smaller than what would show, nobody gathers enough rows."""
-
-METRICS = {"test_accuracy": "accuracy", "auc": "area under the ROC curve", "r2": "R^2"}
-"""What decides, by its field; higher is better."""
 
 _SHARES = {"test_accuracy"}  # shown in percent
 
@@ -103,7 +101,15 @@ def scores_of(rows: Sequence[Row], metric: str, size: int) -> Scores:
     )
 
 
-def judge(scores: Scores, rows: Sequence[Row], *, target: str, leaks: Sequence[str]) -> Verdict:
+def judge(
+    scores: Scores,
+    rows: Sequence[Row],
+    *,
+    target: str,
+    leaks: Sequence[str] = (),
+    why: str | None = None,
+    beside: Scores | None = None,
+) -> Verdict:
     """Return the answer.
 
     Args:
@@ -111,6 +117,8 @@ def judge(scores: Scores, rows: Sequence[Row], *, target: str, leaks: Sequence[s
         rows: The rows of the run.
         target: What is predicted.
         leaks: Suspicions, a sentence each.
+        why: A sentence on the metric that decides, if one is wanted.
+        beside: What was measured by another metric, which decides nothing.
     """
     rivals = [arm for arm in scores.of if arm not in (DEQ, CONSTANT)]
     answer, outcome = _answer(scores, rivals, target)
@@ -120,8 +128,10 @@ def judge(scores: Scores, rows: Sequence[Row], *, target: str, leaks: Sequence[s
     details = [
         *leaks,
         _surety(scores),
+        *([why] if why else []),
         _change(scores, rivals, bool(leaks)),
         *(_against(scores, arm) for arm in (CONSTANT, *rivals)),
+        *([_beside(beside, rivals, target)] if beside else []),
         _advice(scores),
         f"{_least(solved)} of the test rows were at their equilibrium, in each fold.",
     ]
@@ -140,8 +150,9 @@ def _answer(scores: Scores, rivals: Sequence[str], target: str) -> tuple[str, Ou
     if all(scores.beats(DEQ, arm) for arm in rivals):
         return f"Use the DEQ: it predicts {target} better than all others.", "holds"
     if better:
-        label = ARMS[max(better, key=scores.mean)].label
-        return f"Not a DEQ: the {label} predicts {target} better.", "does not hold here"
+        # What is advised, if it is one of them: the best by its mean may be another with each seed.
+        label = ARMS[advised if advised in better else max(better, key=scores.mean)].label
+        return f"Not a DEQ: {target} is better predicted by the {label}.", "does not hold here"
     if advised == DEQ:
         return f"Use the DEQ: nothing simpler predicts {target} as well.", "holds partly"
     label = ARMS[advised].label
@@ -190,6 +201,13 @@ def _against(scores: Scores, arm: str) -> str:
         f"{scores.show_lead(lead.estimate)}, {100 * lead.confidence:.0f} % interval {low} to "
         f"{high}."
     )
+
+
+def _beside(scores: Scores, rivals: Sequence[str], target: str) -> str:
+    """Return what would be answered by a metric that does not decide."""
+    answer, _ = _answer(scores, rivals, target)
+    told = "; ".join(f"{ARMS[arm].label} {scores.show(scores.mean(arm))}" for arm in scores.of)
+    return f"Beside it, and deciding nothing, {METRICS[scores.metric]} ({told}): {answer}"
 
 
 def _advice(scores: Scores) -> str:

@@ -8,10 +8,11 @@ from sklearn.pipeline import Pipeline
 from deqlab.experiments.base import Experiment, Row, Verdict
 from deqlab.experiments.comparing.evidence import select
 from deqlab.experiments.page import Page, chart, column, table
-from deqlab.experiments.tables.answer import METRICS, Scores, judge, scores_of
+from deqlab.experiments.tables.answer import Scores, judge, scores_of
 from deqlab.experiments.tables.arms import search
 from deqlab.experiments.tables.config import TablesConfig, table_of
-from deqlab.experiments.tables.folds import later, metric_of, plan, run
+from deqlab.experiments.tables.folds import later, plan, run
+from deqlab.experiments.tables.metric import BESIDE, METRICS, metric_of, reason
 from deqlab.inputs.table.leaks import warnings_of
 from deqlab.tasks.files.tables.classes import shown
 
@@ -32,11 +33,18 @@ def experiment_of(config: TablesConfig) -> Experiment[TablesConfig]:
     """
     found = table_of(config)
     target = shown(found.target)
-    metric = metric_of(found.y)
+    metric, other = metric_of(found.y), BESIDE.get(metric_of(found.y))
     leaks = tuple(f"{sentence}." for sentence in warnings_of(found))
 
     def judged(config: TablesConfig, rows: Sequence[Row]) -> Verdict:
-        return judge(standing(config, rows), rows, target=target, leaks=leaks)
+        return judge(
+            standing(config, rows),
+            rows,
+            target=target,
+            leaks=leaks,
+            why=reason(found.y),
+            beside=scores_of(rows, other, len(found.y)) if other else None,
+        )
 
     return Experiment(
         name="compare",
@@ -88,8 +96,13 @@ def _page(metric: str) -> Page:
         for field, name in COSTS.items()
     ]
     others = {
-        "test_accuracy": ("balanced_accuracy", "auc", "test_loss"),
-        "auc": ("test_accuracy", "balanced_accuracy", "test_loss"),
+        "test_accuracy": (column("auc", METRICS["auc"], better="higher"), "test_loss"),
+        "auc": (
+            column("average_precision", "average precision, rarest class", better="higher"),
+            "test_accuracy",
+            "balanced_accuracy",
+            "test_loss",
+        ),
         "r2": ("rmse",),
     }
     quality = table(

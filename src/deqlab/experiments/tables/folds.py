@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     balanced_accuracy_score,
     log_loss,
     mean_squared_error,
@@ -28,9 +29,6 @@ from deqlab.experiments.base import Job, Row
 from deqlab.experiments.comparing.evidence import select
 from deqlab.experiments.tables.arms import ARMS, DEQ, search
 from deqlab.experiments.tables.config import TablesConfig, folds_of, table_of
-
-LOPSIDED = 0.8
-"""The share of the largest class above which accuracies say little, and ranks are compared."""
 
 MATCHED = {
     name: f"width_of_equal_{arm.cost.lower()}"
@@ -87,14 +85,6 @@ def run(config: TablesConfig, job: Job) -> Iterator[Row]:
     }
 
 
-def metric_of(y: np.ndarray) -> str:
-    """Return the field of the rows that decides, by the target."""
-    if y.dtype == np.float64:
-        return "r2"
-    sizes = np.unique(y, return_counts=True)[1]
-    return "auc" if sizes.max() > LOPSIDED * sizes.sum() else "test_accuracy"
-
-
 def _numbers(model: Pipeline, x: Any, y: np.ndarray) -> Row:  # noqa: ANN401
     found = model.predict(x)
     return {"r2": r2_score(y, found), "rmse": mean_squared_error(y, found) ** 0.5}
@@ -104,11 +94,14 @@ def _classes(model: Pipeline, x: Any, y: np.ndarray) -> Row:  # noqa: ANN401
     chances = model.predict_proba(x)
     found = model.classes_[chances.argmax(axis=1)]
     ranked = chances[:, 1] if len(model.classes_) == 2 else chances
+    rarest = int(np.argmin([np.sum(y == label) for label in model.classes_]))
+    is_rarest = y == model.classes_[rarest]
     return {
         "test_accuracy": accuracy_score(y, found),
         "balanced_accuracy": balanced_accuracy_score(y, found),
         "auc": roc_auc_score(y, ranked, multi_class="ovr", labels=model.classes_),
         "test_loss": log_loss(y, chances, labels=model.classes_),
+        "average_precision": average_precision_score(is_rarest, chances[:, rarest]),
     }
 
 

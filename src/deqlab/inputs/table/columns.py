@@ -1,20 +1,23 @@
 """What the columns of a table are, and how they become numbers.
 
-A column is numeric if its values are numbers, or texts that nearly all say numbers. Other columns
-are categories, one number for each of the most frequent; a column of texts that hardly repeat
-(names, addresses, dates as text) tells a model of categories nothing, and is left out.
+A column is numeric if its values are numbers, or texts that nearly all say numbers; a column of
+dates likewise, which become numbers of days. Other columns are categories, one number for each of
+the most frequent; a column of texts that hardly repeat (names, addresses) tells a model of
+categories nothing, and is left out.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
-from deqlab.tasks.files.tables.classes import plural
+from deqlab.inputs.table.cells import as_days, as_numbers, as_texts, foreign, with_commas
+from deqlab.tasks.files.tables.classes import listed, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,35 +42,43 @@ class Columns:
 
     Attributes:
         numeric: Names of columns of numbers.
+        dates: Those of columns of dates.
         categories: Those of columns of categories.
         left_out: Why a column is no feature, by its name.
         missing: The share of cells without a value, of the columns that are features.
+        commas: Columns of numbers, some of them with commas for thousands.
     """
 
     numeric: tuple[str, ...]
+    dates: tuple[str, ...]
     categories: tuple[str, ...]
     left_out: dict[str, str]
     missing: float
+    commas: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:
         """All names."""
-        return (*self.numeric, *self.categories)
+        return (*self.numeric, *self.dates, *self.categories)
 
     def __str__(self) -> str:
         kinds = [f"{len(self.numeric)} numeric"] if self.numeric else []
+        if self.dates:
+            kinds.append(f"{len(self.dates)} date (in days)")
         if self.categories:
             kinds.append(f"{len(self.categories)} text one-hot")
         many = len(self.features) > 1
         told = f"{' + '.join(kinds)} {'columns' if many else 'column'}"
         if self.missing:
             told += f", {max(100 * self.missing, 0.1):.2g} % missing imputed"
+        if self.commas:
+            told += f", commas of {listed(self.commas)} read as thousands"
         return told
 
 
 def columns_of(frame: "pd.DataFrame") -> Columns:
     """Say what each column is; the target must not be among them."""
-    numeric, categories, left_out, gaps = [], [], {}, []
+    numeric, dates, categories, left_out, gaps = [], [], [], {}, []
     for name in frame.columns:
         numbers = as_numbers(frame[[name]])[name]
         texts = as_texts(frame[[name]])[name]
@@ -82,60 +93,52 @@ def columns_of(frame: "pd.DataFrame") -> Columns:
         elif numbers.notna().sum() >= NUMBERS * given.sum():
             numeric.append(name)
             gaps.append(numbers.isna().mean())
+        elif (days := as_days(frame[[name]])[name]).notna().sum() >= NUMBERS * given.sum():
+            dates.append(name)
+            gaps.append(days.isna().mean())
         elif different > max(FEW, REPEATS * given.sum()):
-            left_out[name] = plural(different, "different text", "different texts")
+            why = foreign(texts, NUMBERS)
+            left_out[name] = why or plural(different, "different text", "different texts")
         else:
             categories.append(name)
             gaps.append(1 - given.mean())
     return Columns(
         numeric=tuple(numeric),
+        dates=tuple(dates),
         categories=tuple(categories),
         left_out=left_out,
         missing=float(np.mean(gaps)) if gaps else 0.0,
+        commas=tuple(with_commas(frame[numeric])),
     )
 
 
 def preprocessing(columns: Columns, *, standardised: bool = True) -> ColumnTransformer:
     """Return what makes the features into numbers; it is fitted within each fold.
 
-    Numbers: the median where one is missing, a further column that says where, then mean 0 and
-    variance 1. Categories: a column each, what is rare in one, what is missing in one.
+    Numbers and days: the median where one is missing, a further column that says where, then mean
+    0 and variance 1. Categories: a column each, what is rare in one, what is missing in one.
 
     Args:
         columns: What the features are.
         standardised: False leaves numbers in their units.
     """
-    numbers = make_pipeline(
-        FunctionTransformer(as_numbers, feature_names_out="one-to-one"),
-        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-        StandardScaler() if standardised else "passthrough",
-    )
+
+    def quantities(read: Callable[["pd.DataFrame"], "pd.DataFrame"]) -> Pipeline:
+        return make_pipeline(
+            FunctionTransformer(read, feature_names_out="one-to-one"),
+            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+            StandardScaler() if standardised else "passthrough",
+        )
+
     texts = make_pipeline(
         FunctionTransformer(as_texts, feature_names_out="one-to-one"),
         OneHotEncoder(
             handle_unknown="infrequent_if_exist", max_categories=FEW, sparse_output=False
         ),
     )
-    parts = [("numbers", numbers, columns.numeric), ("texts", texts, columns.categories)]
+    parts = [
+        ("numbers", quantities(as_numbers), columns.numeric),
+        ("dates", quantities(as_days), columns.dates),
+        ("texts", texts, columns.categories),
+    ]
     return ColumnTransformer([(name, how, list(which)) for name, how, which in parts if which])
-
-
-def as_numbers(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the columns as float64, nan where there is no finite number."""
-    import pandas as pd
-
-    def one(column: "pd.Series") -> "pd.Series":
-        if pd.api.types.is_datetime64_any_dtype(column):  # seconds since 1970
-            days = column.astype("int64").astype("float64")
-            return days.where(column.notna(), np.nan)
-        found = pd.to_numeric(column.astype(object), errors="coerce").astype("float64")
-        return found.where(np.isfinite(found), np.nan)
-
-    return frame.apply(one)
-
-
-def as_texts(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the columns as texts, nan where there is none; blanks are no text."""
-    texts = frame.astype(object)
-    texts = texts.map(lambda value: str(value).strip(), na_action="ignore")
-    return texts.where(texts.notna() & (texts != ""), np.nan).astype(object)

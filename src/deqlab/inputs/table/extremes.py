@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deqlab.inputs.table.columns import NUMBERS, as_numbers
+from deqlab.inputs.table.cells import as_numbers
+from deqlab.inputs.table.columns import NUMBERS
 from deqlab.tasks.files.errors import DataError
 from deqlab.tasks.files.tables.classes import shown
 

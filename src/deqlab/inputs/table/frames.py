@@ -38,6 +38,10 @@ GROWTH = 10
 """How much more memory than its file a table takes while it is read: measured with pandas 3.1 as
 4.7 times on numbers of 4 characters, and 10 on texts of 1 to 3."""
 
+MOST_COLUMNS = 25_000
+"""Columns of a table, about the genes of a genome: every one of more would be looked at for so many
+milliseconds that the answer took hours."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
@@ -63,7 +67,7 @@ def read_frame(data: str) -> Frame:
 
     Raises:
         DataError: There is no such table, it cannot be read, does not fit into memory, or has two
-            columns of one name; or pandas is not installed.
+            columns of one name or more than MOST_COLUMNS; or pandas is not installed.
     """
     _require_pandas()
     path, number = Path(data), OPENML.fullmatch(data)
@@ -83,7 +87,7 @@ def read_frame(data: str) -> Frame:
         )
     try:
         found = read(path)
-        _refuse_twins(list(map(str, found.frame.columns)), path)
+        _check_names(list(map(str, found.frame.columns)), path)
         return found
     except (DataError, KeyboardInterrupt):
         raise
@@ -114,7 +118,7 @@ def _csv(path: Path) -> Frame:
         _, names = next(records(file, separator, where=str(path)), (0, []))
         if not names:
             raise DataError(f"{path} is empty; give a line of names and then a row a line")
-        _refuse_twins(names, path)  # which pandas would rename
+        _check_names(names, path)  # of which pandas would rename twins
     frame = pd.read_csv(
         path,
         sep=separator,
@@ -127,7 +131,12 @@ def _csv(path: Path) -> Frame:
     return Frame(name=shown(path.name, 80), frame=frame)
 
 
-def _refuse_twins(names: list[str], path: Path) -> None:
+def _check_names(names: list[str], path: Path) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise DataError(
+            f"{path} has {len(names):,} columns, and a table may have {MOST_COLUMNS:,}; give those "
+            "that matter"
+        )
     for name, times in Counter(names).items():
         if name and times > 1:
             raise DataError(f"{path} has {times} columns '{shown(name)}'; rename all but one")
@@ -144,7 +153,9 @@ def _parquet(path: Path) -> Frame:
         ) from error
     with ParquetFile(path) as file:
         groups = range(file.metadata.num_row_groups)
+        names = file.schema_arrow.names
         size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
+    _check_names(names, path)
     require_memory(GROWTH * size, where=str(path))
     return Frame(name=shown(path.name, 80), frame=pd.read_parquet(path, engine="pyarrow"))
 

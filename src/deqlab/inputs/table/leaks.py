@@ -14,7 +14,8 @@ from scipy.stats import rankdata
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from deqlab.inputs.table.columns import as_numbers, as_texts
+from deqlab.inputs.table.cells import as_days, as_numbers, as_texts
+from deqlab.inputs.table.columns import Columns
 from deqlab.inputs.table.table import Table
 from deqlab.tasks.files.tables.classes import shown
 
@@ -42,7 +43,7 @@ def suspects(table: Table) -> tuple[str, ...]:
 
 
 def _is_suspect(table: Table, name: str) -> bool:
-    column, numeric = _coded(table.x[[name]], name in table.columns.numeric)
+    column, numeric = _coded(table.x[[name]], table.columns)
     target = table.y if table.is_regression else np.unique(table.y, return_inverse=True)[1]
     both = [
         (column, target, table.is_regression),
@@ -56,10 +57,11 @@ def _is_suspect(table: Table, name: str) -> bool:
     return any(_score(x, y, is_regression=number) > least for x, y, number in both)
 
 
-def _coded(frame: "pd.DataFrame", numeric: bool) -> tuple[np.ndarray, bool]:
+def _coded(frame: "pd.DataFrame", columns: Columns) -> tuple[np.ndarray, bool]:
     """Return a feature as numbers, missing ones as one more; and whether it is a quantity."""
-    if numeric:
-        numbers = as_numbers(frame).iloc[:, 0]
+    (name,) = frame.columns
+    if name not in columns.categories:
+        numbers = (as_days if name in columns.dates else as_numbers)(frame)[name]
         filled = numbers.fillna(numbers.min() - 1).to_numpy(np.float64)
         return filled, len(np.unique(filled)) > LEAVES
     texts = as_texts(frame).iloc[:, 0].fillna("").to_numpy(dtype=object).astype(str)

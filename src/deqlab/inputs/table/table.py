@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deqlab.inputs.table.columns import Columns, as_numbers, as_texts, columns_of
+from deqlab.inputs.table.cells import as_days, as_numbers, as_texts, refuse_lists
+from deqlab.inputs.table.columns import Columns, columns_of
 from deqlab.inputs.table.extremes import refuse_extremes
 from deqlab.inputs.table.frames import read_frame
 from deqlab.tasks.files.errors import DataError
@@ -78,11 +79,13 @@ def read_table(data: str, target: str | None, *, drop: Sequence[str] = (), seed:
     dropped = [known_column(column, frame, name) for column in drop]
     if target in dropped:
         raise DataError(f"--drop {shown(target)}: that is the target")
-    refuse_extremes(frame.drop(columns=dropped))
+    frame = frame.drop(columns=dropped)
+    refuse_lists(frame, name)
+    refuse_extremes(frame)
     notes: list[str] = []
     frame = _rows(frame, target, name, seed, notes)
     y, kept, told = _target(frame[target], f"{shown(target)} of {name}", notes)
-    x = frame.drop(columns=[target, *dropped])[kept].reset_index(drop=True)
+    x = frame.drop(columns=target)[kept].reset_index(drop=True)
     columns = columns_of(x)
     if not columns.features:
         raise DataError(
@@ -140,7 +143,9 @@ def _target(
     column: "pd.Series", where: str, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Return the target, which rows it keeps, and what is said of it; notes are added to."""
-    numbers = as_numbers(column.to_frame())[column.name]
+    numbers, unit = as_numbers(column.to_frame())[column.name], ""
+    if numbers.isna().all():
+        numbers, unit = as_days(column.to_frame())[column.name], ", days since 1970"
     texts = as_texts(column.to_frame())[column.name]
     if texts.nunique() < 2:
         only = shown(str(texts.iloc[0]))
@@ -148,9 +153,10 @@ def _target(
     numeric = numbers.notna().all() and set(texts) != {"True", "False"}
     if numeric and not _are_classes(numbers):
         y = numbers.to_numpy(np.float64)
-        told = f"a regression of {shown(str(column.name))} ({y.min():g} to {y.max():g})"
+        told = f"a regression of {shown(str(column.name))} ({y.min():g} to {y.max():g}{unit})"
         return y, np.ones(len(y), bool), told
-    labels = numbers.map("{:g}".format) if numeric else texts
+    # Whole numbers, so that 1 and 1.0 are one class; days stay dates.
+    labels = numbers.map("{:.0f}".format) if numeric and not unit else texts
     sizes = labels.value_counts()
     if len(sizes) > max(CLASSES, len(labels) // SMALLEST):
         raise DataError(
