@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from deqlab.bias.diagonal import DiagonalCell
-from deqlab.control import RENCell
+from deqlab.control import BoxQPCell, RENCell
 from deqlab.experiments.stabilisers.textbook import TextbookCell
 from deqlab.nn import (
     Blur,
@@ -46,7 +46,8 @@ from deqlab.nn import (
     TransformerCell,
     Triangular,
 )
-from deqlab.solvers import PeacemanRachford, Solver
+from deqlab.nn.cells.theorems import not_finite
+from deqlab.solvers import Box, PeacemanRachford, Solver
 from tests.nn.operators import exact_norm
 
 SPLIT = PeacemanRachford(alpha=0.3, rtol=1e-11, max_steps=2000, patience=500)
@@ -318,6 +319,46 @@ def neurons_of_a_network(cell):
     return float(torch.linalg.eigvalsh(scale[:, None] * slack * scale)[0])
 
 
+class OfPrograms(Cell):
+    """A program with bounds for each x: H = L L' + I with weights and x in L, and g = x V'."""
+
+    sample_dims = 1
+
+    def __init__(self, size, dim):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(dim, dim))
+        self.inject = nn.Linear(size, dim)
+        self.programs = BoxQPCell(Box(torch.full((dim,), -0.5), 0.4))
+
+    def initial(self, x):
+        return self.programs.initial(*self.program(x))
+
+    def prepare(self, x):
+        return self.programs.prepare(*self.program(x))
+
+    @property
+    def update(self):
+        return self.programs.update
+
+    def certificate(self):
+        unknown = not_finite(self)  # such an H is refused
+        return self.programs.certificate() if unknown is None else unknown
+
+    def program(self, x):
+        """Return H and g of each row."""
+        g = self.inject(x)
+        factor = 0.3 * self.weight + torch.diag_embed(g)
+        return factor @ factor.mT + torch.eye(g.shape[-1], dtype=g.dtype), g
+
+
+def least_step_of_programs(cell):
+    """Return the least eigenvalue of H / c over programs, c the root of the extreme ones of H."""
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    values = torch.linalg.eigvalsh(cell.program(x)[0].detach())
+    return float((values[:, 0] / values[:, -1]).sqrt().min())
+
+
 CELLS = {
     "DenseCell": Kept(
         make=lambda: DenseCell(3, 5, activation=torch.tanh), sample=(3,), leading=True
@@ -513,6 +554,15 @@ CELLS = {
         leading=True,
         certificate=neurons_of_a_network,
         solver=replace(SPLIT, alpha=0.03),  # |D| is some hundreds after a step
+    ),
+    "BoxQPCell": Kept(
+        make=lambda: OfPrograms(3, 4),
+        sample=(3,),
+        leading=True,
+        one_graph=False,  # it refuses an H that is not definite
+        certificate=least_step_of_programs,
+        bounded=True,
+        solver=replace(SPLIT, alpha=1.0),
     ),
     "TextbookCell": Kept(make=lambda: TextbookCell(4, gain=0.2), sample=(4, 3, 3)),
     "DiagonalCell": Kept(

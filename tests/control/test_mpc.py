@@ -41,6 +41,16 @@ def by_active_set(h, g, lower=-1.0, upper=1.0):
     )
 
 
+def test_rows_leave_with_their_programs_and_a_splitting_method_goes_on():
+    h, g = programs(8)
+    h[:5], g[:5] = torch.eye(20, dtype=h.dtype), 0.1 * g[:5]  # they end long before the others
+    split = PeacemanRachford(rtol=1e-11, max_steps=2000, patience=500)
+    for solver in (split, Newton(rtol=1e-11)):
+        cell = BoxQPCell(Box(-1.0, 1.0))
+        deq = DEQ(cell, solver=solver, rows_independent=True, on_failure="raise")
+        torch.testing.assert_close(deq(h, g), by_active_set(h, g), rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     "solver",
     [

@@ -92,6 +92,24 @@ def test_the_start_remembers_and_is_certified():
     assert net.cell.certificate().unique
 
 
+def test_it_starts_at_a_linear_system_which_contracts_and_hears_no_neuron():
+    torch.manual_seed(0)
+    net = wild(0.9)
+    a = torch.tensor([[0.8, 5.0, 0.0], [0.0, 0.7, 0.3], [0.0, -0.3, 0.7]]).double()
+    b = torch.randn(N, M, dtype=torch.float64)
+    net.start_at(a, b)
+    x, u = torch.randn(4, N, dtype=torch.float64), torch.randn(4, M, dtype=torch.float64)
+    torch.testing.assert_close(net.step(x, u)[0], x @ a.T + u @ b.T, rtol=1e-9, atol=1e-9)
+    found = net.certificate()
+    assert found.holds
+    assert found.margin > 0.1
+    assert net.explicit().c.abs().max() > 1  # the neurons hear the state
+    with pytest.raises(ValueError, match=r"spectral radius below the rate 0\.9, .* got 0\.95"):
+        net.start_at(0.95 * torch.eye(N), b)
+    with pytest.raises(ValueError, match=r"must have the shapes \(3, 3\) and \(3, 2\), got"):
+        net.start_at(a, b[:, :1])
+
+
 def test_the_neurons_are_at_their_equilibrium_and_have_gradients():
     net = wild(1.0, num_outputs=2, scale=0.5, activation=torch.tanh)
     inputs = torch.randn(2, 3, M, dtype=torch.float64, requires_grad=True)

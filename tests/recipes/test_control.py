@@ -180,6 +180,34 @@ def test_errors_count_once_settled_and_the_worst_start_decides():
     assert max(starts) == row["error"]
 
 
+def test_observers_begin_at_the_kalman_filter_of_least_squares():
+    task = ObserverTask(OBSERVER)
+    before, after = (
+        part.reshape(-1, 2).numpy() for part in (task._train[:, :-1], task._train[:, 1:])
+    )
+    m = np.linalg.lstsq(before, after, rcond=None)[0].T
+    c, noise = np.array([[1.0, 0.0]]), (OBSERVER.bandwidth**2 * spring_box.DT) ** -2
+    p = solve_discrete_are(m.T, c.T, np.diag([0.0, 1.0]), [[noise]])
+    k = m @ p @ c.T / (c @ p @ c.T + noise)
+    np.testing.assert_allclose(task.data.gain, k, rtol=1e-6)
+    poles = np.log(np.linalg.eigvals(m - k @ c) + 0j) / spring_box.DT
+    np.testing.assert_allclose(abs(poles), OBSERVER.bandwidth, rtol=0.05)
+    y = torch.randn(3, 4, 1, dtype=torch.float64)
+    x = torch.zeros(3, 2, dtype=torch.float64)
+    for t in range(4):
+        x = x @ torch.from_numpy(m - k @ c).T + y[:, t] @ torch.from_numpy(k).T
+    for make in (observer.deq, observer.free):
+        torch.testing.assert_close(make(OBSERVER, task.data)(y)[:, -1], x, rtol=1e-6, atol=1e-8)
+
+
+def test_lbfgs_is_given_one_batch_and_adam_others():
+    for optimizer, same in (("lbfgs", True), ("adam", False)):
+        task = ObserverTask(replace(OBSERVER, optimizer=optimizer, steps=2))
+        first, second = task.batches(torch.Generator().manual_seed(0))
+        assert torch.equal(first, second) == same
+        assert first.dtype == (torch.float64 if same else torch.float32)
+
+
 def test_observers_step_as_they_learn_to():
     torch.manual_seed(0)
     y = torch.randn(3, 6, 1)
@@ -234,6 +262,8 @@ OWN = {"systems": 1, "num_states": 2, "num_inputs": 1, "a": (1.2, 0.0, 0.0, 0.5)
         ("pendulum", {"torque": -1.0}, "no input is within the bounds"),
         ("pendulum", {"steps_shown": 20}, "steps_shown must be below plan = 20"),
         ("observer", {"contraction": 1.5}, r"contraction must be above 0, and at most 1, got 1\.5"),
+        ("observer", {"clip": 1.0}, "clip and weight_decay are of optimizer=adam"),
+        ("observer", {"start": "zero"}, "start is one of linear, random; got 'zero'"),
         ("observer", {"settled": 9.0}, r"settled must be below test_seconds = 0\.6"),
     ],
 )

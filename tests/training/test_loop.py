@@ -50,6 +50,31 @@ def test_its_steps_are_those_of_the_optimiser_and_the_schedule():
     assert [step.index for step in steps] == [1, 2, 3, 4, 5]
 
 
+def test_lbfgs_evaluates_the_loss_of_a_batch_as_often_as_it_asks_for():
+    model, other, evaluations = network().double(), network().double(), []
+    settings = {"max_iter": 4, "line_search_fn": "strong_wolfe"}
+    x, y = (part.double() for part in BATCHES[0])
+
+    def loss(batch):
+        evaluations.append(mse_loss(model(x), y))
+        return evaluations[-1], None
+
+    def closure():
+        gold.zero_grad()
+        value = mse_loss(other(x), y)
+        value.backward()
+        return value
+
+    gold = torch.optim.LBFGS(other.parameters(), **settings)
+    optimizer = torch.optim.LBFGS(model.parameters(), **settings)
+    steps = list(Loop(loss=loss, optimizer=optimizer).run([None] * 3))
+    before = [gold.step(closure).item() for _ in range(3)]
+    assert [step.loss.item() for step in steps] == pytest.approx(before, rel=1e-12)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(p, q)
+    assert len(evaluations) == optimizer.state[next(model.parameters())]["func_evals"] > 12
+
+
 def test_a_batch_is_asked_for_only_when_its_turn_comes_and_a_loop_may_be_left_anywhere():
     asked, model = [], network()
 

@@ -16,7 +16,7 @@ kappa steps: it is not the method to take.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
 from deqlab.gradients.linear_methods import Dense
 from deqlab.nn.cells.base import Cell, Prepared
+from deqlab.nn.cells.constraints import full_precision
 from deqlab.solution import Solution
 from deqlab.solve import fixed_point
 from deqlab.solvers.base import Solver
@@ -35,14 +36,24 @@ from deqlab.solvers.linear_operator import LinearOperator, resolvent, safe_alpha
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.newton import Newton
 from deqlab.solvers.proximal import Box
+from deqlab.stability.certificate import Certificate
 
 EXACT = Implicit(solver=Dense())
 """The gradient of a program: as many products as it has numbers, and a factorisation."""
 
 
+LEAST = 2 * torch.finfo(torch.float64).eps ** 0.5
+"""I - W >= LEAST I: its eigenvalues are those of H over c, and none of a larger condition is taken.
+
+1 / sqrt(condition) is the least, and fixed_point_form asks for 1 / condition > 4 D eps.
+"""
+
+
 @dataclass(frozen=True)
 class MatrixPerRow(LinearOperator):
     """W is one matrix for each row, (B, D, D)."""
+
+    per_row: ClassVar[bool] = True
 
     @override
     def affine(
@@ -62,6 +73,21 @@ class MatrixPerRow(LinearOperator):
     @override
     def contracting_alpha(self, w: Float[Tensor, "B D D"]) -> float:
         return safe_alpha(w)
+
+
+class ProgramMap(MonotoneMap):
+    """f(u, (), (W, q)) = Box(W u + q): W belongs to a row as q does, and leaves a batch with it."""
+
+    @override
+    def __call__(
+        self, z: Float[Tensor, "B D"], w: tuple[()], q: tuple[Tensor, Tensor]
+    ) -> Float[Tensor, "B D"]:
+        image: Tensor = super().__call__(z, *q)
+        return image
+
+    @override
+    def weights(self, w: tuple[()], q: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return q
 
 
 class BoxQPCell(Cell[Tensor]):
@@ -87,18 +113,29 @@ class BoxQPCell(Cell[Tensor]):
 
     @override
     def initial(self, h: Float[Tensor, "B D D"], g: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        return torch.zeros_like(g)
+        with full_precision(g) as (wide,):
+            return torch.zeros_like(wide)
 
     @override
     def prepare(self, h: Float[Tensor, "B D D"], g: Float[Tensor, "B D"]) -> Prepared:
         check_shapes({"H": h, "g": g}, {"H": (g.shape[-1],) * 2, "g": g.shape[-1:]})
-        w, q = fixed_point_form(h, g)
-        return Prepared(shared=w, rows=q)
+        return Prepared(rows=fixed_point_form(h, g))
 
     @property
-    def update(self) -> MonotoneMap:  # type: ignore[override]
-        """The map (u, W, q) -> Box(W u + q), which shows its parts to the splitting methods."""
-        return MonotoneMap(self.box, self.operator)
+    def update(self) -> ProgramMap:  # type: ignore[override]
+        """The map (u, (), (W, q)) -> Box(W u + q), which shows its parts to splitting methods."""
+        return ProgramMap(self.box, self.operator)
+
+    @override
+    def certificate(self) -> Certificate:
+        """Return what is proved of every program that it takes: others are refused."""
+        return Certificate(
+            theorem="strongly monotone, as H is positive definite (Winston & Kolter 2020)",
+            holds=True,
+            margin=LEAST,
+            exists=True,
+            unique=True,
+        )
 
 
 def fixed_point_form(
@@ -109,7 +146,11 @@ def fixed_point_form(
     Raises:
         ValueError: H is not positive definite.
     """
-    h = symmetric(h)
+    with full_precision(h, g) as (h, g):
+        return _form(symmetric(h), g)
+
+
+def _form(h: Float[Tensor, "B D D"], g: Float[Tensor, "B D"]) -> tuple[Tensor, Tensor]:
     values = torch.linalg.eigvalsh(h.detach())
     least, largest = values[:, 0], values[:, -1]
     singular = ~(least > 4 * h.shape[-1] * torch.finfo(h.dtype).eps * largest)
@@ -164,8 +205,9 @@ def box_qp(
     if solver is None:
         solver = Newton(rtol=torch.finfo(g.dtype).eps ** (2 / 3))
     cell = BoxQPCell(box)
-    w, q = fixed_point_form(h, g)
-    solution = fixed_point(cell.update, cell.initial(h, g), w, q, solver=solver, gradient=gradient)
+    program = fixed_point_form(h, g)
+    start = cell.initial(h, g)
+    solution = fixed_point(cell.update, start, (), program, solver=solver, gradient=gradient)
     # One more step of f: the iterate of a solver may be outside of the box by rounding.
-    value = cell.update(solution.value, w, q)
+    value = cell.update(solution.value, (), program)
     return replace(solution, value=value.reshape(*leading, size))

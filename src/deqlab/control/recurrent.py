@@ -42,6 +42,9 @@ SLACK = 0.05
 LIGHT = 0.05
 """The multipliers at the start: the smaller, the larger C may be, and the smaller B."""
 
+GAIN = 0.5
+"""The initial scale of C: how much of the slack it takes."""
+
 EPS = 1e-4
 """What X'X is lifted by."""
 
@@ -90,7 +93,7 @@ class RENCell(Cell[Tensor]):
         *,
         rate: float = 1.0,
         activation: Callable[[Tensor], Tensor] = torch.relu,
-        gain: float = 0.5,
+        gain: float = GAIN,
     ) -> None:
         super().__init__()
         check_width(num_inputs, width)
@@ -176,16 +179,55 @@ class RENCell(Cell[Tensor]):
 
 def _initial(n: int, q: int, rate: float, gain: float) -> Tensor:
     """Return an X at which E = I, P = a^2 I, F = (1 - SLACK) a I, B1 = 0 and D11 = 0."""
-    h = torch.eye(2 * n + q, dtype=torch.float64)
-    inside, first, last = slice(n, n + q), slice(0, n), slice(n + q, None)
-    h[inside, inside] *= 2 * LIGHT
-    h[last, last] *= rate**2
-    memory = (1 - SLACK) * rate
-    h[last, first] = h[first, last] = memory * torch.eye(n, dtype=torch.float64)
+    eye = torch.eye(n, dtype=torch.float64)
     # H > 0 as long as |C1|^2 / (2 LIGHT) is below the slack 1 - (1 - SLACK)^2.
     room = (2 * LIGHT * (1 - (1 - SLACK) ** 2)) ** 0.5
     c = torch.randn(q, n).double()
-    c *= gain * room / torch.linalg.matrix_norm(c, ord=2)
-    h[inside, first], h[first, inside] = -c, -c.mT
-    free: Tensor = torch.linalg.cholesky(h).mT
+    c *= gain * room / LIGHT / torch.linalg.matrix_norm(c, ord=2)
+    free = free_of((1 - SLACK) * rate * eye, eye / rate**2, c, rate)
     return free.to(torch.get_default_dtype())
+
+
+def free_of(
+    a: Float[Tensor, "n n"], metric: Float[Tensor, "n n"], c: Float[Tensor, "q n"], rate: float
+) -> Float[Tensor, "k k"]:
+    """Return an X at which the states are x+ = A x in this metric, and hear no neuron.
+
+    With Lambda = LIGHT I: B1 = 0, D = 0, C = c, E = a^2 S and P = a^4 S, at which E'P^-1 E is S.
+    """
+    n, q = a.shape[0], c.shape[0]
+    h = torch.zeros(2 * n + q, 2 * n + q, dtype=a.dtype, device=a.device)
+    first, inside, last = slice(0, n), slice(n, n + q), slice(n + q, None)
+    h[first, first] = rate**2 * metric
+    h[inside, inside] = 2 * LIGHT * torch.eye(q, dtype=a.dtype, device=a.device)
+    h[last, last] = rate**4 * metric
+    h[last, first] = rate**2 * metric @ a
+    h[first, last] = h[last, first].mT
+    h[inside, first] = -LIGHT * c
+    h[first, inside] = h[inside, first].mT
+    free: Tensor = torch.linalg.cholesky(h - EPS * torch.eye(len(h), dtype=a.dtype)).mT
+    return free
+
+
+def metric_of(
+    a: Float[Tensor, "n n"], c: Float[Tensor, "q n"], rate: float
+) -> Float[Tensor, "n n"]:
+    """Return an S in which A contracts by more than `rate`, with room for neurons that see C x.
+
+    It solves a^2 S - A'S A = a^2 s I, of which C' LIGHT C / 2 takes the share GAIN^2 at most.
+
+    Raises:
+        ValueError: A has a spectral radius of `rate` or more.
+    """
+    radius = float(torch.linalg.eigvals(a).abs().max())
+    if not radius < rate:
+        raise ValueError(
+            f"A must have a spectral radius below the rate {rate:g}, at which a network can "
+            f"contract, got {radius:.6g}"
+        )
+    scaled, eye = a / rate, torch.eye(len(a), dtype=a.dtype, device=a.device)
+    system = torch.eye(len(a) ** 2, dtype=a.dtype, device=a.device) - torch.kron(scaled, scaled).mT
+    metric = torch.linalg.solve(system, eye.flatten()).view_as(eye)
+    size = LIGHT * torch.linalg.matrix_norm(c, ord=2) ** 2 / (2 * GAIN**2 * rate**2)
+    found: Tensor = size * (metric + metric.mT) / 2
+    return found

@@ -1,5 +1,6 @@
 """A network of `RENCell`: states that evolve, neurons at an equilibrium, and outputs."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from typing_extensions import override
 
 from deqlab.arguments import check_count
 from deqlab.control.contraction import Explicit, contraction
-from deqlab.control.recurrent import RENCell
+from deqlab.control.recurrent import LIGHT, RENCell, free_of, metric_of
 from deqlab.gradients.base import Gradient
 from deqlab.gradients.implicit import Implicit
 from deqlab.nn.cells.constraints import full_precision
@@ -80,6 +81,42 @@ class REN(nn.Module):
         cell = self.deq.cell
         assert isinstance(cell, RENCell)
         return cell
+
+    def start_at(self, a: Float[Tensor, "n n"], b: Float[Tensor, "n m"]) -> None:
+        """Become the linear system x+ = A x + B u, which hears no neuron.
+
+        What the neurons hear is drawn from torch's generator: C, of unit variance. A network that
+        begins near what it shall be, such as a linear observer, has only the rest to learn.
+
+        Args:
+            a: A, of a spectral radius below the rate.
+            b: B.
+
+        Raises:
+            ValueError: A shape is wrong, or A does not contract by the rate in any metric.
+
+        Example:
+            >>> net = REN(1, 2, 8, rate=0.9)
+            >>> net.start_at(torch.tensor([[0.5, 1.0], [0.0, 0.5]]), torch.ones(2, 1))
+            >>> net(torch.ones(1, 1, 1), torch.ones(1, 2))[1][0, 1]
+            tensor([2.5000, 1.5000], grad_fn=<SelectBackward0>)
+        """
+        cell = self.cell
+        n, m = cell.num_states, cell.num_inputs
+        if tuple(a.shape) != (n, n) or tuple(b.shape) != (n, m):
+            raise ValueError(
+                f"A and B must have the shapes ({n}, {n}) and ({n}, {m}), got {tuple(a.shape)} and "
+                f"{tuple(b.shape)}"
+            )
+        with torch.no_grad():
+            a, b = (each.to("cpu", torch.float64) for each in (a, b))
+            c = torch.randn(cell.width, n).double()
+            metric = metric_of(a, c, cell.rate)
+            cell.free.copy_(free_of(a, metric, c, cell.rate))
+            cell.log_multipliers.fill_(math.log(LIGHT))
+            self.drive.weight.copy_(cell.rate**2 * metric @ b)
+            for zero in (self.skew_states, cell.skew_neurons, self.drive.bias):
+                zero.zero_()
 
     def explicit(self) -> Explicit:
         """Return the network at the present weights, by one factorisation of E."""

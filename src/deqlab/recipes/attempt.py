@@ -70,9 +70,13 @@ class Attempt:
         steps = self.num_steps = len(batches)
         every = -(-steps // config.num_evaluations)
         optimizer = task.optimizer(self.model, self.learning_rate)
+        seen = 0  # an optimiser may evaluate the loss of a batch more than once
 
         def loss(batch: Any) -> tuple[Tensor, None]:  # noqa: ANN401, that of the task
-            if self.tune is not None and (batches.taken - 1) % task.steps_between_tunings == 0:
+            nonlocal seen
+            due = (batches.taken - 1) % task.steps_between_tunings == 0 and batches.taken != seen
+            seen = batches.taken
+            if self.tune is not None and due:
                 self.tune(self.model, task.inputs(batch))
             return task.loss(self.model, batch), None
 

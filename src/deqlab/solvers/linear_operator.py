@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,13 @@ GOLDEN = (5**0.5 - 1) / 2
 
 @dataclass(frozen=True)
 class LinearOperator(ABC):
-    """How weights w stand for a linear map W of states, which may be tuples of tensors."""
+    """How weights w stand for a linear map W of states, which may be tuples of tensors.
+
+    Attributes:
+        per_row: Whether w has a row for each sample, which leaves a batch with it.
+    """
+
+    per_row: ClassVar[bool] = False
 
     @abstractmethod
     def affine(self, w: Any, z: Any, q: Any) -> Any:  # noqa: ANN401

@@ -46,6 +46,10 @@ class MonotoneMap:
         """Return the map at z; w is shared by the rows, each has its q."""
         return each(self.activation, self.operator.affine(w, z, q))
 
+    def weights(self, w: Any, q: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """Return the weights of W, and what is added to W z, of the args of the map."""
+        return w, q
+
     def prox(self, u: Any, alpha: float) -> Any:  # noqa: ANN401
         """Return the proximal operator of alpha phi."""
         return each(lambda part: self.activation.prox(part, alpha), u)

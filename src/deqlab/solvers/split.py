@@ -144,7 +144,8 @@ def parts(f: MatrixMap, method: str, dtype: torch.dtype) -> Split:
 def _split(
     f: MonotoneMap, args: tuple[Any, ...], layout: Layout | None, dtype: torch.dtype
 ) -> Split:
-    w, q = tree_map(lambda part: part.to(dtype) if isinstance(part, Tensor) else part, args)
+    args = tree_map(lambda part: part.to(dtype) if isinstance(part, Tensor) else part, args)
+    w, q = f.weights(*args)
     if layout is None:
         return Split(
             operator=f.operator, w=w, q=q, prox=f.prox, derivative=f.derivative, layout=None

@@ -33,6 +33,7 @@ class Shared:
 
     alpha: float | None = None
     resolvent: Callable[[Any], Any] | None = None  # (I + alpha A)^-1
+    rows: int = 0  # that it was made for
 
 
 @dataclass
@@ -115,8 +116,9 @@ class _Reflections(SplittingMethod, ABC):
     ) -> tuple[Float[Tensor, "B D"], Halves]:
         split, z = self.split(f, iterate, memory)
         shared, alpha = memory.shared, self.alpha
-        if shared.resolvent is None:
-            shared.resolvent = split.resolvent(alpha)
+        rows = len(z) if split.operator.per_row else 0
+        if shared.resolvent is None or rows != shared.rows:
+            shared.resolvent, shared.rows = split.resolvent(alpha), rows
         u = self._start(split, z) if memory.u is None else memory.u
         half = split.solved(shared.resolvent, torch.add(2 * z - u, split.q, alpha=alpha))
         u_next = u + self.relaxation * (half - z)

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from deqlab.arguments import check_count, check_function, check_kind
@@ -53,7 +53,8 @@ class Loop(Generic[BatchT, NotesT]):
 
     Attributes:
         loss: Returns the loss of a batch, (), and what else is to be known of the step.
-        optimizer: The optimiser, which holds the parameters.
+        optimizer: The optimiser, which holds the parameters. `torch.optim.LBFGS` evaluates the loss
+            of a batch as often in a step as it asks for.
         schedule: The schedule of its learning rate, which goes on after each step; or None.
         clip: The largest norm of the gradient of all parameters together; None is any.
         accumulate: Over how many batches the loss of a step is the mean, at least 1.
@@ -132,6 +133,28 @@ class Loop(Generic[BatchT, NotesT]):
     def _step(
         self, batches: Sequence[BatchT], stop_at: float | None
     ) -> tuple[Tensor, NotesT] | None:
+        found = self._differentiated(batches, stop_at)
+        if found is None:
+            return None
+        if isinstance(self.optimizer, LBFGS):
+            known = [found]
+
+            def closure() -> Tensor:
+                again = known.pop() if known else self._differentiated(batches)
+                assert again is not None
+                return again[0]
+
+            self.optimizer.step(closure)
+        else:
+            self.optimizer.step()
+        if self.schedule is not None:
+            self.schedule.step()
+        return found
+
+    def _differentiated(
+        self, batches: Sequence[BatchT], stop_at: float | None = None
+    ) -> tuple[Tensor, NotesT] | None:
+        """Return the loss, whose gradient the parameters then have, and the notes."""
         self.optimizer.zero_grad()
         losses = []
         for batch in batches:
@@ -145,9 +168,6 @@ class Loop(Generic[BatchT, NotesT]):
             losses.append(loss.detach())
         if self.clip is not None:
             clip_grad_norm_(self._parameters(), self.clip)
-        self.optimizer.step()
-        if self.schedule is not None:
-            self.schedule.step()
         return losses[0] if len(losses) == 1 else torch.stack(losses).mean(), notes
 
     def _grouped(self, batches: Iterable[BatchT]) -> Iterator[list[BatchT]]:

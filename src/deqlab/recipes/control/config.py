@@ -5,7 +5,7 @@ from math import inf
 
 from typing_extensions import override
 
-from deqlab.experiments.config import check_at_least, check_positive, require
+from deqlab.experiments.config import check_at_least, check_choice, check_positive, require
 from deqlab.recipes.by_steps import StepsConfig
 
 
@@ -157,6 +157,11 @@ class ObserverConfig(ControlConfig):
     """The fields of `observer`.
 
     Attributes:
+        optimizer: "lbfgs", in float64, takes one batch for the whole training, and 20 iterations of
+            L-BFGS a step; "adam", in float32, draws a batch a step.
+        start: Where networks begin whose state is the estimate: "linear", at the linear observer of
+            least squares, or "random".
+        bandwidth: How fast that observer is, in radians per second; see `luenberger`.
         width: Neurons of the recurrent equilibrium network.
         contraction: By what its trajectories come closer in each step, at least.
         trajectories: To train on, of 10 s.
@@ -169,9 +174,13 @@ class ObserverConfig(ControlConfig):
         test_reach: And those to test on.
     """
 
-    learning_rates: tuple[float, ...] = (1e-2,)
-    batch_size: int = 8
+    learning_rates: tuple[float, ...] = (1.0,)
+    batch_size: int = 40
+    clip: float = 0.0
     max_steps: int = 300
+    optimizer: str = "lbfgs"
+    start: str = "linear"
+    bandwidth: float = 10.0
     width: int = 16
     contraction: float = 0.99
     trajectories: int = 200
@@ -185,7 +194,13 @@ class ObserverConfig(ControlConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least(self, 1, "width", "trajectories", "window")
-        check_positive(self, "reach", "test_reach", "settled")
+        check_choice(self, "optimizer", ("lbfgs", "adam"))
+        check_choice(self, "start", ("linear", "random"))
+        check_positive(self, "reach", "test_reach", "settled", "bandwidth")
+        require(
+            self.optimizer == "adam" or self.clip == self.weight_decay == 0,
+            "clip and weight_decay are of optimizer=adam: L-BFGS takes the gradient as it is",
+        )
         require(
             0 < self.contraction <= 1,
             f"contraction must be above 0, and at most 1, got {self.contraction}",

@@ -23,9 +23,13 @@ from deqlab.nn.tuning import tune_alpha
 from deqlab.recipes.base import Arm, Recipe, recipe, twins
 from deqlab.recipes.control.config import ObserverConfig
 from deqlab.recipes.control.imitation import without_state
-from deqlab.recipes.control.observer_task import ObserverTask
+from deqlab.recipes.control.luenberger import LinearObserver
+from deqlab.recipes.control.observer_task import ITERATIONS, ObserverTask
 from deqlab.recipes.control.observer_verdict import LARGEST, judge
 from deqlab.recipes.control.observers import Contracting, Free, Gated, Observer
+
+EVALUATIONS = ITERATIONS + 2
+"""Of the loss in a step of L-BFGS: its line searches take a few more than one an iteration."""
 
 
 def tune(model: nn.Module, batch: Float[Tensor, "B T 2"]) -> None:
@@ -35,32 +39,46 @@ def tune(model: nn.Module, batch: Float[Tensor, "B T 2"]) -> None:
     tune_alpha(model.net.deq, torch.cat([x, x[..., :1]], dim=-1))
 
 
-def deq(config: ObserverConfig, data: None) -> Observer:
+def deq(config: ObserverConfig, data: LinearObserver | None) -> Observer:
     """Return the recurrent equilibrium network."""
-    return Contracting(config.width, config.contraction, config.max_steps)
+    return _begun(_contracting(config), config, data)
 
 
-def free(config: ObserverConfig, data: None) -> Observer:
+def free(config: ObserverConfig, data: LinearObserver | None) -> Observer:
     """Return the free network of most nearly the parameters of the DEQ."""
-    budget = num_parameters(deq(config, data))
-    return Free(size_of_equal_parameters(Free, budget, count(1)))
+    budget = num_parameters(_contracting(config))
+    return _begun(Free(size_of_equal_parameters(Free, budget, count(1))), config, data)
 
 
-def free_of_flops(config: ObserverConfig, data: None, flops: float) -> Observer:
+def free_of_flops(config: ObserverConfig, data: LinearObserver | None, flops: float) -> Observer:
     """Return the free network whose training step takes most nearly so many FLOPs."""
     pairs = config.batch_size * config.window
     y = torch.zeros(pairs, 1, 1)  # one step of each
     classes = torch.zeros(pairs, 1, dtype=torch.int64)  # a loss takes no FLOPs that are counted
-    return Free(size_of_equal_flops(Free, round(flops), count(1), y, classes))
+    evaluations = EVALUATIONS if config.optimizer == "lbfgs" else 1
+    width = size_of_equal_flops(Free, round(flops / evaluations), count(1), y, classes)
+    return _begun(Free(width), config, data)
 
 
-def gated(config: ObserverConfig, data: None) -> Observer:
+def gated(config: ObserverConfig, data: LinearObserver | None) -> Observer:
     """Return the GRU of most nearly the parameters of the DEQ."""
-    budget = num_parameters(deq(config, data))
-    return Gated(size_of_equal_parameters(Gated, budget, count(1)))
+    budget = num_parameters(_contracting(config))
+    return _begun(Gated(size_of_equal_parameters(Gated, budget, count(1))), config, data)
 
 
-FULL = ObserverConfig(steps=10000)
+def _contracting(config: ObserverConfig) -> Contracting:
+    return Contracting(config.width, config.contraction, config.max_steps)
+
+
+def _begun(model: Observer, config: ObserverConfig, data: LinearObserver | None) -> Observer:
+    """Return a network at its start, in the dtype that its optimiser needs."""
+    model = model.double() if config.optimizer == "lbfgs" else model
+    if data is not None:
+        model.start_at(data)
+    return model
+
+
+FULL = ObserverConfig(steps=60)
 CHARTS = (
     chart(
         "time",
@@ -90,7 +108,7 @@ TABLES = (
 def _recipe() -> Recipe:
     small: dict[str, Any] = {
         "seeds": (0,),
-        "steps": 60,
+        "steps": 3,
         "width": 8,
         "window": 20,
         "trajectories": 20,
@@ -112,7 +130,7 @@ def _recipe() -> Recipe:
         origin="published",
         presets={
             "smoke": replace(FULL, **small),
-            "quick": replace(FULL, seeds=(0,), steps=2000, num_evaluations=2),
+            "quick": replace(FULL, seeds=(0,), steps=10, num_evaluations=2),
             "full": FULL,
         },
         task=ObserverTask,
@@ -120,7 +138,7 @@ def _recipe() -> Recipe:
         restored=without_state,
         fields=("median_error",),
         charts=(CHARTS, TABLES),
-        tolerance="rtol 1e-4",
+        tolerance="rtol 1e-8",
         max_steps="at most as many steps as the config says",
         tune=tune,
     )

@@ -13,13 +13,21 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from deqlab.control.ren import REN
+from deqlab.gradients.implicit import Implicit
+from deqlab.recipes.control.luenberger import LinearObserver
 from deqlab.solvers.splitting import PeacemanRachford
 
 STATES = 2
 
+RTOL = 1e-8
+"""How near the neurons are to their equilibrium: L-BFGS compares losses that differ by little."""
+
 
 class Observer(nn.Module, ABC):
     """A network that estimates the state."""
+
+    def start_at(self, known: LinearObserver) -> None:
+        """Begin as that observer, if the state of the network is the estimate."""
 
     @abstractmethod
     def forward(self, y: Float[Tensor, "B T 1"]) -> Float[Tensor, "B T 2"]:
@@ -54,9 +62,14 @@ class Contracting(Observer):
             width,
             rate=rate,
             activation=torch.tanh,
-            solver=PeacemanRachford(rtol=1e-4, max_steps=max_steps, patience=50),
+            solver=PeacemanRachford(rtol=RTOL, max_steps=max_steps, patience=50),
+            gradient=Implicit(solver=PeacemanRachford(rtol=RTOL, max_steps=max_steps)),
         )
         self.net.deq.on_failure = "ignore"  # the log of the run speaks up
+
+    @override
+    def start_at(self, known: LinearObserver) -> None:
+        self.net.start_at(known.a, known.gain)
 
     @override
     def forward(self, y: Float[Tensor, "B T 1"]) -> Float[Tensor, "B T 2"]:
@@ -82,6 +95,13 @@ class Free(Observer):
         self.hidden = nn.Linear(STATES + 1, width)
         self.out = nn.Linear(width, STATES, bias=False)
         self.direct = nn.Linear(STATES + 1, STATES)
+
+    @override
+    def start_at(self, known: LinearObserver) -> None:
+        with torch.no_grad():
+            self.direct.weight.copy_(torch.cat([known.a, known.gain], dim=1))
+            self.direct.bias.zero_()
+            self.out.weight.zero_()
 
     @override
     def forward(self, y: Float[Tensor, "B T 1"]) -> Float[Tensor, "B T 2"]:
