@@ -73,10 +73,10 @@ def test_gradients_at_condition_2000_are_those_of_the_active_set():
     h.requires_grad_()
     g.requires_grad_()
     weights = torch.linspace(-1, 1, g.shape[1], dtype=torch.float64)
-    began = time.perf_counter()
+    began = time.process_time()  # of this process, whatever else the machine does
     value = box_qp(h, g, Box(-1.0, 1.0)).value
     (value @ weights).sum().backward()
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     # On the free inputs u = -H_ff^-1 (g_f + H_fa u_a), and bounds do not move.
     for i in range(len(g)):
         u = value[i].detach()
