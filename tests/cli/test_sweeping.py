@@ -128,7 +128,7 @@ def test_a_report_draws_one_chart_of_a_sweep_before_its_runs(tmp_path, monkeypat
         assert spoken.count(f"deqlab run sizes --preset quick {part} --seeds 3 <") == 1
     assert len(re.findall(r"<h4[^>]*>Test loss against size", page)) == 1
     titles = re.findall(r'<h2 class="run-title"[^>]*>([^<]*)', page)
-    assert titles == ["Fake: a sweep over size", "Fake", "Fake", "Fake"]
+    assert titles == ["Fake: a sweep over size", *(f"Fake, size {n}" for n in (5, 10, 20))]
     words = sweep(tmp_path / "words", "word=a,b")
     assert "Test loss against parameters, by word" in render([words])
 

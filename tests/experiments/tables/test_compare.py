@@ -107,7 +107,7 @@ def test_from_the_file_to_the_model(churn, tmp_path, capsys, monkeypatch):
     assert said.startswith("my.csv: 80 rows, 3 numeric + 1 text one-hot columns,")
     assert "compare: " in said
     assert "How sure: accuracy on 5 held-out folds of 80 rows." in said
-    assert "Beside it, and deciding nothing, area under the ROC curve (constant 0.500, " in said
+    assert "Beside it, and deciding nothing, area under the ROC curve (constant 0.500; " in said
     frame = pd.read_csv(churn)
     model = joblib.load(out / MODEL)
     assert model.score(frame, frame["churn"]) > 0.6
