@@ -6,6 +6,7 @@ again ends with a WorkerError.
 """
 
 import os
+import signal
 import threading
 import warnings
 from collections import Counter
@@ -134,6 +135,9 @@ def _while_it_lives(parent: int, work: Work, item: Any) -> Any:  # noqa: ANN401
 
     A parent that is killed by kill -9 cannot end its workers, and the next run does the same job.
     """
+    # Ctrl-C reaches the whole group: the parent says a sentence, and ends the workers.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     done = threading.Event()
     threading.Thread(target=_end_with, args=(parent, done), daemon=True).start()
     try:
