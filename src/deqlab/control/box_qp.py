@@ -112,7 +112,9 @@ class BoxQPCell(Cell[Tensor]):
         self.operator = MatrixPerRow()  # an attribute: compilers follow these
 
     @override
-    def initial(self, h: Float[Tensor, "B D D"], g: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+    def initial(
+        self, h: Float[Tensor, "*B D D"], g: Float[Tensor, "*B D"]
+    ) -> Float[Tensor, "*B D"]:
         with full_precision(g) as (wide,):
             return torch.zeros_like(wide)
 
