@@ -70,7 +70,8 @@ def test_summaries_say_what_was_reached_and_what_it_cost(smoke):
         assert row["flops_per_step"] > 0
         assert row["learning_rate"] in config.learning_rates
         if row["arm"].startswith("deq"):
-            assert row["converged"] >= 0.95  # of smoke runs, whose training is that of a minute
+            # A minute of training leaves mazes near 99 %, on either side by the processor.
+            assert row["converged"] >= (0.95 if recipe.name == "mazes" else 0.99)
             most = max(getattr(config, "depths", (equilibrium.MAX_STEPS,)))
             assert 1 <= row["test_evaluations"] <= most + 1
             assert row["evaluations"] > 0
@@ -108,7 +109,7 @@ def test_the_log_and_the_worth_of_the_feedback_are_in_the_rows(smoke):
 def test_the_verdict_is_about_the_equilibrium_first(smoke):
     recipe, config, rows = smoke
     at = [{**row, "converged": 1.0} if row["arm"] == "deq" else row for row in rows]
-    verdict = recipe.judge(config, at)
+    verdict = recipe.judge(config, at if recipe.name == "mazes" else rows)
     assert "at its equilibrium" in verdict.sentence
     assert verdict.outcome != "undecided"
     off = [{**row, "converged": 0.9} if row["arm"] == "deq" else row for row in rows]
@@ -134,15 +135,15 @@ def test_a_job_is_a_function_of_its_seed(recipe):
 @pytest.mark.slow
 @every_recipe
 def test_learning_rates_are_searched_on_images_that_no_arm_trains_on(recipe):
-    config = replace(recipe.presets["smoke"], learning_rates=(1e-9, 1e-2))
+    # At a linear observer, where it begins else, a few steps need not better anything.
+    begins = {"start": "random"} if recipe.name == "observer" else {}
+    config = replace(recipe.presets["smoke"], learning_rates=(1e-9, 1e-2), **begins)
     job = recipe.plan(config, [])[1]
     torch.manual_seed(0)
     rows = list(recipe.run(config, job))
     losses = {row["learning_rate"]: row["validation_loss"] for row in of_kind(rows, "search")}
-    # An observer begins at a linear one, which a few steps need not better.
-    assert losses[1e-2] < losses[1e-9] or recipe.name == "observer"
-    assert losses[1e-2] != losses[1e-9]
-    assert of_kind(rows, "summary")[0]["learning_rate"] == min(losses, key=losses.get)
+    assert losses[1e-2] < losses[1e-9]
+    assert of_kind(rows, "summary")[0]["learning_rate"] == 1e-2
 
 
 @every_recipe
