@@ -39,6 +39,8 @@ LARGE_SHAPE, LARGE_STEPS = (16, 6_250_000), 10
 LARGE_SOLVERS = {
     "Picard": Picard(),
     "Anderson(3)": Anderson(memory=3),
+    "Anderson(3), window in bfloat16": Anderson(memory=3, window_dtype=torch.bfloat16),
+    "Anderson(8), window in bfloat16": Anderson(memory=8, window_dtype=torch.bfloat16),
     "Broyden(5)": Broyden(memory=5),
 }
 TRAINING = Implicit(solver=GMRES(rtol=1e-2, restart=8))

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
-from deqlab import DEQ, Broyden, Implicit, Newton, Picard, fixed_point
+from deqlab import DEQ, Anderson, Broyden, Implicit, Newton, Picard, fixed_point
 from deqlab.gradients import Dense
 from deqlab.maps.random_numbers import Draws
 from deqlab.nn import DenseCell
@@ -35,6 +35,10 @@ def solve(f=halved, **options):
             "not Newton: .* compile without fullgraph=True, and the solve runs outside",
         ),
         ({"solver": Picard(record=(1,))}, "records no iterates: leave out record, or compile"),
+        (
+            {"solver": Anderson(window_dtype=torch.bfloat16)},
+            "keeps its window as it is: leave out window_dtype, or compile",
+        ),
         ({"rows_independent": True}, "keeps all rows in the batch: leave out rows_independent"),
         ({"on_failure": "perhaps"}, 'on_failure is "raise", "warn" or "ignore"'),
     ],

@@ -6,6 +6,7 @@ solver are left to the slow tests. The tests set tolerances and step limits them
 """
 
 import pytest
+import torch
 
 from deqlab.solvers import Anderson, Auto, Broyden, Newton, NewtonKrylov, Picard, Reversible
 
@@ -22,6 +23,7 @@ VARIANTS = {
     "Picard-damped": Picard(damping=0.7),
     "Anderson-1": Anderson(memory=1),
     "Anderson-damped": Anderson(damping=0.7),
+    "Anderson-rounded": Anderson(window_dtype=torch.bfloat16),
     "Broyden-3": Broyden(memory=3),
     "Broyden-damped": Broyden(damping=0.7),
     "NewtonKrylov-restarted": NewtonKrylov(restart=1),

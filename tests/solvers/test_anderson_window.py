@@ -55,7 +55,7 @@ def test_the_coefficients_are_those_of_least_squares(taped):
     dg = torch.as_tensor(window.dg)
     expected = torch.linalg.lstsq(dg.mT, g[:, :, None]).solution[:, :, 0]
     torch.testing.assert_close(c, expected, rtol=1e-9, atol=1e-9)
-    moved = window.move(window.dg, window.array(g), window.coefficients(window.array(g), 0.0))
+    moved = window.less_dg(window.array(g), window.coefficients(window.array(g), 0.0))
     # What is left is orthogonal to every column.
     rest = torch.as_tensor(moved)
     torch.testing.assert_close(

@@ -35,6 +35,8 @@ def check_supported(solver: Solver[Any], rows_independent: bool | Sequence[bool]
             f"{HERE} takes Picard and Anderson, not {type(solver).__name__}: choose one of these, "
             f"or {ELSEWHERE}"
         )
+    if isinstance(solver, Anderson) and solver.window_dtype is not None:
+        refuse(f"{HERE} keeps its window as it is: leave out window_dtype, or {ELSEWHERE}")
     if solver.record:
         refuse(f"{HERE} records no iterates: leave out record, or {ELSEWHERE}")
     if rows_independent is not False:

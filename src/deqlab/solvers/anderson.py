@@ -30,6 +30,11 @@ from deqlab.solvers.anderson_window import Window
 from deqlab.solvers.base import Solver
 from deqlab.solvers.loop.evaluation import CountedMap, Iterate
 from deqlab.solvers.picard import check_damping
+from deqlab.solvers.rounded_window import RoundedWindow
+
+WINDOW_DTYPES = (torch.bfloat16, torch.float32)
+"""In what differences can be kept: dtypes with the range of float32. float16 has 11 bits of a
+number, and too few orders between a column's largest and least."""
 
 
 @dataclass
@@ -44,20 +49,26 @@ class Recent:
 class Anderson(Solver[Recent]):
     """Anderson acceleration with a window of `memory` differences.
 
-    Memory: 2 memory states beside z, f(z) and the next z. Work per step beyond f: 2 memory inner
-    products per row.
+    Memory: 2 memory states beside z, f(z) and the next z; with a `window_dtype` of half the bits,
+    memory + 2. Work per step beyond f: 2 memory inner products per row.
 
     Attributes:
         memory: m, at least 1; no more than D differences are ever kept.
         damping: beta, in (0, 1]; below 1 helps where f has eigenvalues far below 0.
         ridge: Tikhonov weight relative to the normalised columns of dG.
         growth: A residual this many times the least one since the last restart restarts the row.
+        window_dtype: In what the differences are kept: torch.bfloat16 for float32 states, or
+            torch.float32 for float64 ones, halves the window (see `rounded_window`). It may take
+            more iterations; the verdicts on them are as exact as ever. None, and a dtype of as many
+            bits as the state, is the precision of the state, and so is `Unrolled`, whose tape holds
+            every difference anyway.
     """
 
     memory: int = 5
     damping: float = 1.0
     ridge: float = 1e-10
     growth: float = 10.0
+    window_dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,6 +79,11 @@ class Anderson(Solver[Recent]):
             raise ValueError(f"ridge must be 0 or more, got {self.ridge}")
         if not self.growth > 1:
             raise ValueError(f"growth must be more than 1, got {self.growth}")
+        if self.window_dtype not in (None, *WINDOW_DTYPES):
+            raise ValueError(
+                "window_dtype must be torch.bfloat16, torch.float32 or None, got "
+                f"{self.window_dtype}"
+            )
 
     @override
     def init(self, z: Float[Tensor, "B D"]) -> Recent:
@@ -80,13 +96,19 @@ class Anderson(Solver[Recent]):
         z, weights = iterate.z, iterate.weights
         if memory.window is None:
             columns = max(1, min(self.memory, z.shape[1]))
-            memory.window = Window.for_states(z, columns, taped=f.taped)
+            memory.window = self._window(z, columns, taped=f.taped)
         array = memory.window.array
         states = array(iterate.fz), array(z), None if weights is None else array(weights)
         with np.errstate(all="ignore"):  # what is not finite is judged by the loop
             z_next = self._by_parts(memory, memory.window, *states)
         z_next = torch.from_numpy(z_next) if isinstance(z_next, np.ndarray) else z_next
         return z_next.to(z.dtype), memory
+
+    def _window(self, z: Float[Tensor, "B D"], columns: int, *, taped: bool) -> Window:
+        dtype, working = self.window_dtype, torch.promote_types(z.dtype, torch.float32)
+        if dtype is None or taped or dtype.itemsize >= working.itemsize:
+            return Window.for_states(z, columns, taped=taped)
+        return RoundedWindow.of_dtype(dtype, z, columns)
 
     def _by_parts(
         self, memory: Recent, window: Window, fz: Array, z: Array, weights: Array | None
@@ -121,8 +143,8 @@ class Anderson(Solver[Recent]):
         good = None if known_none(rejected) else window.held()
         window.close(fz, g)
         coefficients = window.coefficients(g, self.ridge)
-        rest = g if self.damping == 1 else window.move(window.dg, g, coefficients)
-        z_next = self._damped(window.move(window.df, fz, coefficients), rest, weights)
+        rest = g if self.damping == 1 else window.less_dg(g, coefficients)
+        z_next = self._damped(window.less_df(fz, coefficients), rest, weights)
         if good is not None:
             z_next = choose(rejected, self._damped(*good, weights), z_next)
             fz, g = choose(rejected, good[0], fz), choose(rejected, good[1], g)

@@ -69,7 +69,7 @@ class Window:
 
     def hold(self, fz: Array, g: Array) -> None:
         """Open a column for this point; the oldest, if none is free."""
-        self.open = self.used if self.used < self.dg.shape[1] else (self.open + 1) % self.used
+        self._open_next()
         self.df = written(self.df, (slice(None), self.open), fz)
         self.dg = written(self.dg, (slice(None), self.open), g)
 
@@ -80,15 +80,10 @@ class Window:
 
     def close(self, fz: Array, g: Array) -> None:
         """Turn the open column into the differences between this point and the one it holds."""
-        i = self.open
-        self.used = max(self.used, i + 1)
-        rows = slice(None)
-        column = (rows, i)
+        column = (slice(None), self.open)
         self.df = taken_from(fz, self.df, column)
         self.dg = taken_from(g, self.dg, column)
-        products = self._products(self.dg[column])
-        self.gram = written(self.gram, (rows, slice(self.used), i), products)
-        self.gram = written(self.gram, (rows, i, slice(self.used)), products)
+        self._count(self.dg[column])
 
     def coefficients(self, g: Array, ridge: float) -> Array:
         """Return c, one row each; the ridge is added in the scale of each column."""
@@ -103,9 +98,13 @@ class Window:
         gram = gram + torch.diag_embed(torch.where(squares > 0, ridge * squares, 1.0))
         return solve_rows(gram, products.double()).to(g.dtype)
 
-    def move(self, columns: Array, head: Array, coefficients: Array) -> Array:
-        """Return head - columns' coefficients, row by row; columns are `dg` or `df`."""
-        return head - combine(columns[:, : self.used], coefficients)
+    def less_df(self, fz: Array, coefficients: Array) -> Array:
+        """Return f(z) - dF c, row by row."""
+        return fz - combine(self.df[:, : self.used], coefficients)
+
+    def less_dg(self, g: Array, coefficients: Array) -> Array:
+        """Return g - dG c, row by row."""
+        return g - combine(self.dg[:, : self.used], coefficients)
 
     def forget(self, rows: Array) -> None:
         """Empty the columns of these rows."""
@@ -118,6 +117,18 @@ class Window:
             self.dg = torch.where(keep, self.dg, 0.0)
             self.df = torch.where(keep, self.df, 0.0)
             self.gram = torch.where(keep, self.gram, 0.0)
+
+    def _open_next(self) -> None:
+        """Open a free column, or the oldest."""
+        self.open = self.used if self.used < self.dg.shape[1] else (self.open + 1) % self.used
+
+    def _count(self, dg: Array) -> None:
+        """Take the open column, whose difference of g this is, into the least-squares problem."""
+        i, rows = self.open, slice(None)
+        self.used = max(self.used, i + 1)
+        products = self._products(dg)
+        self.gram = written(self.gram, (rows, slice(self.used), i), products)
+        self.gram = written(self.gram, (rows, i, slice(self.used)), products)
 
     def _products(self, g: Array) -> Array:
         """Return dG' g."""
