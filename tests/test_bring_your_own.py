@@ -24,7 +24,7 @@ def test_the_commands_of_the_page_run_in_a_fresh_folder(tmp_path):
     assert len(commands) == 8
     for words in commands:
         done = subprocess.run(
-            [sys.executable, "-m", "deqlab.cli", *words],
+            [sys.executable, "-m", "deqlab", *words],
             cwd=tmp_path,
             capture_output=True,
             text=True,

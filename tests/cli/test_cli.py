@@ -58,7 +58,7 @@ def deqlab(tmp_path, monkeypatch, capsys):
 def process(tmp_path):
     """Start a command as a process of its own, without the type checks of the test run."""
 
-    def process(*words, command=("-m", "deqlab.cli")):
+    def process(*words, command=("-m", "deqlab")):
         return subprocess.Popen(
             [sys.executable, *command, *map(str, words)],
             cwd=tmp_path,
@@ -480,7 +480,7 @@ def test_a_name_that_is_no_utf_8_goes_from_the_command_to_the_page(deqlab, tmp_p
 
 
 def test_a_terminal_that_cannot_show_a_letter_gets_its_number(tmp_path):
-    words = [sys.executable, "-m", "deqlab.cli", "report", "für"]
+    words = [sys.executable, "-m", "deqlab", "report", "für"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(words, capture_output=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 2

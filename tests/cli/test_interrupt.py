@@ -20,7 +20,7 @@ RUNS = {
 def start(words, cwd):
     """Start a command in a group of its own, as a shell does."""
     return subprocess.Popen(
-        [sys.executable, "-m", "deqlab.cli", *words],
+        [sys.executable, "-m", "deqlab", *words],
         cwd=cwd,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -10,7 +10,7 @@ from deqlab.recipes import RECIPES
 
 
 def train(*words, cwd):
-    command = [sys.executable, "-m", "deqlab.cli", "train", *words]
+    command = [sys.executable, "-m", "deqlab", "train", *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500)
 
 
@@ -38,7 +38,7 @@ def test_a_recipe_leaves_a_run_that_the_report_shows(tmp_path):
     run = tmp_path / "runs" / "conv-fashion"
     assert json.loads((run / "verdict.json").read_text())["outcome"] == "not judged"
     report = subprocess.run(
-        [sys.executable, "-m", "deqlab.cli", "report", "runs"], cwd=tmp_path, capture_output=True
+        [sys.executable, "-m", "deqlab", "report", "runs"], cwd=tmp_path, capture_output=True
     )
     assert report.returncode == 0
     page = (tmp_path / "runs" / "report.html").read_text()

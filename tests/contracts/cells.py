@@ -46,8 +46,8 @@ from deqlab.nn import (
     TransformerCell,
     Triangular,
 )
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.solvers import Box, PeacemanRachford, Solver
+from deqlab.stability.certificate import not_finite
 from tests.nn.operators import exact_norm
 
 SPLIT = PeacemanRachford(alpha=0.3, rtol=1e-11, max_steps=2000, patience=500)

@@ -17,12 +17,11 @@ from deqlab.bias.parametrisations import check_well_posed
 from deqlab.gradients.implicit import Implicit
 from deqlab.gradients.linear_methods import Dense
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.deq import DEQ
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
 from deqlab.solvers.newton import Newton
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.triangular import diagonal
 
 _EXACT = Newton()

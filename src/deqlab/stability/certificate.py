@@ -8,6 +8,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
+from torch import nn
+
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
@@ -87,3 +90,11 @@ class Certificate:
             margin: By how much, 0 or less; nan if there is nothing to measure.
         """
         return cls(theorem=reason, holds=False, margin=margin)
+
+
+def not_finite(cell: nn.Module) -> Certificate | None:
+    """Return what is known of a cell whose weights are not all finite: nothing; else None."""
+    names = [n for n, p in cell.named_parameters() if not bool(torch.isfinite(p).all())]
+    if not names:
+        return None
+    return Certificate.unknown(f"{', '.join(names)} of {type(cell).__name__} are not finite")

@@ -29,9 +29,8 @@ from typing_extensions import override
 
 from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 
 SUPREMA: tuple[tuple[Callable[[Tensor], Tensor], float], ...] = (
     (torch.tanh, 1.0),

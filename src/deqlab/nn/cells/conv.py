@@ -31,10 +31,9 @@ from typing_extensions import override
 
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.operator_norm import OperatorNorm, check_size
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.channels import check_channels, check_eps, check_kernel
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.convolutions import convolution_bound
 

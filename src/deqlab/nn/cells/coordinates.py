@@ -25,10 +25,9 @@ from typing_extensions import override
 from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import SpectralNorm
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_width, gaussian, injected, zeros
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.norms import two_norm
 
 

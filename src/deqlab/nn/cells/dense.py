@@ -10,7 +10,6 @@ from typing_extensions import override
 from deqlab.arguments import check_kind
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import Unconstrained
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import (
     check_activation,
     check_scale,
@@ -19,7 +18,7 @@ from deqlab.nn.cells.vectors import (
     injected,
     zeros,
 )
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.slopes import slope_of
 
 

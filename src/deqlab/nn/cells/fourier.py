@@ -29,11 +29,10 @@ from deqlab.arguments import check_count
 from deqlab.linalg.modes import Modes, blocks_of, lowest_modes
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_activation
 from deqlab.nn.fourier import check_fields, fourier_weights, mixed
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.norms import composed_two_norm
 from deqlab.stability.slopes import slope_of
 

@@ -23,11 +23,10 @@ from typing_extensions import override
 from deqlab.arguments import check_number
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import InfinityNorm
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_activation, check_scale, check_width, gaussian
 from deqlab.nn.graph import Graph, propagate
 from deqlab.nn.knob import Knob
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.norms import infinity_norm
 from deqlab.stability.slopes import slope_of
 

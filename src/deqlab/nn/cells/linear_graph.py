@@ -17,10 +17,9 @@ from deqlab.arguments import check_number
 from deqlab.nn.cells.base import Prepared
 from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.graph import GraphCell, adjacency_of, on_every_graph
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_width, injected
 from deqlab.nn.graph import Graph, propagate
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 
 EPS = 1e-12
 """Keeps G finite at F = 0."""

@@ -17,12 +17,11 @@ from typing_extensions import override
 from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
 from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.monotone import monotone
 
 

@@ -21,11 +21,11 @@ from deqlab.linalg.circular import spectrum
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.scaled_filters import ScaledFilter, check_margin, monotone_kernel
-from deqlab.nn.cells.theorems import monotone_by_construction
 from deqlab.solvers.circular import CircularOperator
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, ZeroBorder, proximal
 from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificates.monotone import monotone_by_construction
 
 
 class MonotoneConvCell(Cell[Tensor]):

@@ -28,12 +28,12 @@ from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.monotone_conv import check_maps
 from deqlab.nn.cells.scaled_filters import ScaledFilter, check_margin, monotone_kernel
-from deqlab.nn.cells.theorems import monotone_by_construction
 from deqlab.nn.channels import check_channels
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, ZeroBorder, proximal
 from deqlab.solvers.tiers import Maps, Tiered, TieredOperator
 from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificates.monotone import monotone_by_construction
 
 
 class MonotoneTiersCell(Cell[Maps]):

@@ -48,10 +48,9 @@ from deqlab.nn.cells.exchange import (
 )
 from deqlab.nn.cells.filters import Filters
 from deqlab.nn.cells.pyramid import Pyramid
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.channels import check_channels, check_eps
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.convolutions import convolution_bound
 

@@ -24,9 +24,8 @@ from typing_extensions import override
 from deqlab.arguments import check_count, check_number
 from deqlab.nn.attention import EPS
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.knob import Knob
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}

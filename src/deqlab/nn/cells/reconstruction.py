@@ -17,11 +17,10 @@ from typing_extensions import override
 
 from deqlab.arguments import check_kind, check_positive
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.denoiser import Denoiser
 from deqlab.nn.knob import Knob, check_gain
 from deqlab.nn.measurements.base import Measurement
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 
 
 class ReconstructionCell(Cell[Tensor]):

@@ -24,11 +24,10 @@ from torch.nn.functional import linear
 from typing_extensions import override
 
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.cells.vectors import zeros
 from deqlab.nn.knob import Knob
 from deqlab.solution import StateT
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 Pair = tuple[Tensor, Tensor]

@@ -28,10 +28,9 @@ from typing_extensions import override
 from deqlab.arguments import check_count, check_number
 from deqlab.nn.attention import EPS, seen
 from deqlab.nn.cells.base import Cell, Prepared
-from deqlab.nn.cells.theorems import not_finite
 from deqlab.nn.knob import Knob
 from deqlab.nn.transformer_block import TransformerBlock
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, not_finite
 from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 GATE = 0.75

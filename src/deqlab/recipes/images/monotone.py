@@ -28,8 +28,7 @@ from deqlab.nn.models.twins import size_of_equal_flops, size_of_equal_parameters
 from deqlab.nn.tuning import tune_alpha
 from deqlab.recipes.images.config import SMOKE, ImageConfig
 from deqlab.recipes.images.data import Images
-from deqlab.recipes.images.recipe import image_recipe
-from deqlab.recipes.images.residual import frame_of, residual_of_flops
+from deqlab.recipes.images.recipe import frame_of, image_recipe, residual_of_flops
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,7 @@ from deqlab.nn.models.conv import (
 from deqlab.nn.models.multiscale import multiscale
 from deqlab.recipes.images.config import SMOKE, ImageConfig
 from deqlab.recipes.images.data import Images
-from deqlab.recipes.images.recipe import image_recipe
-from deqlab.recipes.images.residual import frame_of, residual_of_flops
+from deqlab.recipes.images.recipe import frame_of, image_recipe, residual_of_flops
 from deqlab.solvers.anderson import Anderson
 
 

@@ -1,5 +1,0 @@
-"""`python -m deqlab.cli`."""
-
-from deqlab.cli import main
-
-main()
