@@ -20,6 +20,7 @@ F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 SOLVERS = {
     "Picard": Picard(rtol=1e-5, max_steps=60),
     "Anderson": Anderson(rtol=1e-5, max_steps=60),
+    "AndersonRounded": Anderson(rtol=1e-5, max_steps=60, window_dtype=torch.float32),
     "Broyden": Broyden(rtol=1e-5, max_steps=60),
     "Newton": Newton(rtol=1e-5, max_steps=60),
     "NewtonKrylov": NewtonKrylov(rtol=1e-5, max_steps=60),

@@ -132,6 +132,7 @@ class Anderson(Solver[Recent]):
     ) -> Array:
         """Return the next iterate; g is kept in units of the weights."""
         g = fz - z if weights is None else (fz - z) * weights
+        window.weigh(weights)
         residual = row_norms(g)
         if memory.least is None:
             memory.least = residual

@@ -24,6 +24,7 @@ from deqlab.linalg.arrays import (
     Array,
     as_array,
     combine,
+    copied,
     dots,
     solve_rows,
     taken_from,
@@ -67,6 +68,9 @@ class Window:
         """Return a matrix as an array of the window's kind and precision."""
         return as_array(matrix) if isinstance(self.dg, np.ndarray) else matrix.to(self.dg.dtype)
 
+    def weigh(self, weights: Array | None) -> None:
+        """Take note of what brings the blocks of f(z) to one; g is in these units already."""
+
     def hold(self, fz: Array, g: Array) -> None:
         """Open a column for this point; the oldest, if none is free."""
         self._open_next()
@@ -75,8 +79,7 @@ class Window:
 
     def held(self) -> tuple[Array, Array]:
         """Return a copy of f(z) and g of the point in the open column."""
-        copy = np.copy if isinstance(self.dg, np.ndarray) else torch.clone
-        return copy(self.df[:, self.open]), copy(self.dg[:, self.open])
+        return copied(self.df[:, self.open]), copied(self.dg[:, self.open])
 
     def close(self, fz: Array, g: Array) -> None:
         """Turn the open column into the differences between this point and the one it holds."""

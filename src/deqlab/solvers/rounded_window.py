@@ -5,10 +5,11 @@ it slows the acceleration at most, and moves no fixed point. What it must not to
 the last point, for the next difference is what is left when these cancel: they stay as they are. So
 m columns take 2 m states times the share of the bits, and 2 states beside.
 
-Each column is stored in units of its largest number, so that no scale of the state or of g leaves
-the range of the fewer bits: the coefficient of a column in other units is in other units too, and
-the step is the same. Products are taken a piece at a time, in the precision of the state; sums are
-in float64.
+Each column is stored in units of the power of two below its largest number, and those of f(z) with
+blocks of different scales brought to one, so that nothing leaves the range of the fewer bits, and
+the units of the state change no digit. The coefficient of a column in other units is in other units
+too, and the step is the same. Products are taken a piece at a time, in the precision of the state;
+sums are in float64.
 
 The columns are torch's everywhere, for numpy has no bfloat16; all else is of the kind that `Window`
 has.
@@ -27,13 +28,18 @@ from deqlab.linalg.arrays import (
     as_array,
     as_tensor,
     combine,
+    copied,
     dots,
+    in_float64,
     is_finite,
+    known_none,
+    power_of_two_below,
     row_max,
     same_dtype,
     same_kind,
     where,
     written,
+    zeros_like,
 )
 from deqlab.solvers.anderson_window import Window
 
@@ -46,6 +52,7 @@ class RoundedWindow(Window):
     """The differences in fewer bits, and the last point as it is."""
 
     ratio: Array  # the units of a column of dF in those of the column of dG, (B, m) float64
+    weights: Array | None = None  # of the columns of dF, (B, D) or (B, 1)
     fz: Array = None  # (B, D)
     g: Array = None  # (B, D)
 
@@ -69,9 +76,16 @@ class RoundedWindow(Window):
         return matrix.to(torch.promote_types(matrix.dtype, torch.float32))
 
     @override
+    def weigh(self, weights: Array | None) -> None:
+        """Rows whose weights have changed, as a block at rest has woken, lose their columns."""
+        if self.weights is not None and not known_none(changed := (weights != self.weights).any(1)):
+            self.forget(changed)
+        self.weights = weights
+
+    @override
     def hold(self, fz: Array, g: Array) -> None:
         self._open_next()
-        self.fz, self.g = _copy(fz), _copy(g)
+        self.fz, self.g = copied(fz), copied(g)
 
     @override
     def held(self) -> tuple[Array, Array]:
@@ -80,7 +94,7 @@ class RoundedWindow(Window):
     @override
     def close(self, fz: Array, g: Array) -> None:
         column = (slice(None), self.open)
-        df, unit_f = _in_units(fz - self.fz)
+        df, unit_f = _in_units(self._weighted(fz - self.fz))
         dg, unit_g = _in_units(g - self.g)
         self.df[column], self.dg[column] = as_tensor(df), as_tensor(dg)
         self.ratio = written(self.ratio, column, unit_f / unit_g)
@@ -88,7 +102,10 @@ class RoundedWindow(Window):
 
     @override
     def less_df(self, fz: Array, coefficients: Array) -> Array:
-        return self._less(fz, self.df, coefficients * self.ratio[:, : self.used])
+        coefficients = coefficients * self.ratio[:, : self.used]
+        if self.weights is None:
+            return self._less(fz, self.df, coefficients)
+        return fz + self._less(zeros_like(fz), self.df, coefficients) / self.weights
 
     @override
     def less_dg(self, g: Array, coefficients: Array) -> Array:
@@ -107,8 +124,11 @@ class RoundedWindow(Window):
             found += dots(self._read(self.dg[:, : self.used, piece], g), g[:, piece])
         return found
 
+    def _weighted(self, difference: Array) -> Array:
+        return difference if self.weights is None else difference * self.weights
+
     def _less(self, head: Array, columns: Tensor, coefficients: Array) -> Array:
-        less, weights = _copy(head), same_dtype(coefficients, head)
+        less, weights = copied(head), same_dtype(coefficients, head)
         for piece in self._pieces():
             less[:, piece] -= combine(self._read(columns[:, : self.used, piece], head), weights)
         return less
@@ -125,13 +145,12 @@ class RoundedWindow(Window):
         return (slice(first, first + width) for first in range(0, dim, width))
 
 
-def _copy(array: Array) -> Array:
-    return array.copy() if isinstance(array, np.ndarray) else array.clone()
-
-
 def _in_units(difference: Array) -> tuple[Array, Array]:
-    """Return each row in units of its largest number, and these, (B,) float64."""
-    unit = row_max(abs(difference))
-    unit = where((unit > 0) & is_finite(unit), unit, 1.0)
+    """Return each row in units of a power of two near its largest number, and these, (B,) float64.
+
+    The largest is then between 1 and 2.
+    """
+    largest = row_max(abs(difference))
+    unit = power_of_two_below(where((largest > 0) & is_finite(largest), largest, 1.0))
     difference /= unit[:, None]
-    return difference, unit.astype(float) if isinstance(unit, np.ndarray) else unit.double()
+    return difference, in_float64(unit)
