@@ -47,6 +47,17 @@ def test_a_recipe_leaves_a_run_that_the_report_shows(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_twin_that_is_iterated_without_an_equilibrium_is_no_failure(tmp_path):
+    done = train("deblur", "--preset", "smoke", cwd=tmp_path)
+    lines = (tmp_path / "runs/deblur/rows.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    ends = {row["arm"]: row["converged"] for row in rows if row["kind"] == "summary"}
+    assert ends["unrolled-gradient"] < 0.99 <= ends["deq"]
+    assert done.returncode == 0, done.stderr
+    assert "no DEQ" not in done.stderr
+
+
+@pytest.mark.slow
 def test_a_network_that_leaves_its_equilibrium_cannot_be_overlooked(tmp_path):
     """Planted: no controller, the feedback at its cap, ten times the learning rate."""
     planted = ("--set", "rate=0", "--set", "gain=8", "--set", "learning_rates=0.2")

@@ -13,7 +13,7 @@ from deqlab.cli.overrides import first_seeds, one_of, override
 from deqlab.cli.session import check_backend, check_config, run_together
 from deqlab.cli.sweeping import check_folder, folder_of, swept, write_sweep
 from deqlab.experiments.base import Experiment, Row
-from deqlab.experiments.comparing.evidence import WELL_SOLVED, least_converged
+from deqlab.experiments.comparing.evidence import WELL_SOLVED, least_converged_deq
 from deqlab.experiments.config import UsageError
 from deqlab.runs.opening import RunError, check
 from deqlab.workers import BACKENDS
@@ -76,7 +76,7 @@ def run_all(
     for sitting in planned:
         with sentences():
             found = sitting.run(preset=preset, command=command, jobs=jobs, backend=backend)
-        if min(map(least_converged, found)) < WELL_SOLVED:
+        if min(map(least_converged_deq, found)) < WELL_SOLVED:
             left.append(sitting.experiment.name)
     if planned:
         print(_where([sitting.folder for sitting in planned], out), file=sys.stderr)

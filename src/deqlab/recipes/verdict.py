@@ -11,7 +11,7 @@ from deqlab.experiments.comparing.evidence import (
     arms_of,
     by_seed,
     interval,
-    least_converged,
+    least_converged_deq,
     outcome,
     percent,
     seeds_in_words,
@@ -36,7 +36,7 @@ def judge(
         margin: By how much the median of a twin may be better; None promises no order.
     """
     arms = arms_of(rows)
-    solved = least_converged(row for row in rows if row["arm"].startswith("deq"))
+    solved = least_converged_deq(rows)
     ours = by_seed(rows, metric.field, arm="deq", missing=metric.worst)
     deqs = select(rows, arm="deq")
     evaluations = [row["test_evaluations"] for row in deqs]

@@ -32,6 +32,13 @@ def test_the_worst_job_says_how_well_equilibria_were_solved():
     assert evidence.least_converged(ROWS[2:]) == 1.0  # of networks without a solve
 
 
+def test_networks_that_are_only_iterated_do_not_count_among_deqs():
+    unrolled = {"kind": "summary", "arm": "unrolled", "seed": 0, "converged": 0.0}
+    assert evidence.least_converged_deq([*ROWS, unrolled]) == 0.9
+    assert evidence.least_converged_deq([ROWS[1], unrolled]) == 1.0
+    assert evidence.least_converged_deq([unrolled]) == 1.0
+
+
 @pytest.mark.parametrize(
     ("parts", "options", "expected"),
     [

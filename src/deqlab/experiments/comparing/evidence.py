@@ -66,6 +66,15 @@ def least_converged(rows: Iterable[Row]) -> float:
     return min((share for share in shares if share is not None), default=1.0)
 
 
+def least_converged_deq(rows: Iterable[Row]) -> float:
+    """Return `least_converged` of the DEQs of a recipe: arms whose names begin with "deq".
+
+    Others may be solved as well, such as unrolled networks that are iterated past training, and
+    promise nothing.
+    """
+    return least_converged(row for row in rows if row["arm"].startswith("deq"))
+
+
 def outcome(parts: Collection[bool], *, enough: int = 1, solved: float = 1.0) -> Outcome:
     """Return what follows for a claim from its parts.
 

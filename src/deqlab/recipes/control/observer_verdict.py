@@ -6,7 +6,7 @@ from dataclasses import replace
 from deqlab.experiments.base import Row, Verdict
 from deqlab.experiments.comparing.evidence import (
     by_seed,
-    least_converged,
+    least_converged_deq,
     number,
     outcome,
     select,
@@ -44,5 +44,5 @@ def judge(config: ObserverConfig, rows: Sequence[Row], *, metric: Metric) -> Ver
             f"{'proved' if parts[1] else 'NOT proved'} before and after training, with a margin of "
             f"{margins} in units of the diagonal."
         )
-    solved = least_converged(row for row in rows if row["arm"].startswith("deq"))
+    solved = least_converged_deq(rows)
     return replace(found, outcome=outcome(parts, solved=solved), details=(*details, *found.details))

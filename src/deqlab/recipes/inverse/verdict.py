@@ -6,7 +6,7 @@ from functools import partial
 from statistics import median
 
 from deqlab.experiments.base import Row, Verdict
-from deqlab.experiments.comparing.evidence import least_converged, outcome, select
+from deqlab.experiments.comparing.evidence import least_converged_deq, outcome, select
 from deqlab.recipes.inverse.config import ReconstructionConfig
 from deqlab.recipes.task import Metric
 from deqlab.recipes.verdict import judge as judge_recipe
@@ -27,7 +27,7 @@ def judge(config: ReconstructionConfig, rows: Sequence[Row], *, metric: Metric) 
         metric: What networks are compared by.
     """
     found = judge_recipe(config, rows, metric=metric, margin=0.0)
-    solved = least_converged(row for row in rows if row["arm"].startswith("deq"))
+    solved = least_converged_deq(rows)
     of = partial(iterated, config, metric, rows)
     parts, details = [found.outcome == "holds"], []
     for arm in sorted({row["arm"] for row in select(rows)}):

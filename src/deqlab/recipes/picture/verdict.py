@@ -7,7 +7,7 @@ from statistics import median
 from deqlab.experiments.base import Row, Verdict
 from deqlab.experiments.comparing.evidence import (
     by_seed,
-    least_converged,
+    least_converged_deq,
     median_of,
     outcome,
     percent,
@@ -30,7 +30,7 @@ def judge(config: PictureConfig, rows: Sequence[Row], *, metric: Metric) -> Verd
         metric: What networks are compared by.
     """
     found = judge_recipe(config, rows, metric=metric, margin=None)
-    solved = least_converged(row for row in rows if row["arm"].startswith("deq"))
+    solved = least_converged_deq(rows)
     parts, details = [], []
     if select(rows, arm="layers"):
         ours, theirs = (
