@@ -194,6 +194,8 @@ def solve_for(
 
 def _unfolded(solution: Solution[Tensor], layout: Layout) -> Solution[Any]:
     """Return the solution with states of the caller's structure in place of matrices."""
+    if layout.is_matrix:
+        return solution
     correction = None
     if solution.correction is not None:
         correction = layout.separated(solution.correction_matrix)

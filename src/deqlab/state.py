@@ -146,17 +146,15 @@ def share_memory(one: Tensor, other: Tensor) -> bool:
         return True  # it shows no memory: it might
     # By addresses: what went through numpy has a storage of its own, which may begin further on.
     a, b = one.untyped_storage(), other.untyped_storage()
-    start, end = (max(a.data_ptr(), b.data_ptr()), min(_end(a), _end(b)))
-    return one.device == other.device and start < end
+    gap = b.data_ptr() - a.data_ptr()
+    if gap < 0:
+        a, b, gap = b, a, -gap
+    return gap < a.nbytes() and b.nbytes() > 0 and one.device == other.device
 
 
 def computes_by_itself(tensor: Tensor) -> bool:
     """Return whether a tensor is of a class that is a device, or a mesh of devices, of its own."""
     return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
-
-
-def _end(storage: torch.UntypedStorage) -> int:
-    return int(storage.data_ptr() + storage.nbytes())
 
 
 def _check(tensors: Sequence[Tensor], batched: bool) -> None:

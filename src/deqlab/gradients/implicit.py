@@ -86,6 +86,8 @@ class Implicit(Gradient):
             return solve_to_accuracy(problem, self.solver, self.accuracy)
         start = self._start(problem)
         solution, _, tape = solved(problem)
+        if problem.lift is None and not torch.is_grad_enabled():
+            return solution
         # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
         # another: it is then solved to near rounding.
         rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps
