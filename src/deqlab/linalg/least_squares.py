@@ -22,6 +22,9 @@ from deqlab.linalg.arrays import solve_rows
 SINGULAR = 10.0
 """In units of eps: a column of M that lies this close to the span of the others adds nothing."""
 
+FIRST = 4
+"""Columns that there is room for at first."""
+
 SHARE = 3.0
 """The error is taken to be |M+| |gamma| / SHARE at least: only a part of the residual lies where
 M does not shrink. With 3 no solve on the workloads of `benchmarks` takes a product more; without
@@ -74,14 +77,18 @@ class LeastSquares:
         self.failed = np.zeros(len(beta), dtype=bool)
         self.used = np.zeros(len(beta), dtype=int)  # columns of closed rows
         self.columns: list[tuple[np.ndarray, np.ndarray]] = []
-        self.q = np.ones((8, len(beta)))
+        self.q = np.ones((FIRST, len(beta)))
+        self.matrix = np.zeros((len(beta), FIRST, FIRST))  # M, and room for more columns
 
     def add(self, overlaps: np.ndarray, rest: np.ndarray) -> None:
         """Take in one column of H: V'w, and the norm of what is left of w."""
         k = len(self.columns)
         self.columns.append((overlaps, rest))
         if k + 2 > len(self.q):
-            self.q = np.concatenate([self.q, np.ones_like(self.q)])
+            self._make_room()
+        np.negative(overlaps.T, out=self.matrix[:, : k + 1, k])
+        self.matrix[:, k, k] += 1
+        np.negative(rest, out=self.matrix[:, k + 1, k])
         if k == 0:
             self.scale = 1 + np.hypot(overlaps[0], rest)
             self.noise = SINGULAR * self.eps * self.scale
@@ -124,24 +131,27 @@ class LeastSquares:
         """Return y, one row each; zero beyond the columns that a row uses."""
         k = len(self.columns)
         # beta e_1 = M y + gamma q
-        matrix = self._systems(np.arange(len(self.beta)))
+        matrix = self._systems(slice(None))
+        if self.any_closed:  # columns that a row does not use become those of a shift
+            idle = np.arange(k) >= np.where(self.closed, self.used, k)[:, None]
+            shift = np.eye(k + 1, k, -1)
+            matrix[:, :, :k] = np.where(idle[:, None], shift, matrix[:, :, :k])
         right = np.zeros((len(self.beta), k + 1))
         right[:, 0] = self.beta
         y: np.ndarray = solve_rows(matrix, right)[:, :k]
         return y
 
-    def _systems(self, rows: np.ndarray) -> np.ndarray:
+    def _systems(self, rows: np.ndarray | slice) -> np.ndarray:
         """Return the square matrices [M q], which are singular only if columns are dependent."""
         k = len(self.columns)
-        matrix = np.zeros((len(rows), k + 1, k + 1))
-        for j, (overlaps, rest) in enumerate(self.columns):
-            np.negative(overlaps.T[rows], out=matrix[:, : j + 1, j])
-            np.negative(rest[rows], out=matrix[:, j + 1, j])
-        np.einsum("bii->bi", matrix)[:, :k] += 1
-        if self.any_closed:  # columns that a row does not use become those of a shift
-            used = np.where(self.closed, self.used, k)[rows]
-            idle = np.arange(k) >= used[:, None]
-            shift = np.eye(k + 1, k, -1)
-            matrix[:, :, :k] = np.where(idle[:, None], shift, matrix[:, :, :k])
+        matrix = np.array(self.matrix[rows, : k + 1, : k + 1])
         matrix[:, :, k] = self.q[: k + 1, rows].T
         return matrix
+
+    def _make_room(self) -> None:
+        """Let q and M have twice as many columns."""
+        rows, size, _ = self.matrix.shape
+        self.q = np.concatenate([self.q, np.ones_like(self.q)])
+        matrix = np.zeros((rows, 2 * size, 2 * size))
+        matrix[:, :size, :size] = self.matrix
+        self.matrix = matrix

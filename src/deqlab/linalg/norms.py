@@ -67,6 +67,20 @@ def residual_norms(
     return residuals, _block_norms(image, blocks)
 
 
+def step_norms(
+    there: Float[Tensor, "B D"], here: Float[Tensor, "B D"], blocks: Sequence[int]
+) -> tuple[Float64[Array, "B K"], Float64[Array, "B K"]]:
+    """Return |there - here| and |there| for each row and block, as tensors if they are on a device.
+
+    They are those of `residual_norms`, or summed exactly where these may be wrong.
+    """
+    if there.is_cpu:
+        found, least = residual_norms(there, here, blocks), sure_above(there.dtype)
+        if all(((norms > least) & (norms < np.inf)).all() for norms in found):
+            return found
+    return norms_in_place(there - here, blocks), norms_in_place(there, blocks)
+
+
 def block_norms(matrix: Float[Tensor, "B D"], blocks: Sequence[int]) -> Float64[np.ndarray, "B K"]:
     """Return the Euclidean norm of each row within each block of columns, on the host.
 

@@ -31,7 +31,7 @@ from deqlab.linalg.arrays import (
     same_kind,
     where,
 )
-from deqlab.linalg.norms import norms_in_place
+from deqlab.linalg.norms import step_norms
 from deqlab.linalg.rates import SPAN, recent_rate
 from deqlab.solution import Solution, Status
 from deqlab.solvers.loop.compaction import Batch
@@ -88,8 +88,7 @@ class ErrorControl:
         z, z_next, batch = z.detach(), z_next.detach(), self.batch
         self._begin(z, tolerance)
         with np.errstate(all="ignore"):
-            step = norms_in_place(z_next - z, self.blocks)
-            sizes = norms_in_place(z_next, self.blocks)
+            step, sizes = step_norms(z_next, z, self.blocks)
             # f(z) is only known to its rounding, which the solution amplifies as it does g.
             rounding = torch.finfo(z.dtype).eps * sizes
             amplified = where(residuals > 0, step / residuals, 1.0) * (residuals + rounding)
