@@ -222,8 +222,8 @@ class _Rows:
             accuracy=self.asked / system.norms if self.by_error else None,
             size=self.size,
         )
-        while (self.needed & ~small.closed).any() and len(small.columns) < length:
-            many = min(basis.stride, system.left, length - len(small.columns))
+        while (self.needed & ~small.closed).any() and small.count < length:
+            many = min(basis.stride, system.left, length - small.count)
             if not columns and not many:
                 break
             for overlaps, rest in columns or basis.extend(many, small.closed):

@@ -22,8 +22,8 @@ from deqlab.linalg.arrays import solve_rows
 SINGULAR = 10.0
 """In units of eps: a column of M that lies this close to the span of the others adds nothing."""
 
-FIRST = 4
-"""Columns that there is room for at first."""
+ROOM = 6
+"""Columns that room is made for at a time."""
 
 SHARE = 3.0
 """The error is taken to be |M+| |gamma| / SHARE at least: only a part of the residual lies where
@@ -55,7 +55,7 @@ class LeastSquares:
         residual: The least |beta e_1 - M y| so far.
         closed: The rows that are closed.
         failed: The rows that a column with inf or nan has closed.
-        columns: All columns of H: the entries on and above the diagonal, (k, B), and the last.
+        count: The number of columns.
         scale: A lower bound of 1 + |A|, from the first column.
     """
 
@@ -76,14 +76,14 @@ class LeastSquares:
         self.any_closed = bool(self.closed.any())
         self.failed = np.zeros(len(beta), dtype=bool)
         self.used = np.zeros(len(beta), dtype=int)  # columns of closed rows
-        self.columns: list[tuple[np.ndarray, np.ndarray]] = []
-        self.q = np.ones((FIRST, len(beta)))
-        self.matrix = np.zeros((len(beta), FIRST, FIRST))  # M, and room for more columns
+        self.count = 0
+        self.q = np.ones((ROOM, len(beta)))
+        self.matrix = np.zeros((len(beta), ROOM, ROOM))  # M, and room for more columns
 
     def add(self, overlaps: np.ndarray, rest: np.ndarray) -> None:
         """Take in one column of H: V'w, and the norm of what is left of w."""
-        k = len(self.columns)
-        self.columns.append((overlaps, rest))
+        k = self.count
+        self.count += 1
         if k + 2 > len(self.q):
             self._make_room()
         np.negative(overlaps.T, out=self.matrix[:, : k + 1, k])
@@ -129,7 +129,7 @@ class LeastSquares:
 
     def solve(self) -> np.ndarray:
         """Return y, one row each; zero beyond the columns that a row uses."""
-        k = len(self.columns)
+        k = self.count
         # beta e_1 = M y + gamma q
         matrix = self._systems(slice(None))
         if self.any_closed:  # columns that a row does not use become those of a shift
@@ -143,15 +143,13 @@ class LeastSquares:
 
     def _systems(self, rows: np.ndarray | slice) -> np.ndarray:
         """Return the square matrices [M q], which are singular only if columns are dependent."""
-        k = len(self.columns)
+        k = self.count
         matrix = np.array(self.matrix[rows, : k + 1, : k + 1])
         matrix[:, :, k] = self.q[: k + 1, rows].T
         return matrix
 
     def _make_room(self) -> None:
-        """Let q and M have twice as many columns."""
-        rows, size, _ = self.matrix.shape
-        self.q = np.concatenate([self.q, np.ones_like(self.q)])
-        matrix = np.zeros((rows, 2 * size, 2 * size))
-        matrix[:, :size, :size] = self.matrix
-        self.matrix = matrix
+        """Let q and M have more columns."""
+        more = self.count // 4 + ROOM
+        self.q = np.pad(self.q, ((0, more), (0, 0)), constant_values=1.0)
+        self.matrix = np.pad(self.matrix, ((0, 0), (0, more), (0, more)))
