@@ -87,11 +87,6 @@ def row_max(array: Array) -> Array:
     return array.max(axis=1) if isinstance(array, np.ndarray) else array.amax(dim=1)
 
 
-def in_float64(array: Array) -> Array:
-    """Return the numbers in float64."""
-    return array.astype(float, copy=False) if isinstance(array, np.ndarray) else array.double()
-
-
 def empty(count: int, array: Array) -> Array:
     """Return room for so many arrays like this one."""
     shape = (count, *array.shape)
@@ -185,13 +180,6 @@ def larger(a: Array, b: Array | float) -> Array:
 def logarithm(array: Array) -> Array:
     """Return the natural logarithm."""
     return np.log(array) if isinstance(array, np.ndarray) else array.log()
-
-
-def power_of_two_below(array: Array) -> Array:
-    """Return the largest power of two that is no more than each number, which is above 0."""
-    xp: Any = np if isinstance(array, np.ndarray) else torch
-    _, exponent = xp.frexp(array)
-    return xp.ldexp(xp.ones_like(array), exponent - 1)
 
 
 def hypotenuse(a: Array, b: Array) -> Array:

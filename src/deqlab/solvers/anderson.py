@@ -99,6 +99,7 @@ class Anderson(Solver[Recent]):
             memory.window = self._window(z, columns, taped=f.taped)
         array = memory.window.array
         states = array(iterate.fz), array(z), None if weights is None else array(weights)
+        memory.window.weigh(states[2])
         with np.errstate(all="ignore"):  # what is not finite is judged by the loop
             z_next = self._by_parts(memory, memory.window, *states)
         z_next = torch.from_numpy(z_next) if isinstance(z_next, np.ndarray) else z_next
@@ -132,7 +133,6 @@ class Anderson(Solver[Recent]):
     ) -> Array:
         """Return the next iterate; g is kept in units of the weights."""
         g = fz - z if weights is None else (fz - z) * weights
-        window.weigh(weights)
         residual = row_norms(g)
         if memory.least is None:
             memory.least = residual

@@ -46,7 +46,7 @@ class Window:
         """Return which rows are best worked on together."""
         batch, _, dim = self.dg.shape
         rows = max(1, CACHED // max(1, dim))
-        if not isinstance(self.dg, np.ndarray) or batch <= rows:
+        if not isinstance(self.gram, np.ndarray) or batch <= rows:
             return [slice(None)]
         return [slice(first, first + rows) for first in range(0, batch, rows)]
 

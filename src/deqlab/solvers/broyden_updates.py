@@ -30,7 +30,6 @@ from deqlab.linalg.arrays import (
     dots,
     eps,
     every,
-    in_float64,
     more,
     rescaled,
     same_kind,
@@ -182,4 +181,5 @@ class Updates:
 
 def wide_dots(columns: Array, v: Array) -> Array:
     """Return `dots` in float64."""
-    return in_float64(dots(columns, v))
+    found = dots(columns, v)
+    return found.astype(np.float64, copy=False) if isinstance(found, np.ndarray) else found.double()

@@ -5,11 +5,10 @@ it slows the acceleration at most, and moves no fixed point. What it must not to
 the last point, for the next difference is what is left when these cancel: they stay as they are. So
 m columns take 2 m states times the share of the bits, and 2 states beside.
 
-Each column is stored in units of the power of two below its largest number, and those of f(z) with
-blocks of different scales brought to one, so that nothing leaves the range of the fewer bits, and
-the units of the state change no digit. The coefficient of a column in other units is in other units
-too, and the step is the same. Products are taken a piece at a time, in the precision of the state;
-sums are in float64.
+Each column is stored in units of its norm, and those of f(z) with blocks of different scales brought
+to one, so that nothing leaves the range of the fewer bits, and the units of the state change no
+digit. The coefficient of a column in other units is in other units too, and the step is the same.
+Products are taken a piece at a time, in the precision of the state; sums are in float64.
 
 The columns are torch's everywhere, for numpy has no bfloat16; all else is of the kind that `Window`
 has.
@@ -30,17 +29,15 @@ from deqlab.linalg.arrays import (
     combine,
     copied,
     dots,
-    in_float64,
     is_finite,
     known_none,
-    power_of_two_below,
-    row_max,
     same_dtype,
     same_kind,
+    taken_from,
     where,
     written,
-    zeros_like,
 )
+from deqlab.linalg.norms import row_norms
 from deqlab.solvers.anderson_window import Window
 
 PIECE = 2**18
@@ -51,23 +48,36 @@ PIECE = 2**18
 class RoundedWindow(Window):
     """The differences in fewer bits, and the last point as it is."""
 
+    fz: Array  # of the last point, (B, D)
+    g: Array  # likewise
     ratio: Array  # the units of a column of dF in those of the column of dG, (B, m) float64
     weights: Array | None = None  # of the columns of dF, (B, D) or (B, 1)
-    fz: Array = None  # (B, D)
-    g: Array = None  # (B, D)
 
     @classmethod
     def of_dtype(cls, dtype: torch.dtype, z: Tensor, m: int) -> "RoundedWindow":
         """Return an empty window of m columns in this dtype."""
-        rows = len(z)
-        dg, df = (z.new_zeros((rows, m, z.shape[1]), dtype=dtype) for _ in range(2))
-        host = np.zeros((rows, m, m)), np.ones((rows, m))
-        gram, ratio = host if z.is_cpu else (same_kind(each, z) for each in host)
-        return cls(dg=dg, df=df, gram=gram, ratio=ratio)
+        rows, dim = z.shape
+        dg, df = (z.new_zeros((rows, m, dim), dtype=dtype) for _ in range(2))
+        working = torch.promote_types(z.dtype, torch.float32)
+        others: list[Array] = [z.new_zeros((rows, dim), dtype=working) for _ in range(2)]
+        others += [z.new_zeros((rows, m, m), dtype=torch.float64)]
+        others += [z.new_ones((rows, m), dtype=torch.float64)]
+        fz, g, gram, ratio = map(Tensor.numpy, others) if z.is_cpu else others
+        return cls(dg=dg, df=df, gram=gram, fz=fz, g=g, ratio=ratio)
 
     @override
-    def parts(self) -> list[slice]:
-        return [slice(None)]
+    def part(self, rows: slice) -> "RoundedWindow":
+        return RoundedWindow(
+            dg=self.dg[rows],
+            df=self.df[rows],
+            gram=self.gram[rows],
+            used=self.used,
+            open=self.open,
+            fz=self.fz[rows],
+            g=self.g[rows],
+            ratio=self.ratio[rows],
+            weights=None if self.weights is None else self.weights[rows],
+        )
 
     @override
     def array(self, matrix: Tensor) -> Array:
@@ -85,37 +95,41 @@ class RoundedWindow(Window):
     @override
     def hold(self, fz: Array, g: Array) -> None:
         self._open_next()
-        self.fz, self.g = copied(fz), copied(g)
+        self.fz, self.g = written(self.fz, ..., fz), written(self.g, ..., g)
 
     @override
     def held(self) -> tuple[Array, Array]:
-        return self.fz, self.g
+        return copied(self.fz), copied(self.g)
 
     @override
     def close(self, fz: Array, g: Array) -> None:
         column = (slice(None), self.open)
-        df, unit_f = _in_units(self._weighted(fz - self.fz))
-        dg, unit_g = _in_units(g - self.g)
-        self.df[column], self.dg[column] = as_tensor(df), as_tensor(dg)
-        self.ratio = written(self.ratio, column, unit_f / unit_g)
+        # In the memory of the last point, which nobody needs any more.
+        self.fz, self.g = taken_from(fz, self.fz, ...), taken_from(g, self.g, ...)
+        if self.weights is not None:
+            self.fz *= self.weights
+        units = _units(self.fz), _units(self.g)
+        for columns, difference, unit in zip(
+            (self.df, self.dg), (self.fz, self.g), units, strict=True
+        ):
+            difference /= unit[:, None]
+            columns[column] = as_tensor(difference)
+        self.ratio = written(self.ratio, column, units[0] / units[1])
         self._count(self._read(self.dg[column], g))
 
     @override
     def less_df(self, fz: Array, coefficients: Array) -> Array:
         coefficients = coefficients * self.ratio[:, : self.used]
-        if self.weights is None:
-            return self._less(fz, self.df, coefficients)
-        return fz + self._less(zeros_like(fz), self.df, coefficients) / self.weights
+        return self._less(fz, self.df, coefficients, self.weights)
 
     @override
     def less_dg(self, g: Array, coefficients: Array) -> Array:
-        return self._less(g, self.dg, coefficients)
+        return self._less(g, self.dg, coefficients, None)
 
     @override
     def forget(self, rows: Array) -> None:
-        for columns in (self.dg, self.df):
-            columns.masked_fill_(as_tensor(rows)[:, None, None], 0.0)
-        self.gram = where(rows[:, None, None], 0.0, self.gram)
+        for numbers in (self.dg, self.df, as_tensor(self.gram)):
+            numbers.masked_fill_(as_tensor(rows)[:, None, None], 0.0)
 
     @override
     def _products(self, g: Array) -> Array:
@@ -124,13 +138,13 @@ class RoundedWindow(Window):
             found += dots(self._read(self.dg[:, : self.used, piece], g), g[:, piece])
         return found
 
-    def _weighted(self, difference: Array) -> Array:
-        return difference if self.weights is None else difference * self.weights
-
-    def _less(self, head: Array, columns: Tensor, coefficients: Array) -> Array:
-        less, weights = copied(head), same_dtype(coefficients, head)
+    def _less(
+        self, head: Array, columns: Tensor, coefficients: Array, weights: Array | None
+    ) -> Array:
+        less, coefficients = copied(head), same_dtype(coefficients, head)
         for piece in self._pieces():
-            less[:, piece] -= combine(self._read(columns[:, : self.used, piece], head), weights)
+            step = combine(self._read(columns[:, : self.used, piece], head), coefficients)
+            less[:, piece] -= step if weights is None else step / weights[:, piece]
         return less
 
     def _read(self, part: Tensor, like: Array) -> Array:
@@ -145,12 +159,7 @@ class RoundedWindow(Window):
         return (slice(first, first + width) for first in range(0, dim, width))
 
 
-def _in_units(difference: Array) -> tuple[Array, Array]:
-    """Return each row in units of a power of two near its largest number, and these, (B,) float64.
-
-    The largest is then between 1 and 2.
-    """
-    largest = row_max(abs(difference))
-    unit = power_of_two_below(where((largest > 0) & is_finite(largest), largest, 1.0))
-    difference /= unit[:, None]
-    return difference, in_float64(unit)
+def _units(difference: Array) -> Array:
+    """Return the norm of each row; 1 where there is none."""
+    size = row_norms(difference)
+    return where((size > 0) & is_finite(size), size, 1.0)
