@@ -4,8 +4,8 @@
 
 OTHER is a folder with another version of deqlab (`git worktree add ../other COMMIT`). Each runs in
 a process of its own, by the benchmarks of this checkout, and waits while the other works, so that
-both see the same machine. A ratio above 1 says that this checkout is slower. What a version does
-not know yet is named and left out.
+both see the same machine. A ratio above 1 says that this checkout is slower. Whatever fails in one
+of the two is named and left out.
 """
 
 import json
@@ -15,13 +15,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import geometric_mean
+from statistics import geometric_mean, median
 from typing import Any
 
 import torch
 
-from benchmarks import results
+from benchmarks import gold, results
+from benchmarks.contenders import SOLVERS
+from benchmarks.steps import SETTINGS, Bench, deqlab_solve
 from benchmarks.timing import median_ratio
+from benchmarks.workloads import workloads
+from deqlab import fixed_point
 
 HERE = Path(__file__).parents[1]
 
@@ -30,7 +34,7 @@ TRAINING = ("defaults", "accuracy=1e-3", "Auto, accuracy=2e-3", "Picard 1e-2, 7 
 
 COLUMNS = {
     "workload": "",
-    "what": "",
+    "name": "",
     "milliseconds": ".2f",
     "this/other": ".3f",
     "evaluations": "d",
@@ -80,7 +84,7 @@ def work(threads: int) -> None:
             case ["make", kind, workload, name]:
                 try:
                     run, answer = made(kind, workload, name)
-                except Exception as error:  # an option that this version does not know
+                except Exception as error:  # a failure is a result
                     answer = {"failure": results.sentence(error)}
             case _:
                 start = time.perf_counter()
@@ -91,13 +95,6 @@ def work(threads: int) -> None:
 
 def made(kind: str, key: str, name: str) -> tuple[Callable[[], object], Row]:
     """Return what is to be timed, run once, with its counts and its true error."""
-    # Of the checkout whose process this is.
-    from benchmarks import gold
-    from benchmarks.contenders import SOLVERS
-    from benchmarks.steps import SETTINGS, Bench, deqlab_solve
-    from benchmarks.workloads import workloads
-    from deqlab import fixed_point
-
     (workload,) = workloads(key)
     if kind == "training":
         bench, solve = Bench.of(workload), deqlab_solve(*SETTINGS[f"deqlab, {name}"])
@@ -122,7 +119,7 @@ def made(kind: str, key: str, name: str) -> tuple[Callable[[], object], Row]:
 def row_of(sides: tuple[Side, Side], kind: str, key: str, name: str, repeats: int) -> Row:
     """Return what both take for one thing."""
     here, there = (side.ask("make", kind, key, name) for side in sides)
-    row: Row = {"workload": key, "what": f"{kind}: {name}"}
+    row: Row = {"workload": key, "name": f"{kind}: {name}"}
     for found in (here, there):
         if "failure" in found:
             return row | found
@@ -133,8 +130,8 @@ def row_of(sides: tuple[Side, Side], kind: str, key: str, name: str, repeats: in
             if turn >= 2:  # the first ones warm up
                 taken.append(seconds)
     return row | {
-        "milliseconds": 1e3 * sorted(times[0])[repeats // 2],
-        "milliseconds_there": 1e3 * sorted(times[1])[repeats // 2],
+        "milliseconds": 1e3 * median(times[0]),
+        "milliseconds_there": 1e3 * median(times[1]),
         "this/other": median_ratio(*times),
         **here,
         **{f"{field}_there": found for field, found in there.items()},
@@ -160,7 +157,9 @@ def main() -> None:
                 rows.append(row_of(sides, kind, key, name, options.repeats))
     results.show(f"This checkout beside {other}", COLUMNS, rows)
     ratios = [row["this/other"] for row in rows if "this/other" in row]
-    results.console.print(f"Geometric mean of {len(ratios)} ratios: {geometric_mean(ratios):.3f}")
+    if ratios:
+        mean = geometric_mean(ratios)
+        results.console.print(f"Geometric mean of {len(ratios)} ratios: {mean:.3f}")
     content = {"environment": environment, "other": other, "rows": rows}
     results.save("before-after", options, content)
 

@@ -47,7 +47,7 @@ from deqlab.nn import (
     Triangular,
 )
 from deqlab.solvers import Box, PeacemanRachford, Solver
-from deqlab.stability.certificate import not_finite
+from deqlab.stability.certificate import weights_not_finite
 from tests.nn.operators import exact_norm
 
 SPLIT = PeacemanRachford(alpha=0.3, rtol=1e-11, max_steps=2000, patience=500)
@@ -341,7 +341,7 @@ class OfPrograms(Cell):
         return self.programs.update
 
     def certificate(self):
-        unknown = not_finite(self)  # such an H is refused
+        unknown = weights_not_finite(self)  # such an H is refused
         return self.programs.certificate() if unknown is None else unknown
 
     def program(self, x):

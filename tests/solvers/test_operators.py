@@ -184,9 +184,11 @@ def test_a_row_that_failed_gets_no_adjoint_and_spoils_no_other():
     assert deq.last.adjoint[-1].converged[[0, 2]].all()
 
 
-def test_an_adjoint_cannot_be_split_where_the_map_is_not():
+@pytest.mark.parametrize("grad_mode", [True, False])
+def test_an_adjoint_cannot_be_split_where_the_map_is_not(grad_mode):
     deq = DEQ(DenseCell(2, 3), gradient=Implicit(solver=PeacemanRachford()))
-    with pytest.raises(TypeError, match=r"Implicit\(solver=Peace.*\(\)\) splits z = sigma"):
+    sentence = r"Implicit\(solver=Peace.*\(\)\) splits z = sigma"
+    with torch.set_grad_enabled(grad_mode), pytest.raises(TypeError, match=sentence):
         deq(torch.ones(1, 2))
 
 

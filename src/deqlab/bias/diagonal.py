@@ -21,7 +21,7 @@ from deqlab.nn.deq import DEQ
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
 from deqlab.solvers.newton import Newton
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.triangular import diagonal
 
 _EXACT = Newton()
@@ -80,7 +80,7 @@ class DiagonalCell(Cell[Tensor]):
     @override
     def certificate(self) -> Certificate:
         """Return what w as it is now proves: phi is the identity."""
-        return not_finite(self) or diagonal(self.w)
+        return weights_not_finite(self) or diagonal(self.w)
 
 
 class DiagonalDEQ(nn.Module):

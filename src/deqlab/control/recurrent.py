@@ -32,7 +32,7 @@ from deqlab.nn.cells.vectors import check_scale, check_width, zeros
 from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.lipschitz_inequality import lipschitz_inequality
 
 SLACK = 0.05
@@ -163,7 +163,7 @@ class RENCell(Cell[Tensor]):
     def certificate(self) -> Certificate:
         """Return what Lambda proves of the neurons; `REN.certificate` is about its trajectories."""
         with torch.no_grad():
-            if (unknown := not_finite(self)) is not None:
+            if (unknown := weights_not_finite(self)) is not None:
                 return unknown
             net = self.neurons()
             return lipschitz_inequality(net.d, multipliers=net.multipliers)

@@ -22,6 +22,7 @@ from deqlab.gradients.linear_methods import GMRES
 from deqlab.gradients.without_tape import attached, solved
 from deqlab.solution import Solution
 from deqlab.solvers.base import Solver
+from deqlab.solvers.splitting import SplittingMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,11 @@ class Implicit(Gradient):
             )
 
     @property
+    def _is_split(self) -> bool:
+        """Whether the adjoint asks f for its parts, which not every f has."""
+        return isinstance(self.solver, SplittingMethod)
+
+    @property
     @override
     def allowed_error(self) -> float | None:
         return None if self.accuracy is None else VALUE * self.accuracy
@@ -86,8 +92,8 @@ class Implicit(Gradient):
             return solve_to_accuracy(problem, self.solver, self.accuracy)
         start = self._start(problem)
         solution, _, tape = solved(problem)
-        if problem.lift is None and not torch.is_grad_enabled():
-            return solution
+        if problem.lift is None and not (torch.is_grad_enabled() or self._is_split):
+            return solution  # there is no adjoint, and nothing to refuse
         # A purely absolute forward tolerance says nothing about the adjoint, whose scale is
         # another: it is then solved to near rounding.
         rtol = problem.solver.rtol or 100 * torch.finfo(problem.z0.dtype).eps

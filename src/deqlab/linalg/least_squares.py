@@ -131,7 +131,7 @@ class LeastSquares:
         """Return y, one row each; zero beyond the columns that a row uses."""
         k = self.count
         # beta e_1 = M y + gamma q
-        matrix = self._systems(slice(None))
+        matrix = self._systems(np.arange(len(self.beta)))
         if self.any_closed:  # columns that a row does not use become those of a shift
             idle = np.arange(k) >= np.where(self.closed, self.used, k)[:, None]
             shift = np.eye(k + 1, k, -1)
@@ -141,10 +141,10 @@ class LeastSquares:
         y: np.ndarray = solve_rows(matrix, right)[:, :k]
         return y
 
-    def _systems(self, rows: np.ndarray | slice) -> np.ndarray:
+    def _systems(self, rows: np.ndarray) -> np.ndarray:
         """Return the square matrices [M q], which are singular only if columns are dependent."""
         k = self.count
-        matrix = np.array(self.matrix[rows, : k + 1, : k + 1])
+        matrix = self.matrix[rows, : k + 1, : k + 1]  # a copy
         matrix[:, :, k] = self.q[: k + 1, rows].T
         return matrix
 

@@ -56,8 +56,6 @@ class FlatMap:
         version, flag = None if z.is_inference() else z._version, z.requires_grad
         if self.held is None:
             fz = self._first(z, args)
-        elif self._is_as_then():  # what follows takes its time
-            fz = self._again(self.held, z, args)
         else:
             with self._settings():
                 fz = self._again(self.held, z, args)
@@ -165,12 +163,9 @@ class FlatMap:
         self.loses_gradient = self.loses_gradient or own.are_lost_in(image)
         return image
 
-    def _is_as_then(self) -> bool:
-        """Return whether autocast is set as at the start of the solve."""
-        return _autocast_settings(self.device) == self.autocast
-
     def _settings(self) -> AbstractContextManager[object]:
-        if self._is_as_then():
+        present = _autocast_settings(self.device)
+        if present == self.autocast:
             return nullcontext()
         enabled, dtype = self.autocast
         return torch.autocast(self.device.type, dtype=dtype, enabled=enabled)

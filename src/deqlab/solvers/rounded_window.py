@@ -5,10 +5,10 @@ it slows the acceleration at most, and moves no fixed point. What it must not to
 the last point, for the next difference is what is left when these cancel: they stay as they are. So
 m columns take 2 m states times the share of the bits, and 2 states beside.
 
-Each column is stored in units of its norm, and those of f(z) with blocks of different scales brought
-to one, so that nothing leaves the range of the fewer bits, and the units of the state change no
-digit. The coefficient of a column in other units is in other units too, and the step is the same.
-Products are taken a piece at a time, in the precision of the state; sums are in float64.
+Each column is stored in units of its norm, and those of f(z) with blocks of different scales
+brought to one, so that nothing leaves the range of the fewer bits, and the units of the state
+change no digit. The coefficient of a column in other units is in other units too, and the step is
+the same. Products are taken a piece at a time, in the precision of the state; sums are in float64.
 
 The columns are torch's everywhere, for numpy has no bfloat16; all else is of the kind that `Window`
 has.

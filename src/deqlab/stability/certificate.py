@@ -92,7 +92,7 @@ class Certificate:
         return cls(theorem=reason, holds=False, margin=margin)
 
 
-def not_finite(cell: nn.Module) -> Certificate | None:
+def weights_not_finite(cell: nn.Module) -> Certificate | None:
     """Return what is known of a cell whose weights are not all finite: nothing; else None."""
     names = [n for n, p in cell.named_parameters() if not bool(torch.isfinite(p).all())]
     if not names:

@@ -30,7 +30,7 @@ from typing_extensions import override
 from deqlab.arguments import check_positive
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected, zeros
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 
 SUPREMA: tuple[tuple[Callable[[Tensor], Tensor], float], ...] = (
     (torch.tanh, 1.0),
@@ -111,7 +111,7 @@ class ConcaveCell(Cell[Tensor]):
     @override
     @torch.no_grad()
     def certificate(self) -> Certificate:
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         t = float(self.activation(torch.tensor(self.floor, dtype=torch.float64))) / self.supremum
         return Certificate(

@@ -33,7 +33,7 @@ from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.operator_norm import OperatorNorm, check_size
 from deqlab.nn.channels import check_channels, check_eps, check_kernel
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.convolutions import convolution_bound
 
@@ -149,7 +149,7 @@ class ConvCell(Cell[Tensor]):
         `lipschitz` bounds |z*(x) - z*(x')| / |x - x'|; `perturbation` is what A and g B may both be
         changed by, in the operator norm.
         """
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         first, second = self._filters()
         a, b = (convolution_bound(w, self.size, groups=self.conv_groups) for w in (first, second))

@@ -27,7 +27,7 @@ from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.constraints import SpectralNorm
 from deqlab.nn.cells.vectors import check_width, gaussian, injected, zeros
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.norms import two_norm
 
 
@@ -117,7 +117,7 @@ class CoordinateCell(Cell[Tensor]):
     @torch.no_grad()
     def contracts(self) -> Certificate:
         """Return what the spectral norm of W proves of a map that is |W|_2-Lipschitz in z."""
-        return not_finite(self) or two_norm(self.weight)
+        return weights_not_finite(self) or two_norm(self.weight)
 
     @override
     def extra_repr(self) -> str:

@@ -18,7 +18,7 @@ from deqlab.nn.cells.vectors import (
     injected,
     zeros,
 )
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.slopes import slope_of
 
 
@@ -89,7 +89,7 @@ class DenseCell(Cell[Tensor]):
 
         Unknown where the Lipschitz constant of the activation is: see `stability.slope_of`.
         """
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         slope = slope_of(self.activation)
         if slope is None:

@@ -32,7 +32,7 @@ from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.vectors import check_activation
 from deqlab.nn.fourier import check_fields, fourier_weights, mixed
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.norms import composed_two_norm
 from deqlab.stability.slopes import slope_of
 
@@ -136,7 +136,7 @@ class FourierCell(Cell[Tensor]):
 
         Unknown where the Lipschitz constant of the activation is: see `stability.slope_of`.
         """
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         slope = slope_of(self.activation)
         if slope is None:

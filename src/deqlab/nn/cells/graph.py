@@ -26,7 +26,7 @@ from deqlab.nn.cells.constraints import InfinityNorm
 from deqlab.nn.cells.vectors import check_activation, check_scale, check_width, gaussian
 from deqlab.nn.graph import Graph, propagate
 from deqlab.nn.knob import Knob
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.norms import infinity_norm
 from deqlab.stability.slopes import slope_of
 
@@ -102,7 +102,7 @@ class PageRankCell(GraphCell):
     @override
     def certificate(self) -> Certificate:
         """Return that f contracts by g on every graph."""
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         rate = float(self.feedback)
         return on_every_graph(rate, f"g = {rate:.4g}", source="Gasteiger et al. 2019")
@@ -166,7 +166,7 @@ class ImplicitGraphCell(GraphCell):
     @override
     def certificate(self) -> Certificate:
         """Return that f contracts by L |W|_inf on every graph, if that is below 1."""
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         slope = slope_of(self.activation)
         if slope is None:

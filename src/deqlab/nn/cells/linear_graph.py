@@ -19,7 +19,7 @@ from deqlab.nn.cells.constraints import full_precision
 from deqlab.nn.cells.graph import GraphCell, adjacency_of, on_every_graph
 from deqlab.nn.cells.vectors import check_width, injected
 from deqlab.nn.graph import Graph, propagate
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 
 EPS = 1e-12
 """Keeps G finite at F = 0."""
@@ -75,7 +75,7 @@ class LinearGraphCell(GraphCell):
     @override
     def certificate(self) -> Certificate:
         """Return that f contracts by gamma |G|_2 on every graph."""
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         with torch.no_grad():
             rate = float(torch.linalg.eigvalsh(self.weight.double())[-1])

@@ -29,7 +29,7 @@ from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected
 from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 
 LARGEST = 2.0
 """What the logarithm of an entry of Lambda stays below."""
@@ -106,7 +106,7 @@ class LipschitzCell(Cell[Tensor]):
     @override
     @torch.no_grad()
     def certificate(self) -> Certificate:
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         w, u = self.weight.double(), self.inject.weight.double()
         metric = self.metric.double()[:, None]

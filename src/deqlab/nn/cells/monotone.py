@@ -21,7 +21,7 @@ from deqlab.nn.cells.vectors import check_scale, check_width, gaussian, injected
 from deqlab.solvers.linear_operator import DenseOperator
 from deqlab.solvers.monotone_map import MonotoneMap
 from deqlab.solvers.proximal import Proximal, proximal
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.monotone import monotone
 
 
@@ -90,7 +90,7 @@ class MonotoneCell(Cell[Tensor]):
     def certificate(self) -> Certificate:
         """Return the margin of W as it is now: every proximal operator is 1-Lipschitz."""
         with torch.no_grad():
-            return not_finite(self) or monotone(self.weight)
+            return weights_not_finite(self) or monotone(self.weight)
 
     @override
     def extra_repr(self) -> str:

@@ -50,7 +50,7 @@ from deqlab.nn.cells.filters import Filters
 from deqlab.nn.cells.pyramid import Pyramid
 from deqlab.nn.channels import check_channels, check_eps
 from deqlab.nn.knob import Knob, check_gain
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.fixed_point_theorems import contraction
 from deqlab.stability.convolutions import convolution_bound
 
@@ -177,7 +177,7 @@ class MultiscaleCell(Cell[Maps]):
         At larger g a fixed point exists, for f is bounded, and more is not known.
         `lipschitz` bounds |z*(q) - z*(q')| / |q - q'|, with the q of all resolutions in one vector.
         """
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         with torch.no_grad():
             weights, sizes = self._weights(), self.pyramid.sizes

@@ -25,7 +25,7 @@ from deqlab.arguments import check_count, check_number
 from deqlab.nn.attention import EPS
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.knob import Knob
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d]] = {1: nn.Conv1d, 2: nn.Conv2d}
@@ -114,7 +114,7 @@ class RecallCell(Cell[Tensor]):
     @override
     def certificate(self) -> Certificate:
         """Return that a fixed point exists for every x; whether it is the only one is not known."""
-        return not_finite(self) or maps_into_itself(
+        return weights_not_finite(self) or maps_into_itself(
             "the set of states with root mean square at most 1 at every position"
         )
 

@@ -20,7 +20,7 @@ from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.denoiser import Denoiser
 from deqlab.nn.knob import Knob, check_gain
 from deqlab.nn.measurements.base import Measurement
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 
 
 class ReconstructionCell(Cell[Tensor]):
@@ -88,7 +88,7 @@ class ReconstructionCell(Cell[Tensor]):
     @torch.no_grad()
     def proved_by(self, theorem: Callable[..., Certificate]) -> Certificate:
         """Return what a theorem of `stability.certificates.reconstruction` proves of the cell."""
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         return theorem(
             self.denoiser.lipschitz(),

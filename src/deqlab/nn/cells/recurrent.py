@@ -27,7 +27,7 @@ from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.cells.vectors import zeros
 from deqlab.nn.knob import Knob
 from deqlab.solution import StateT
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 Pair = tuple[Tensor, Tensor]
@@ -104,7 +104,7 @@ class RecurrentCell(Cell[StateT]):
     def certificate(self) -> Certificate:
         """Return that a fixed point exists for every x, but for an `nn.RNNCell` with "relu"."""
         inner = self.recurrent
-        if (unknown := not_finite(self)) is not None:
+        if (unknown := weights_not_finite(self)) is not None:
             return unknown
         if isinstance(inner, nn.LSTMCell):
             return maps_into_itself("the box |h| <= 1, |c| <= 1 / (1 - forget gate)")

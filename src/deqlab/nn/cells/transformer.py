@@ -30,7 +30,7 @@ from deqlab.nn.attention import EPS, seen
 from deqlab.nn.cells.base import Cell, Prepared
 from deqlab.nn.knob import Knob
 from deqlab.nn.transformer_block import TransformerBlock
-from deqlab.stability.certificate import Certificate, not_finite
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.fixed_point_theorems import maps_into_itself
 
 GATE = 0.75
@@ -120,7 +120,7 @@ class TransformerCell(Cell[Tensor]):
     @override
     def certificate(self) -> Certificate:
         """Return that a fixed point exists for every x; whether it is the only one is not known."""
-        return not_finite(self) or maps_into_itself(
+        return weights_not_finite(self) or maps_into_itself(
             "the set of states with root mean square at most 1 at every position"
         )
 

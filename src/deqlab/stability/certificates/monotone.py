@@ -14,8 +14,7 @@ of Revay, Wang & Manchester (2020), "Lipschitz bounded equilibrium networks", at
 import torch
 from torch import Tensor, nn
 
-from deqlab.stability import certificate
-from deqlab.stability.certificate import Certificate
+from deqlab.stability.certificate import Certificate, weights_not_finite
 from deqlab.stability.certificates.matrices import (
     checked,
     least_eigenvalue_below,
@@ -69,7 +68,7 @@ def strongly_monotone(theorem: str, margin: float, slope: float = 1.0) -> Certif
 
 def monotone_by_construction(cell: nn.Module, margin: float) -> Certificate:
     """Return the certificate of z = sigma(W z + q) with I - W >= margin I at any weights."""
-    return certificate.not_finite(cell) or strongly_monotone(
+    return weights_not_finite(cell) or strongly_monotone(
         "I - W = m I + A'A - B + B' >= m I by parametrisation, sigma a proximal operator: one "
         "fixed point (Winston & Kolter 2020)",
         margin,
